@@ -1,0 +1,57 @@
+from collections.abc import Sequence
+from typing import Any
+
+Tensor = tuple[str, str, tuple[int, ...]]  # name, NumPy dtype name, row shape without the batch dimension
+
+class Engine:
+    """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
+
+    def __init__(
+        self,
+        *,
+        io_threads: int = 1,
+        decode_threads: int = 1,
+        max_connections: int = 4096,
+        reserved_connections: int = 32,
+        head_bytes_max: int = 8192,
+        control_body_bytes_max: int = 16777216,
+        body_pool_bytes: int = 134217728,
+        idle_timeout_ms: int = 75000,
+        head_timeout_ms: int = 10000,
+        body_timeout_ms: int = 30000,
+        write_timeout_ms: int = 30000,
+        request_timeout_ms: int = 60000,
+        control_socket: str = "",
+    ) -> None: ...
+    def listen_tcp(self, host: str, port: int) -> int:
+        """Bind and listen; the port that was bound. OSError when it is taken. Before start()."""
+    def listen_unix(self, path: str) -> None: ...
+    def start(self) -> None: ...
+    def add_ring(
+        self,
+        model: str,
+        version: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        *,
+        max_batch_size: int = 64,
+        max_queue_delay_us: int = 0,
+        queue_bytes: int = 67108864,
+        rerun_on_worker_death: bool = False,
+    ) -> int:
+        """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread."""
+    def ring_fd(self, ring: int) -> int:
+        """The ring's memfd, owned by the engine: send it to a worker, do not close it."""
+    def ring_max_batch_size(self, ring: int) -> int:
+        """What max_batch_size became after queue_bytes was honoured."""
+    def loop_event_fds(self) -> list[int]: ...
+    def recover(self, ring: int, worker: int) -> dict[str, Any]:
+        """A worker is dead: run its batches again or fail them. {'batches_requeued', 'batches_failed', 'rows_failed', 'corrupt'}."""
+    def publish(self, routes: Sequence[tuple[str, str, int, bool, bool]]) -> None:
+        """Swap the whole route table: (model, version, ring, latest, available) each. Any thread."""
+    def set_ready(self, ready: bool) -> None: ...
+    def drain(self) -> None:
+        """Refuse new connections and requests, say not ready, answer what was accepted."""
+    def drained(self) -> bool: ...
+    def stop(self) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
