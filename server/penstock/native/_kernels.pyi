@@ -1,0 +1,27 @@
+"""Element types, lanes, and the kernels that tests compare with NumPy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+def dtypes() -> list[tuple[str, int]]:
+    """Names and sizes in bytes of all element types, in the order of their numbers."""
+
+def lanes() -> list[str]:
+    """Lanes that this processor runs, the slowest first."""
+
+def lane() -> str:
+    """The lane of this process: PENSTOCK_LANE, or the fastest. ValueError when PENSTOCK_LANE names none."""
+
+def round_to_half(value: float) -> int:
+    """Bits of the float16 nearest to value, ties to even."""
+
+def widen(halves: NDArray[np.uint16], lane: str = "") -> NDArray[np.float32]:
+    """Float32 values of float16 bits (uint16, shape (n,)). ValueError for an unknown lane."""
+
+def gather(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Copy rows of bytes (uint8, shape (n,) each) into one batch, shape (rows, n). ValueError when lengths differ."""
+
+def gather_widened(rows: Sequence[NDArray[np.uint8]], lane: str = "") -> NDArray[np.float32]:
+    """Gather rows of float16 bytes (uint8, shape (2n,) each) as float32, shape (rows, n)."""
