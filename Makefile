@@ -1,0 +1,143 @@
+# Everything a newcomer or CI does. A complete run needs python3 (3.11 or later, with venv) and a C++20 compiler.
+
+PYTHON ?= python3
+PORT ?= 8000
+JOBS ?= $(shell nproc)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+CMAKE := $(VENV)/bin/cmake
+CTEST := $(VENV)/bin/ctest
+# .setup holds one empty file per finished step, newer than what the step was made from.
+STAMPS := .setup
+# The modules are built in build/release and installed beside the sources, so the editable install builds nothing itself.
+INSTALL_EDITABLE := PENSTOCK_NATIVE=prebuilt $(PY) -m pip install -q --no-build-isolation -e
+NATIVE_SOURCES = $(shell find kernels batcher server/dataplane bench tests -name '*.[ch]pp' | sort)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
+        test-all test-asan test-tsan test-spin test-slow test-wheel bench wheel clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- setting up ------------------------------------------------------------------------------------------------------
+
+setup: $(STAMPS)/dev native ## make .venv for use and development (quick when up to date)
+
+# Stamps that outlived their .venv say nothing.
+ifeq ($(wildcard $(PY)),)
+$(shell rm -rf $(STAMPS))
+endif
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Penstock needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
+	@echo "making $(VENV)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/tools: $(STAMPS)/venv pyproject.toml
+	@echo "installing build tools"
+	@$(PY) -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))' \
+		> $(STAMPS)/requirements.txt
+	@$(PY) -m pip install -q -r $(STAMPS)/requirements.txt 'cmake>=3.26' ninja
+	@touch $@
+
+$(STAMPS)/runtime: $(STAMPS)/tools setup.py
+	@echo "installing penstock and what the demo needs"
+	@$(INSTALL_EDITABLE) '.[demo]'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/runtime
+	@echo "installing development tools"
+	@$(INSTALL_EDITABLE) '.[demo,dev]'
+	@touch $@
+
+build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
+	@$(CMAKE) --preset $* > $(STAMPS)/configure-$*.log 2>&1 || { cat $(STAMPS)/configure-$*.log; exit 1; }
+
+native: build/release/build.ninja
+	@$(CMAKE) --build --preset release --target _kernels _batcher _dataplane
+	@$(CMAKE) --install build/release --component modules --prefix server > /dev/null
+
+# ---- the demo --------------------------------------------------------------------------------------------------------
+
+serve: $(STAMPS)/runtime native .demo/digits.onnx ## serve the digits model on 127.0.0.1:8000 (PORT=9000 for another)
+	@exec $(VENV)/bin/penstock serve digits=.demo/digits.onnx --port $(PORT)
+
+.demo/digits.onnx: demo/train.py | $(STAMPS)/runtime
+	@$(PY) -m demo.train
+
+demo-client: $(STAMPS)/runtime .demo/digits.onnx ## send the test split to the running server and check every answer
+	@$(PY) -m demo.client --port $(PORT)
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+check: lint types imports format-cpp tidy ## what must hold before a commit: style, types, layers
+
+lint: $(STAMPS)/dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+types: $(STAMPS)/dev
+	@$(VENV)/bin/mypy
+
+imports: $(STAMPS)/dev
+	@$(VENV)/bin/lint-imports
+
+format-cpp: $(STAMPS)/dev
+	@$(VENV)/bin/clang-format --dry-run --Werror $(NATIVE_SOURCES) && echo "clang-format: $(words $(NATIVE_SOURCES)) files"
+
+tidy: $(STAMPS)/dev build/release/build.ninja
+	@printf '%s\n' $(filter %.cpp,$(NATIVE_SOURCES)) | grep -v '_fuzz\.cpp$$' \
+		| xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release && echo "clang-tidy: clean"
+
+format: $(STAMPS)/dev ## rewrite the sources in the project's style
+	@$(VENV)/bin/ruff check --fix-only -q .
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/clang-format -i $(NATIVE_SOURCES)
+
+# ---- tests -----------------------------------------------------------------------------------------------------------
+
+test: test-native test-python ## native and Python tests (minutes)
+
+test-native: setup
+	@$(CMAKE) --build --preset release
+	@$(CTEST) --preset release
+
+test-python: setup
+	@$(PY) -m pytest -q -m "not slow"
+
+test-all: test-asan test-tsan test-spin test-slow test-wheel ## what takes longer: sanitizers, model checker, kills, the wheel
+
+test-asan test-tsan: test-%: setup build/%/build.ninja
+	@$(CMAKE) --build --preset $*
+	@$(CTEST) --preset $*
+
+test-spin:
+	@tests/native/run_spin.sh
+
+test-slow: setup
+	@$(PY) -m pytest -q -m slow
+
+test-wheel: wheel
+	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
+	@build/wheel-venv/bin/python -m pip install -q dist/*.whl
+	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels' \
+		&& wheel-venv/bin/penstock --version
+
+# ---- the rest --------------------------------------------------------------------------------------------------------
+
+bench: setup ## measure against the yardsticks (needs wrk and nginx)
+	@$(PY) -m bench
+
+wheel: $(STAMPS)/tools ## build a wheel into dist/
+	@rm -rf dist && $(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean: ## remove everything that was built
+	@rm -rf build dist .demo $(STAMPS) server/penstock.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -f server/penstock/native/*.so
