@@ -1,0 +1,88 @@
+"""The settings of a server and of its models, frozen once read. docs/configuration.md explains each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from penstock.core.settings import Location, Name, OneOf, Size, Text, Whole
+
+__all__ = ["BackendName", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "ServerConfig"]
+
+_MIB = 1 << 20
+_HOUR_MS = 3_600_000
+
+
+class BackendName(StrEnum):
+    """What runs a model; `auto` decides by the model's file."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    PYTHON = "python"
+
+
+class OnWorkerDeath(StrEnum):
+    """What becomes of the rows that a dead worker held."""
+
+    RERUN = "rerun"
+    FAIL = "fail"
+
+
+class LogFormat(StrEnum):
+    """How log records are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important record that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model version to serve, and how."""
+
+    name: Annotated[str, Name()]
+    path: Annotated[Path, Location()]
+    version: Annotated[str, Name(reserved=("latest",))] = "1"
+    backend: Annotated[BackendName, OneOf(BackendName)] = BackendName.AUTO
+    # The ring's batch word has 13 bits for rows and 6 for the owning worker.
+    max_batch_size: Annotated[int, Whole(1, 4096, "rows")] = 64
+    max_queue_delay_us: Annotated[int, Whole(0, 10_000_000, "microseconds")] = 0
+    queue_bytes: Annotated[int, Size(4096, 1 << 40)] = 64 * _MIB
+    instances: Annotated[int, Whole(1, 63)] = 1
+    on_worker_death: Annotated[OnWorkerDeath | None, OneOf(OnWorkerDeath)] = None
+    intra_op_threads: Annotated[int, Whole(1, 1024)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that `penstock serve` needs to know."""
+
+    models: tuple[ModelConfig, ...] = ()
+    host: Annotated[str, Text("a host name or an IP address")] = "127.0.0.1"
+    port: Annotated[int, Whole(0, 65535)] = 8000
+    unix_socket: Annotated[Path | None, Location(socket=True)] = None
+    io_threads: Annotated[int, Whole(1, 64)] = 1
+    decode_threads: Annotated[int, Whole(1, 64)] = 1
+    max_connections: Annotated[int, Whole(1, 1_000_000)] = 4096
+    reserved_connections: Annotated[int, Whole(0, 100_000)] = 32
+    head_bytes_max: Annotated[int, Size(1024, _MIB)] = 8192
+    control_body_bytes_max: Annotated[int, Size(1024, 1 << 40)] = 16 * _MIB
+    body_pool_bytes: Annotated[int, Size(_MIB, 1 << 40)] = 128 * _MIB
+    idle_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 75_000
+    head_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 10_000
+    body_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000
+    write_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000
+    request_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 60_000
+    drain_timeout_s: Annotated[int, Whole(0, 3600, "seconds")] = 30
+    log_format: Annotated[LogFormat, OneOf(LogFormat)] = LogFormat.TEXT
+    log_level: Annotated[LogLevel, OneOf(LogLevel)] = LogLevel.INFO

@@ -1,0 +1,65 @@
+"""Every exception that Penstock raises on purpose.
+
+PenstockError
+├── ConfigError          a setting is unknown, of the wrong type, out of range, or contradicts another
+├── StartError           the server cannot start
+│   ├── ListenError      the public address cannot be used
+│   │   └── PortInUseError
+│   └── ModelLoadError   a model cannot be read, loaded or warmed up
+├── WorkerError          a worker process broke the protocol or could not be started
+└── RequestError         a request is refused with an entry of the problem catalogue
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "ListenError",
+    "ModelLoadError",
+    "PenstockError",
+    "PortInUseError",
+    "RequestError",
+    "StartError",
+    "WorkerError",
+]
+
+
+class PenstockError(Exception):
+    """Root of the tree. Its text is a sentence for the person at the terminal: what happened and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(PenstockError):
+    """A setting is unknown, of the wrong type, out of range, or contradicts another."""
+
+    exit_code = 2
+
+
+class StartError(PenstockError):
+    """The server cannot start."""
+
+
+class ListenError(StartError):
+    """The public address cannot be used."""
+
+
+class PortInUseError(ListenError):
+    """Another process listens on the port."""
+
+
+class ModelLoadError(StartError):
+    """A model cannot be read, loaded or warmed up."""
+
+
+class WorkerError(PenstockError):
+    """A worker process broke the protocol or could not be started."""
+
+
+class RequestError(PenstockError):
+    """A request is refused. `code` is an entry of the problem catalogue; `detail` names no path, stack or secret."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail

@@ -1,0 +1,60 @@
+"""What the supervisor knows of a model version at one moment, as the control plane shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from penstock.core.config import ModelConfig
+
+__all__ = ["ModelState", "ModelStatus", "Tensor", "WorkerState", "WorkerStatus"]
+
+# Name, NumPy dtype name, shape of one row without the batch dimension.
+Tensor: TypeAlias = tuple[str, str, tuple[int, ...]]
+
+
+class ModelState(StrEnum):
+    """Where a model version is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class WorkerState(StrEnum):
+    """Where a worker process is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BACKING_OFF = "backing_off"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One instance's worker process. `pid` is None while there is no process."""
+
+    worker: int
+    pid: int | None
+    state: WorkerState
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model."""
+
+    config: ModelConfig
+    state: ModelState
+    latest: bool
+    workers: tuple[WorkerStatus, ...] = ()
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    backend: str | None = None
+    ring: int | None = None
+    max_batch_size: int | None = None
+    rerun_on_worker_death: bool | None = None
+    detail: str | None = None
