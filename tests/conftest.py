@@ -1,0 +1,49 @@
+"""Fixtures: the real server, and cheap models for it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.serving import Server
+
+__all__: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with affine.onnx, mlp.onnx, pair.onnx and echo.py."""
+    folder = tmp_path_factory.mktemp("models")
+    for build in (models.affine, models.mlp, models.pair, models.echo):
+        build(folder)
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start servers of one's own: serve("--max-batch-size", "8", models={"m": path}).
+
+    All are stopped at the end; one that does not stop cleanly fails the test.
+    """
+    with ExitStack() as running:
+
+        def start(
+            *arguments: str, models: Mapping[str, Path] | None = None, env: Mapping[str, str] | None = None
+        ) -> Server:
+            named = [f"{name}={path}" for name, path in (models or {}).items()]
+            started = Server.start([*named, *arguments], tmp_path_factory.mktemp("server"), env)
+            running.callback(started.stop)
+            return started
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with every model of model_folder, for tests that leave it as they found it."""
+    named = [f"{path.stem}={path}" for path in sorted(model_folder.iterdir())]
+    running = Server.start(named, tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
