@@ -1,7 +1,7 @@
 """Where settings come from, in rising order: defaults, a TOML file, the environment, the command line.
 
 An unknown key, a value of the wrong type and a value out of range are ConfigErrors that name the place, the key, what
-was expected and the nearest name that exists. Nothing is ever ignored, except what Kubernetes puts into the environment.
+was expected and the nearest name that exists. Only what Kubernetes puts into the environment is passed over.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ __all__ = ["load_config"]
 
 _PREFIX = "PENSTOCK_"
 _CONFIG_VARIABLE = "PENSTOCK_CONFIG"
+# Not settings: where the file is, and whom to tell when the server is ready.
+_OTHER_VARIABLES = (_CONFIG_VARIABLE, "PENSTOCK_READY_FD")
 # A Kubernetes service named "penstock" makes these up for every pod beside it (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"PENSTOCK_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_\w+)")
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
@@ -138,9 +140,9 @@ def _read_table(file: Path, table: str, content: object, settings: Mapping[str, 
 def _read_environment(environment: Mapping[str, str]) -> _Values:
     values: _Values = {}
     known = _SERVER_SETTINGS | _SHARED_SETTINGS
-    names = [_PREFIX + name.upper() for name in known] + [_CONFIG_VARIABLE]
+    names = [_PREFIX + name.upper() for name in known] + [*_OTHER_VARIABLES]
     for variable, raw in environment.items():
-        if not variable.startswith(_PREFIX) or variable == _CONFIG_VARIABLE or _is_service_link(variable, raw):
+        if not variable.startswith(_PREFIX) or variable in _OTHER_VARIABLES or _is_service_link(variable, raw):
             continue
         if variable not in names:
             raise _unknown(f"environment: {variable}", variable, names, "setting")
