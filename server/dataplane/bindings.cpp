@@ -1,0 +1,242 @@
+// penstock.native._dataplane: the engine for Python. Checks, converts, calls.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <vector>
+
+#include "engine.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace penstock::dataplane {
+namespace {
+
+using Tensor = std::tuple<std::string, std::string, std::vector<std::uint32_t>>;
+using Route = std::tuple<std::string, std::string, std::uint32_t, bool, bool>;
+
+std::vector<TensorSpec> tensor_specs(const std::vector<Tensor>& tensors) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, dtype_name, shape] : tensors) {
+    const std::optional<DType> dtype = dtype_from_name(dtype_name);
+    if (!dtype.has_value())
+      throw std::invalid_argument("tensor '" + name + "' has the unknown dtype '" + dtype_name + "'");
+    specs.push_back({name, *dtype, shape});
+  }
+  return specs;
+}
+
+template <std::size_t N, const std::array<std::uint64_t, N>& Bounds>
+nb::dict sum_histograms(const ModelEntry& entry, const Histogram<N, Bounds> RingStats::* member, double unit) {
+  nb::list bounds;
+  for (const std::uint64_t bound : Bounds) bounds.append(static_cast<double>(bound) / unit);
+  nb::list counts;
+  for (std::size_t i = 0; i <= N; ++i) {
+    std::uint64_t count = 0;
+    for (const RingStats& stats : entry.stats) count += (stats.*member).count(i);
+    counts.append(count);
+  }
+  double sum = 0;
+  for (const RingStats& stats : entry.stats) sum += static_cast<double>((stats.*member).sum()) / unit;
+  nb::dict histogram;
+  histogram["bounds"] = bounds;
+  histogram["counts"] = counts;
+  histogram["sum"] = sum;
+  return histogram;
+}
+
+std::uint64_t sum_of(const ModelEntry& entry, const Counter RingStats::* member) {
+  std::uint64_t sum = 0;
+  for (const RingStats& stats : entry.stats) sum += (stats.*member).get();
+  return sum;
+}
+
+nb::dict ring_stats(const ModelEntry& entry) {
+  constexpr double kNsPerSecond = 1e9;
+  const batcher::RingCounters counters = entry.ring.counters();
+  nb::dict ring;
+  ring["ring"] = entry.id;
+  ring["model"] = entry.model;
+  ring["version"] = entry.version;
+  ring["rows_claimed"] = counters.rows_claimed;
+  ring["claims_refused"] = counters.claims_refused;
+  ring["bell_rings"] = counters.bell_rings;
+  ring["batches_taken"] = counters.batches_taken;
+  ring["partial_takes_held"] = counters.partial_takes_held;
+  ring["lost_wakeups"] = counters.lost_wakeups;
+  ring["rows_queued"] = counters.rows_queued;
+  ring["rows_ok"] = sum_of(entry, &RingStats::rows_ok);
+  ring["rows_failed"] = sum_of(entry, &RingStats::rows_failed);
+  ring["deadline_exceeded"] = sum_of(entry, &RingStats::deadline_exceeded);
+  ring["batches_done"] = sum_of(entry, &RingStats::batches_done);
+  nb::dict histograms;
+  histograms["queue_seconds"] = sum_histograms(entry, &RingStats::queue, kNsPerSecond);
+  histograms["batch_seconds"] = sum_histograms(entry, &RingStats::batch, kNsPerSecond);
+  histograms["run_seconds"] = sum_histograms(entry, &RingStats::run, kNsPerSecond);
+  histograms["total_seconds"] = sum_histograms(entry, &RingStats::total, kNsPerSecond);
+  histograms["batch_size"] = sum_histograms(entry, &RingStats::batch_size, 1);
+  ring["histograms"] = histograms;
+  return ring;
+}
+
+nb::dict loop_stats(const Engine& engine,
+                    const std::vector<std::pair<const char*, const Counter LoopStats::*>>& members) {
+  nb::dict stats;
+  for (const auto& [name, member] : members) {
+    std::uint64_t sum = 0;
+    for (const auto& loop : engine.loops()) sum += (loop->stats().*member).get();
+    stats[name] = sum;
+  }
+  return stats;
+}
+
+nb::dict response_stats(const Engine& engine) {
+  nb::dict responses;
+  for (std::size_t status = 0; status < std::tuple_size_v<decltype(LoopStats::responses)>; ++status) {
+    std::uint64_t sum = 0;
+    for (const auto& loop : engine.loops()) sum += loop->stats().responses[status].get();
+    if (sum > 0) responses[std::to_string(status).c_str()] = sum;
+  }
+  return responses;
+}
+
+nb::dict stats(const Engine& engine) {
+  const EngineState& state = engine.state();
+  nb::dict result;
+  result["ready"] = state.ready.load(std::memory_order_relaxed);
+  result["draining"] = state.draining.load(std::memory_order_relaxed);
+  result["connections"] = loop_stats(engine, {{"open", &LoopStats::connections_open},
+                                              {"accepted", &LoopStats::connections_accepted},
+                                              {"refused", &LoopStats::connections_refused},
+                                              {"timed_out", &LoopStats::connections_timed_out}});
+  result["responses"] = response_stats(engine);
+  nb::dict pool = loop_stats(engine, {{"waits", &LoopStats::memory_waits}});
+  pool["bytes_used"] = state.pool.bytes_used();
+  pool["bytes_max"] = state.pool.bytes_max();
+  pool["refused"] = state.pool.refused();
+  result["body_pool"] = pool;
+  nb::dict loop = loop_stats(
+      engine,
+      {{"passes", &LoopStats::passes}, {"wakeups", &LoopStats::wakeups}, {"lost_wakeups", &LoopStats::lost_wakeups}});
+  std::uint64_t longest_ns = 0;
+  for (const auto& each : engine.loops()) longest_ns = std::max(longest_ns, each->stats().longest_pass_ns.get());
+  loop["longest_pass_us"] = longest_ns / 1000;
+  result["loop"] = loop;
+  result["control"] = loop_stats(engine, {{"forwarded", &LoopStats::control_forwarded},
+                                          {"failed", &LoopStats::control_failed},
+                                          {"active", &LoopStats::control_active}});
+  nb::list rings;
+  for (const auto& entry : engine.entries()) rings.append(ring_stats(*entry));
+  result["rings"] = rings;
+  return result;
+}
+
+std::uint32_t add_ring(Engine& engine, const std::string& model, const std::string& version,
+                       const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                       std::uint32_t max_batch_size, std::uint32_t max_queue_delay_us, std::uint64_t queue_bytes,
+                       bool rerun_on_worker_death) {
+  batcher::RingConfig config;
+  config.schema = {RowLayout(tensor_specs(inputs)), RowLayout(tensor_specs(outputs))};
+  config.max_batch_size = max_batch_size;
+  config.max_queue_delay_us = max_queue_delay_us;
+  config.queue_bytes = queue_bytes;
+  config.rerun_on_worker_death = rerun_on_worker_death;
+  return engine.add_ring(model, version, std::move(config));
+}
+
+nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
+  const batcher::Recovery recovery = engine.recover(ring, worker);
+  nb::dict result;
+  result["batches_requeued"] = recovery.batches_requeued;
+  result["batches_failed"] = recovery.batches_failed;
+  result["rows_failed"] = recovery.rows_failed;
+  result["corrupt"] = recovery.corrupt;
+  return result;
+}
+
+void publish(Engine& engine, const std::vector<Route>& routes) {
+  std::vector<RouteSpec> specs;
+  specs.reserve(routes.size());
+  for (const auto& [model, version, ring, latest, available] : routes)
+    specs.push_back({model, version, ring, latest, available});
+  engine.publish(specs);
+}
+
+std::vector<int> loop_event_fds(const Engine& engine) {
+  std::vector<int> fds;
+  for (const auto& loop : engine.loops()) fds.push_back(loop->event_fd());
+  return fds;
+}
+
+// OSError with its errno, so that Python can tell a busy port from a missing right.
+void translate_system_error(const std::exception_ptr& error, void*) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::system_error& failure) {
+    errno = failure.code().value();
+    const std::string what = failure.what();
+    PyErr_SetObject(PyExc_OSError, nb::make_tuple(failure.code().value(), what).ptr());
+  }
+}
+
+}  // namespace
+
+NB_MODULE(_dataplane, module) {
+  module.doc() = "The data plane: public sockets, I/O loops, rings.";
+  nb::register_exception_translator(translate_system_error);
+  nb::class_<Engine>(module, "Engine",
+                     "The data plane: public sockets, I/O loops, rings. Its threads never take the GIL.")
+      .def(
+          "__init__",
+          [](Engine* self, std::uint32_t io_threads, std::uint32_t decode_threads, std::uint32_t max_connections,
+             std::uint32_t reserved_connections, std::size_t head_bytes_max, std::uint64_t control_body_bytes_max,
+             std::uint64_t body_pool_bytes, std::uint64_t idle_timeout_ms, std::uint64_t head_timeout_ms,
+             std::uint64_t body_timeout_ms, std::uint64_t write_timeout_ms, std::uint64_t request_timeout_ms,
+             std::string control_socket) {
+            new (self)
+                Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections, head_bytes_max,
+                                     control_body_bytes_max, body_pool_bytes, idle_timeout_ms, head_timeout_ms,
+                                     body_timeout_ms, write_timeout_ms, request_timeout_ms, std::move(control_socket)});
+          },
+          nb::kw_only(), "io_threads"_a = 1, "decode_threads"_a = 1, "max_connections"_a = 4096,
+          "reserved_connections"_a = 32, "head_bytes_max"_a = 8192, "control_body_bytes_max"_a = 16u << 20,
+          "body_pool_bytes"_a = 128u << 20, "idle_timeout_ms"_a = 75'000, "head_timeout_ms"_a = 10'000,
+          "body_timeout_ms"_a = 30'000, "write_timeout_ms"_a = 30'000, "request_timeout_ms"_a = 60'000,
+          "control_socket"_a = "")
+      .def("listen_tcp", &Engine::listen_tcp, "host"_a, "port"_a,
+           "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
+      .def("listen_unix", &Engine::listen_unix, "path"_a,
+           "Bind and listen on a Unix socket. OSError when somebody listens there.")
+      .def("start", &Engine::start, nb::call_guard<nb::gil_scoped_release>(), "Start the I/O loops.")
+      .def("add_ring", &add_ring, "model"_a, "version"_a, "inputs"_a, "outputs"_a, nb::kw_only(),
+           "max_batch_size"_a = 64, "max_queue_delay_us"_a = 0, "queue_bytes"_a = 64u << 20,
+           "rerun_on_worker_death"_a = false,
+           "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
+      .def(
+          "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
+          "The ring's memfd, owned by the engine: send it to a worker, do not close it.")
+      .def(
+          "ring_max_batch_size",
+          [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.max_batch_size(); }, "ring"_a,
+          "What max_batch_size became after queue_bytes was honoured.")
+      .def("loop_event_fds", &loop_event_fds, "Descriptors that wake the I/O loops, owned by the engine.")
+      .def("recover", &recover, "ring"_a, "worker"_a, "A worker is dead: run its batches again, or fail them.")
+      .def("publish", &publish, "routes"_a,
+           "Swap the whole route table: (model, version, ring, latest, available) each. Any thread.")
+      .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
+      .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
+      .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")
+      .def("stop", &Engine::stop, nb::call_guard<nb::gil_scoped_release>(),
+           "End the I/O loops; what is in flight is dropped.")
+      .def("stats", &stats, "Counters and histograms since the start.");
+}
+
+}  // namespace penstock::dataplane
