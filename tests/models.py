@@ -81,14 +81,12 @@ def pair(folder: Path) -> Path:
 ECHO_SOURCE = '''\
 """Gives back what it got; a row that starts with a negative number makes it raise."""
 
-import numpy as np
-
-from penstock.worker import TensorSpec
+from penstock.worker import Tensor
 
 
 class Model:
-    inputs = [TensorSpec("x", "float32", (4,))]
-    outputs = [TensorSpec("y", "float32", (4,))]
+    inputs = {"x": Tensor("float32", (4,))}
+    outputs = {"y": Tensor("float32", (4,))}
 
     def load(self):
         pass
