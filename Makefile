@@ -93,8 +93,10 @@ format-cpp: $(STAMPS)/dev
 	@$(VENV)/bin/clang-format --dry-run --Werror $(NATIVE_SOURCES) && echo "clang-format: $(words $(NATIVE_SOURCES)) files"
 
 tidy: $(STAMPS)/dev build/release/build.ninja
-	@printf '%s\n' $(filter %.cpp,$(NATIVE_SOURCES)) | grep -v '_fuzz\.cpp$$' \
-		| xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release && echo "clang-tidy: clean"
+	@$(CMAKE) --preset release > /dev/null
+	@$(PY) -c 'import json; print(*sorted(e["file"] for e in json.load(open("build/release/compile_commands.json"))), sep="\n")' \
+		| grep -v '/$(VENV)/' | xargs -P $(JOBS) -n 4 $(VENV)/bin/clang-tidy --quiet -p build/release
+	@echo "clang-tidy: clean"
 
 format: $(STAMPS)/dev ## rewrite the sources in the project's style
 	@$(VENV)/bin/ruff check --fix-only -q .
