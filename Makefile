@@ -95,7 +95,7 @@ format-cpp: $(STAMPS)/dev
 tidy: $(STAMPS)/dev build/release/build.ninja
 	@$(CMAKE) --preset release > /dev/null
 	@$(PY) -c 'import json; print(*sorted(e["file"] for e in json.load(open("build/release/compile_commands.json"))), sep="\n")' \
-		| grep -v '/$(VENV)/' | xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release
+		| grep -v -e '/$(VENV)/' -e '/build/' | xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release
 	@echo "clang-tidy: clean"
 
 format: $(STAMPS)/dev ## rewrite the sources in the project's style
