@@ -1,0 +1,79 @@
+"""The application factory and the table of resources."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+from flask import Flask, Response, g, request
+from flask_restful import Api
+
+from penstock.control.problem import install_problems, request_id
+from penstock.control.resources.models import ModelList, ModelResource
+from penstock.control.resources.operations import Index, Metrics, OpenApi
+from penstock.control.state import ServerState
+
+__all__ = ["make_app"]
+
+_access_log = logging.getLogger("penstock.control.access")
+
+
+class _ControlApi(Api):  # type: ignore[misc]  # flask_restful has no types
+    """Flask-RESTful without its own ideas about errors and media types."""
+
+    def error_router(self, original_handler: Any, e: Exception) -> Any:
+        """Leave every error to the application's handlers, so that all look alike."""
+        return original_handler(e)
+
+    def make_response(self, data: object, *args: Any, **kwargs: Any) -> Response:
+        """Answer 406 where Flask-RESTful would send JSON to a client that refuses it; no Accept allows anything."""
+        kwargs["fallback_mediatype"] = None if request.accept_mimetypes else "application/json"
+        response: Response = super().make_response(data, *args, **kwargs)
+        return response
+
+
+def make_app(state: ServerState) -> Flask:
+    """Build the control plane's WSGI application over `state`; it serves nothing before a server calls it."""
+    app = Flask(__name__, static_folder=None)
+    # A route has one spelling; another is a 404, never a redirect that leaks the private socket's name.
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    install_problems(app)
+    app.before_request(_note_start)
+    app.after_request(_finish)
+
+    api = _ControlApi(app, default_mediatype=None)
+    api.representation("application/json")(_to_json)
+    given = {"resource_class_kwargs": {"state": state}}
+    api.add_resource(Index, "/")
+    api.add_resource(ModelList, "/models", **given)
+    api.add_resource(ModelResource, "/models/<name>", **given)
+    api.add_resource(OpenApi, "/openapi.json")
+    api.add_resource(Metrics, "/metrics", **given)
+    return app
+
+
+def _to_json(data: object, code: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(data, ensure_ascii=False), code, headers or {}, content_type="application/json")
+
+
+def _note_start() -> None:
+    g.started = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = request_id()
+    if _access_log.isEnabledFor(logging.DEBUG):
+        _access_log.debug(
+            "request",
+            extra={
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "seconds": round(time.perf_counter() - g.started, 6),
+                "request_id": request_id(),
+            },
+        )
+    return response

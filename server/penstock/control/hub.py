@@ -1,0 +1,48 @@
+"""Waiting on gevent's hub for what happens outside it. Nothing is patched: other threads stay plain threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import gevent
+import gevent.event
+
+__all__ = ["HubEvent", "wait_until"]
+
+
+class HubEvent:
+    """A flag that a greenlet waits for and that any thread, or a signal handler, may set.
+
+    Make it in the thread whose hub waits. gevent's own Event wakes only waiters of the thread that sets it without a
+    detour; the loop's async watcher is the one door into a sleeping hub.
+    """
+
+    def __init__(self) -> None:
+        self._event = gevent.event.Event()
+        self._is_set = False
+        self._watcher = gevent.get_hub().loop.async_()
+        self._watcher.start(self._event.set)
+
+    def set(self) -> None:
+        """Wake whoever waits, now and from now on. Any thread; async-signal-safe as far as Python's handlers are."""
+        self._is_set = True
+        self._watcher.send()
+
+    def is_set(self) -> bool:
+        """Whether set() was called."""
+        return self._is_set
+
+    def wait(self) -> None:
+        """Let the hub run until set() is called."""
+        self._event.wait()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, *, interval_s: float = 0.01) -> bool:
+    """Let the hub run until the condition holds; False when that takes longer than the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        gevent.sleep(interval_s)
+    return True

@@ -1,0 +1,3 @@
+"""The REST resources of the control plane."""
+
+__all__: list[str] = []

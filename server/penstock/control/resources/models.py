@@ -1,0 +1,99 @@
+"""What is served: every model, and one model with its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from flask_restful import Resource
+
+from penstock.control.state import EngineStats, RingStats, ServerState
+from penstock.core.errors import RequestError
+from penstock.core.status import ModelStatus, Tensor
+
+__all__ = ["ModelList", "ModelResource"]
+
+# Counters of a ring that mean something to whoever serves a model.
+_COUNTERS = (
+    "rows_claimed",
+    "rows_ok",
+    "rows_failed",
+    "rows_queued",
+    "claims_refused",
+    "deadline_exceeded",
+    "batches_done",
+)
+
+
+class ModelList(Resource):  # type: ignore[misc]  # flask_restful has no types
+    """Every model version, in short."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def get(self) -> Mapping[str, object]:
+        """List the model versions."""
+        return {"models": [_summary(status) for status in self._state.models.models()]}
+
+
+class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no types
+    """One model with everything known about its versions."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def get(self, name: str) -> Mapping[str, object]:
+        """Describe a model; RequestError (404) when there is none of this name."""
+        versions = [status for status in self._state.models.models() if status.config.name == name]
+        if not versions:
+            raise RequestError("model_not_found", f"no model {name!r} is served; GET /models lists them")
+        stats = cast(EngineStats, self._state.stats.stats())
+        rings = {ring["ring"]: ring for ring in stats["rings"]}
+        return {"name": name, "versions": [_description(status, rings) for status in versions]}
+
+
+def _summary(status: ModelStatus) -> dict[str, object]:
+    return {
+        "name": status.config.name,
+        "version": status.config.version,
+        "latest": status.latest,
+        "state": status.state,
+        "backend": status.backend,
+    }
+
+
+def _description(status: ModelStatus, rings: Mapping[int, RingStats]) -> dict[str, object]:
+    config = status.config
+    ring = None if status.ring is None else rings.get(status.ring)
+    return {
+        "version": config.version,
+        "latest": status.latest,
+        "state": status.state,
+        "detail": status.detail,
+        "backend": status.backend,
+        "inputs": _tensors(status.inputs),
+        "outputs": _tensors(status.outputs),
+        "batching": {
+            # What the ring made of the wish: queue_bytes may not hold two batches of the size that was asked for.
+            "max_batch_size": status.max_batch_size or config.max_batch_size,
+            "max_queue_delay_us": config.max_queue_delay_us,
+            "instances": config.instances,
+        },
+        "limits": {"queue_bytes": config.queue_bytes, "intra_op_threads": config.intra_op_threads},
+        "on_worker_death": _on_worker_death(status),
+        "workers": [
+            {"worker": worker.worker, "pid": worker.pid, "state": worker.state, "restarts": worker.restarts}
+            for worker in status.workers
+        ],
+        "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
+    }
+
+
+def _on_worker_death(status: ModelStatus) -> str | None:
+    if status.rerun_on_worker_death is not None:
+        return "rerun" if status.rerun_on_worker_death else "fail"
+    return status.config.on_worker_death
+
+
+def _tensors(tensors: Sequence[Tensor]) -> list[dict[str, object]]:
+    return [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in tensors]

@@ -1,0 +1,108 @@
+"""The JSON schemas of requests and replies, as the OpenAPI document uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.core.config import OnWorkerDeath
+from penstock.core.status import ModelState, WorkerState
+
+__all__ = ["SCHEMAS"]
+
+_COUNT = {"type": "integer", "minimum": 0}
+_NAME = {"$ref": "#/components/schemas/Name"}
+_TENSORS = {"type": "array", "items": {"$ref": "#/components/schemas/TensorSpec"}}
+_STATE = {"enum": [state.value for state in ModelState]}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+
+
+def _record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Describe an object whose members are known."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+SCHEMAS: dict[str, Any] = {
+    "Name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    "Value": {
+        "description": (
+            "A tensor: numbers or booleans in arrays nested as the shape says; a scalar stands alone. "
+            'NaN and infinity are the strings "NaN", "Infinity" and "-Infinity".'
+        ),
+        "anyOf": [
+            {"type": "number"},
+            {"type": "boolean"},
+            {"enum": ["NaN", "Infinity", "-Infinity"]},
+            {"type": "array", "items": {"$ref": "#/components/schemas/Value"}},
+        ],
+    },
+    "PredictRequest": _record(
+        {
+            "model": _NAME,
+            "version": _NAME,
+            "inputs": {
+                "description": "Values by input name, or the value itself for a model with one input.",
+                "anyOf": [
+                    {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Value"}},
+                    {"$ref": "#/components/schemas/Value"},
+                ],
+            },
+        },
+        optional=("model", "version"),
+    )
+    | {"additionalProperties": False},
+    "PredictResponse": _record(
+        {
+            "model": _NAME,
+            "version": _NAME,
+            "outputs": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Value"}},
+        }
+    ),
+    "TensorSpec": _record(
+        {
+            "name": {"type": "string"},
+            "dtype": {"type": "string", "description": "NumPy's name of the element type."},
+            "shape": {"type": "array", "items": _COUNT, "description": "Of one row, without the batch dimension."},
+        }
+    ),
+    "ModelSummary": _record(
+        {"name": _NAME, "version": _NAME, "latest": {"type": "boolean"}, "state": _STATE, "backend": _TEXT_OR_NULL}
+    ),
+    "ModelList": _record({"models": {"type": "array", "items": {"$ref": "#/components/schemas/ModelSummary"}}}),
+    "Worker": _record(
+        {
+            "worker": _COUNT,
+            "pid": {"type": ["integer", "null"]},
+            "state": {"enum": [state.value for state in WorkerState]},
+            "restarts": _COUNT,
+        }
+    ),
+    "ModelVersion": _record(
+        {
+            "version": _NAME,
+            "latest": {"type": "boolean"},
+            "state": _STATE,
+            "detail": {**_TEXT_OR_NULL, "description": "Why the version is not ready, where that is known."},
+            "backend": _TEXT_OR_NULL,
+            "inputs": _TENSORS,
+            "outputs": _TENSORS,
+            "batching": _record({"max_batch_size": _COUNT, "max_queue_delay_us": _COUNT, "instances": _COUNT}),
+            "limits": _record({"queue_bytes": _COUNT, "intra_op_threads": _COUNT}),
+            "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
+            "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
+            "counters": {"type": ["object", "null"], "additionalProperties": _COUNT},
+        }
+    ),
+    "Model": _record(
+        {"name": _NAME, "versions": {"type": "array", "items": {"$ref": "#/components/schemas/ModelVersion"}}}
+    ),
+    "Health": _record({"status": {"enum": ["live", "ready"]}}),
+    "Index": _record(
+        {
+            "name": {"type": "string"},
+            "version": {"type": "string"},
+            "links": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ),
+    "OpenApi": {"type": "object"},
+}

@@ -1,0 +1,74 @@
+"""What the control plane reads: the data plane's counters and the supervisor's view of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypedDict
+
+from penstock.core.status import ModelStatus
+
+__all__ = ["EngineStats", "HistogramStats", "ModelsSource", "RingStats", "ServerState", "StatsSource"]
+
+
+class HistogramStats(TypedDict):
+    """Counts per bucket, not cumulative; one more count than bounds, the last for everything above them."""
+
+    bounds: list[float]
+    counts: list[int]
+    sum: float
+
+
+class RingStats(TypedDict):
+    """Counters of one ring since the server started; rows_queued is what waits now."""
+
+    ring: int
+    model: str
+    version: str
+    rows_claimed: int
+    claims_refused: int
+    bell_rings: int
+    batches_done: int
+    partial_takes_held: int
+    lost_wakeups: int
+    rows_queued: int
+    rows_ok: int
+    rows_failed: int
+    deadline_exceeded: int
+    histograms: dict[str, HistogramStats]
+
+
+class EngineStats(TypedDict):
+    """What Engine.stats() returns."""
+
+    ready: bool
+    draining: bool
+    connections: dict[str, int]
+    responses: dict[str, int]
+    body_pool: dict[str, int]
+    loop: dict[str, int]
+    control: dict[str, int]
+    rings: list[RingStats]
+
+
+class StatsSource(Protocol):
+    """Where counters come from: the engine. Called on the hub, so it must not wait."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return the counters as EngineStats describes them."""
+
+
+class ModelsSource(Protocol):
+    """Who knows the models: the supervisor. Called on the hub, so it must not wait."""
+
+    def models(self) -> Sequence[ModelStatus]:
+        """Return every model version that the server was told to serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """Everything the control plane's resources may look at."""
+
+    stats: StatsSource
+    models: ModelsSource
+    log_records_dropped: Callable[[], int]
