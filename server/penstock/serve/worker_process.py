@@ -1,0 +1,98 @@
+"""One worker process as the supervisor holds it: the process, its pidfd, and one end of the control socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from penstock.core.config import ModelConfig
+from penstock.worker.protocol import Load, Message, ProtocolError, receive, send
+
+__all__ = ["WorkerProcess"]
+
+
+class WorkerProcess:
+    """A started worker. Used by the supervisor's thread alone.
+
+    That thread must outlive the process: the kernel kills a worker when the thread that started it ends.
+    """
+
+    def __init__(self, config: ModelConfig, slot: int) -> None:
+        """Start the process and ask it to load its model; OSError when the machine has no room for one."""
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.control.setblocking(False)
+            self._process = subprocess.Popen(
+                _command(theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a model prints belongs to the log, never into the output of `penstock`
+                env=_environment(config.intra_op_threads),
+                pass_fds=(theirs.fileno(),),
+            )
+        # The process is not reaped before reap(), so its id cannot have passed to another one yet.
+        self.pidfd = os.pidfd_open(self._process.pid)
+        options = {"intra_op_threads": config.intra_op_threads}
+        self.send(Load(config.name, config.version, str(config.path), str(config.backend), slot, options))
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; a worker that is gone or does not listen is left to its pidfd."""
+        with suppress(OSError):
+            send(self.control, message, descriptors)
+
+    def received(self) -> list[Message]:
+        """Return the messages that have arrived; ProtocolError for what is none, also when the worker has hung up."""
+        messages: list[Message] = []
+        while True:
+            try:
+                packet = receive(self.control)
+            except BlockingIOError:
+                return messages
+            except OSError as error:
+                raise ProtocolError(f"the control socket failed: {error.strerror}") from error
+            if packet is None:
+                if messages:
+                    return messages
+                raise ProtocolError("the worker closed its control socket")
+            message, descriptors = packet
+            for descriptor in descriptors:  # workers have none to give
+                os.close(descriptor)
+            messages.append(message)
+
+    def kill(self) -> None:
+        """Send SIGKILL; the pidfd tells when it is over."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def reap(self) -> str:
+        """Collect the exit status of a process that has ended, close what belongs to it, and say how it ended."""
+        status = self._process.wait()
+        os.close(self.pidfd)
+        self.control.close()
+        if status >= 0:
+            return f"exit status {status}"
+        try:
+            return f"signal {signal.Signals(-status).name}"
+        except ValueError:
+            return f"signal {-status}"
+
+
+def _command(control: int) -> list[str]:
+    # -P: a worker started in a folder that holds, say, a json.py must not import it.
+    return [sys.executable, "-P", "-m", "penstock.worker", "--control-fd", str(control), "--parent", str(os.getpid())]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    return environment

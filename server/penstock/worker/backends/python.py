@@ -1,0 +1,179 @@
+"""Plain Python models: a file or folder with a `class Model`. docs/models.md shows how to write one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from penstock.core.errors import ModelLoadError
+from penstock.worker.arrays import Array
+from penstock.worker.fault import describe
+from penstock.worker.model import DTYPES, BadOutputError, ModelSpec, TensorSpec
+
+__all__ = ["PythonBackend", "load"]
+
+MODULE_NAME = "penstock_model"
+
+_EXAMPLE = """
+
+    from penstock.worker import Tensor
+
+    class Model:
+        inputs = {"features": Tensor("float32", (4,))}
+        outputs = {"score": Tensor("float32")}
+
+        def load(self):
+            ...
+
+        def predict(self, batch):
+            return {"score": batch["features"].sum(axis=1)}
+"""
+
+
+def load(path: Path, *, threads: int) -> PythonBackend:
+    """Import the module, make its Model and let it load; ModelLoadError shows what is missing.
+
+    `threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set.
+    """
+    module = _import(path)
+    model_class = getattr(module, "Model", None)
+    if not isinstance(model_class, type):
+        raise ModelLoadError(f"{path} has no class Model. A model looks like this:{_EXAMPLE}")
+    if not callable(getattr(model_class, "predict", None)):
+        raise ModelLoadError(
+            f"class Model in {path} has no method predict(self, batch). A model looks like this:{_EXAMPLE}"
+        )
+    try:
+        model = model_class()
+        if hasattr(model, "load"):
+            model.load()
+    except BaseException as error:
+        raise ModelLoadError(f"class Model in {path} raised while it loaded: {describe(error)}") from error
+    return PythonBackend(model, _spec_of(model, path))
+
+
+class PythonBackend:
+    """A user's Model and its schema."""
+
+    name = "python"
+    rerun = False  # it may have side effects
+    may_refuse_zeros = True
+
+    def __init__(self, model: Any, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._predict = model.predict
+        self._input_names = tuple(tensor.name for tensor in spec.inputs)
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Run the rows of `inputs` into `outputs`; see Backend.run."""
+        result = self._predict(dict(zip(self._input_names, inputs, strict=True)))
+        for value, output, spec in zip(self._in_order(result), outputs, self.spec.outputs, strict=True):
+            _store(value, output, spec)
+
+    def _in_order(self, result: object) -> Sequence[object]:
+        specs = self.spec.outputs
+        if isinstance(result, Mapping):
+            for spec in specs:
+                if spec.name not in result:
+                    raise BadOutputError(f"predict returned no output {spec.name!r}")
+            if len(result) != len(specs):
+                unknown = next(name for name in result if name not in {spec.name for spec in specs})
+                raise BadOutputError(f"predict returned {unknown!r}, which is no output of the model")
+            return [result[spec.name] for spec in specs]
+        if len(specs) > 1:
+            raise BadOutputError(f"predict returned {type(result).__name__}, expected a dict of {len(specs)} outputs")
+        return [result]
+
+
+def _store(value: object, output: Array, spec: TensorSpec) -> None:
+    """Copy one output into the ring if it has the declared shape and a type that fits without a surprise."""
+    try:
+        result = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise BadOutputError(f"output {spec.name!r} is no array: its rows differ in shape") from error
+    if result.shape != output.shape:
+        raise BadOutputError(f"output {spec.name!r} has shape {result.shape}, expected {output.shape}")
+    if result.dtype != output.dtype and not _fits(result, output):
+        raise BadOutputError(f"output {spec.name!r} is {result.dtype}, expected {output.dtype}")
+    output[...] = result
+
+
+def _fits(result: Array, output: Array) -> bool:
+    """Tell whether values may change their type: float64 to float32 may, 0.5 to an integer and -1 to uint8 may not."""
+    if result.dtype.kind in "iu" and output.dtype.kind in "iu":
+        limits = np.iinfo(output.dtype)
+        return result.size == 0 or (int(result.min()) >= limits.min and int(result.max()) <= limits.max)
+    return np.can_cast(result.dtype, output.dtype, "same_kind")
+
+
+def _import(path: Path) -> ModuleType:
+    file = path
+    if path.is_dir():
+        file = next((path / name for name in ("__init__.py", "model.py") if (path / name).is_file()), path / "model.py")
+        if not file.is_file():
+            raise ModelLoadError(f"the folder {path} has neither an __init__.py nor a model.py with a class Model")
+    is_package = file.name == "__init__.py"
+    spec = spec_from_file_location(
+        MODULE_NAME, file, submodule_search_locations=[str(file.parent)] if is_package else None
+    )
+    if spec is None or spec.loader is None:
+        raise ModelLoadError(f"{file} is no Python file: its name must end in .py")
+    # As for a script: what lies beside the model can be imported by its plain name.
+    sys.path.insert(0, str(file.parent.resolve()))
+    module = module_from_spec(spec)
+    sys.modules[MODULE_NAME] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        raise ModelLoadError(f"{file} cannot be imported: {describe(error)}{_place_of(error, file)}") from error
+    return module
+
+
+def _place_of(error: BaseException, file: Path) -> str:
+    """Name the last line of the model's own file that the error came through."""
+    trace = error.__traceback__
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {line})" if line is not None else ""
+
+
+def _spec_of(model: Any, path: Path) -> ModelSpec:
+    size = getattr(model, "max_batch_size", None)
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise ModelLoadError(f"Model.max_batch_size in {path} is {size!r}: it must be a whole number of 1 or more")
+    return ModelSpec(
+        inputs=_tensors_of(model, "inputs", path), outputs=_tensors_of(model, "outputs", path), max_batch_size=size
+    )
+
+
+def _tensors_of(model: Any, attribute: str, path: Path) -> tuple[TensorSpec, ...]:
+    declared = getattr(model, attribute, None)
+    if not isinstance(declared, Mapping) or not declared:
+        raise ModelLoadError(f"Model.{attribute} in {path} must be a dict of names to Tensor(dtype, shape):{_EXAMPLE}")
+    return tuple(
+        _tensor_of(name, tensor, f"Model.{attribute}[{name!r}] in {path}") for name, tensor in declared.items()
+    )
+
+
+def _tensor_of(name: object, tensor: object, where: str) -> TensorSpec:
+    try:
+        dtype = np.dtype(tensor.dtype).name  # type: ignore[attr-defined]
+        shape = tuple(int(size) for size in tensor.shape)  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelLoadError(f'{where} must be a Tensor, for example Tensor("float32", (4,))') from error
+    if dtype not in DTYPES:
+        raise ModelLoadError(f"{where} has dtype {dtype!r}: it must be one of {', '.join(sorted(DTYPES))}")
+    if not isinstance(name, str) or not name:
+        raise ModelLoadError(f"{where}: a tensor's name must be a string")
+    if any(size < 1 for size in shape):
+        raise ModelLoadError(f"{where} has shape {shape}: each size must be 1 or more, without the batch dimension")
+    return TensorSpec(name, dtype, shape)

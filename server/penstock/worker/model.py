@@ -1,0 +1,61 @@
+"""What a model is made of: the tensors it takes and gives, and how an author of a plain Python model declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["DTYPES", "BadOutputError", "ModelSpec", "Tensor", "TensorSpec"]
+
+# The element types a ring can hold, by NumPy's names (kernels/dtype.hpp).
+DTYPES = frozenset(
+    {
+        "bool",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output of a plain Python model: NumPy's name of its element type, and the shape of one row."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a loaded model takes and gives.
+
+    `max_batch_size` is None when any number of rows will do. `labels` names the classes along an output's last
+    dimension, where the model says them.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int | None = None
+    labels: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+
+class BadOutputError(Exception):
+    """The model returned something else than its schema promises; the message names the output, never its values."""

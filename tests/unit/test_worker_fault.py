@@ -1,0 +1,58 @@
+"""What a client and the log are told about a model's exception."""
+
+import logging
+
+import pytest
+
+from penstock.worker.fault import DETAIL_BYTES_MAX, FaultLog, describe
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("bad value"), "ValueError: bad value"),
+        (ValueError(), "ValueError"),
+        (ValueError("first\nsecond"), "ValueError: first"),
+        (KeyError("column"), "KeyError: 'column'"),
+        (MemoryError(), "MemoryError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (UnprintableError(), "UnprintableError"),
+        (
+            FileNotFoundError(2, "No such file or directory", "/srv/secret.bin"),
+            "FileNotFoundError: No such file or directory",
+        ),
+        (RuntimeError("cannot read /srv/models/a.bin, sorry"), "RuntimeError: cannot read <path>, sorry"),
+        (RuntimeError("in ~/models/x and ../y.txt"), "RuntimeError: in <path> and <path>"),
+        (RuntimeError("3/4 and/or 1 / 2"), "RuntimeError: 3/4 and/or 1 / 2"),
+    ],
+)
+def test_description(error: BaseException, text: str) -> None:
+    assert describe(error) == text
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "✓", "🙂"])
+def test_a_long_message_is_cut_between_characters(character: str) -> None:
+    text = describe(ValueError(character * 200))
+    assert DETAIL_BYTES_MAX - 4 < len(text.encode()) <= DETAIL_BYTES_MAX
+    assert set(text.removeprefix("ValueError: ")) == {character}
+
+
+def test_lone_surrogates_do_not_break_it() -> None:
+    assert describe(ValueError("\ud800")).startswith("ValueError")
+
+
+def test_stacks_go_to_the_log_but_do_not_flood_it(caplog: pytest.LogCaptureFixture) -> None:
+    log = FaultLog(logging.getLogger("penstock.test"))
+    for number in range(50):
+        try:
+            raise ValueError(f"number {number}")
+        except ValueError as error:
+            log.write("it failed", error)
+    assert 1 <= len(caplog.records) < 50
+    assert "number 0" in caplog.text
+    assert "Traceback" in caplog.text

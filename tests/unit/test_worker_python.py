@@ -1,0 +1,222 @@
+"""Plain Python models: how they are loaded, what they may return, and what is said when something is missing."""
+
+import logging
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.core.errors import ModelLoadError
+from penstock.worker.arrays import Array
+from penstock.worker.backends import Backend, open_backend
+from penstock.worker.model import BadOutputError, TensorSpec
+from penstock.worker.warmup import warm_up
+
+HEAD = "import numpy as np\nfrom penstock.worker import Tensor\n"
+
+
+@pytest.fixture(autouse=True)
+def keep_interpreter() -> Iterator[None]:
+    """A worker loads one model and ends; this process loads many."""
+    path = list(sys.path)
+    modules = set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith(("penstock_model", "beside")):
+            del sys.modules[name]
+
+
+def opened(tmp_path: Path, source: str, name: str = "model.py") -> Backend:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(HEAD + textwrap.dedent(source))
+    return open_backend(path, "auto", threads=1)
+
+
+def predicting(tmp_path: Path, body: str, outputs: str = '{"y": Tensor("float32", (2,))}') -> Backend:
+    return opened(
+        tmp_path,
+        f"""
+        class Model:
+            inputs = {{"x": Tensor("float32", (2,))}}
+            outputs = {outputs}
+
+            def predict(self, batch):
+                x = batch["x"]
+                {body}
+        """,
+    )
+
+
+def run(backend: Backend, rows: int = 3) -> list[Array]:
+    x = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
+    x.flags.writeable = False
+    outputs = [np.zeros((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
+    backend.run([x], outputs)
+    return outputs
+
+
+def test_schema_load_and_predict(tmp_path: Path) -> None:
+    backend = opened(
+        tmp_path,
+        """
+        class Model:
+            inputs = {"a": Tensor("float32", (2,)), "b": Tensor("int8")}
+            outputs = {"sum": Tensor("float32")}
+            max_batch_size = 8
+
+            def load(self):
+                self.bias = 10
+
+            def predict(self, batch):
+                return {"sum": batch["a"].sum(axis=1) + batch["b"] + self.bias}
+        """,
+    )
+    assert backend.spec.inputs == (TensorSpec("a", "float32", (2,)), TensorSpec("b", "int8", ()))
+    assert backend.spec.outputs == (TensorSpec("sum", "float32", ()),)
+    assert backend.spec.max_batch_size == 8
+    assert not backend.rerun
+    total = np.zeros(2, np.float32)
+    backend.run([np.float32([[1, 2], [3, 4]]), np.int8([1, 2])], [total])
+    np.testing.assert_array_equal(total, [14, 19])
+
+
+@pytest.mark.parametrize(
+    "body", ["return x", 'return {"y": x}', "return x.tolist()", "return list(x)", "return x.astype(np.float64)"]
+)
+def test_what_predict_may_return(tmp_path: Path, body: str) -> None:
+    (y,) = run(predicting(tmp_path, body))
+    np.testing.assert_array_equal(y, [[0, 1], [2, 3], [4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("return x[:2]", r"output 'y' has shape \(2, 2\), expected \(3, 2\)"),
+        ("return x[:, :1]", r"output 'y' has shape \(3, 1\), expected \(3, 2\)"),
+        ("return x.astype(complex)", "output 'y' is complex128, expected float32"),
+        ("return x.astype(str)", "output 'y' is <U32, expected float32"),
+        ("return [[1.0], [2.0, 3.0], []]", "output 'y' is no array"),
+        ("return None", r"output 'y' has shape \(\)"),
+        ("return {}", "predict returned no output 'y'"),
+        ('return {"y": x, "z": x}', "'z', which is no output"),
+    ],
+)
+def test_bad_outputs(tmp_path: Path, body: str, text: str) -> None:
+    with pytest.raises(BadOutputError, match=text):
+        run(predicting(tmp_path, body))
+
+
+def test_types_that_do_not_fit_are_not_bent(tmp_path: Path) -> None:
+    outputs = '{"y": Tensor("uint8", (2,))}'
+    (y,) = run(predicting(tmp_path, "return x.astype(int).tolist()", outputs))
+    np.testing.assert_array_equal(y, [[0, 1], [2, 3], [4, 5]])
+    for body in ("return x", "return x.astype(int) - 1", "return x.astype(int) + 255"):
+        with pytest.raises(BadOutputError, match=r"output 'y' is (float32|int64), expected uint8"):
+            run(predicting(tmp_path, body, outputs))
+
+
+def test_several_outputs_need_a_dict(tmp_path: Path) -> None:
+    outputs = '{"y": Tensor("float32", (2,)), "z": Tensor("float32")}'
+    y, z = run(predicting(tmp_path, 'return {"z": x[:, 0], "y": x}', outputs))
+    np.testing.assert_array_equal(y, [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(z, [0, 2, 4])
+    with pytest.raises(BadOutputError, match="expected a dict of 2 outputs"):
+        run(predicting(tmp_path, "return x", outputs))
+
+
+def test_a_model_cannot_write_into_its_inputs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        run(predicting(tmp_path, "x += 1; return x"))
+
+
+@pytest.mark.parametrize("name", ["pack/__init__.py", "pack/model.py"])
+def test_a_folder_with_modules_beside_the_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "beside.py").write_text("FACTOR = 7\n")
+    (tmp_path / name).write_text(
+        f"{HEAD}from beside import FACTOR\n"
+        "class Model:\n"
+        '    inputs = {"x": Tensor("float32", (2,))}\n'
+        '    outputs = {"y": Tensor("float32", (2,))}\n'
+        "    def predict(self, batch):\n"
+        '        return batch["x"] * FACTOR\n'
+    )
+    (y,) = run(open_backend(tmp_path / "pack", "auto", threads=1))
+    np.testing.assert_array_equal(y, [[0, 7], [14, 21], [28, 35]])
+
+
+VALID = 'inputs = {"x": Tensor("float32", (2,))}\n    outputs = inputs\n    def predict(self, batch): return batch["x"]'
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("x = 1", r"has no class Model[\s\S]*def predict"),
+        ("Model = 3", "has no class Model"),
+        ("class Model:\n    pass", r"no method predict[\s\S]*def predict"),
+        ("class Model:\n    def predict(self, batch): ...", r"Model.inputs .* must be a dict[\s\S]*inputs ="),
+        (f"class Model:\n    {VALID}\n    outputs = {{}}", "Model.outputs .* must be a dict"),
+        (f"class Model:\n    {VALID}\n    inputs = {{'x': 'float32'}}", r"Model.inputs\['x'\] .* must be a Tensor"),
+        (f"class Model:\n    {VALID}\n    inputs = {{'x': Tensor('complex64')}}", "has dtype 'complex64'"),
+        (f"class Model:\n    {VALID}\n    inputs = {{'x': Tensor('nonsense')}}", "must be a Tensor"),
+        (f"class Model:\n    {VALID}\n    inputs = {{'x': Tensor('int8', (0,))}}", r"has shape \(0,\)"),
+        (f"class Model:\n    {VALID}\n    inputs = {{3: Tensor('int8')}}", "name must be a string"),
+        (f"class Model:\n    {VALID}\n    max_batch_size = 0", "max_batch_size .* must be a whole number"),
+        (
+            f"class Model:\n    {VALID}\n    def load(self): raise OSError('no disk')",
+            "raised while it loaded: OSError: no disk",
+        ),
+        (
+            f"class Model:\n    {VALID}\n    def load(self): raise SystemExit(3)",
+            "raised while it loaded: SystemExit: 3",
+        ),
+        ("import no_such_module_here", r"cannot be imported: ModuleNotFoundError.*\(line 3\)"),
+        ("def f(:", r"cannot be imported: SyntaxError.*\(line 3\)"),
+        ("raise KeyboardInterrupt", r"cannot be imported: KeyboardInterrupt \(line 3\)"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path: Path, source: str, text: str) -> None:
+    with pytest.raises(ModelLoadError, match=text):
+        opened(tmp_path, source)
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"neither an __init__\.py nor a model\.py"):
+        open_backend(tmp_path, "auto", threads=1)
+
+
+def test_warm_up_runs_powers_of_two_and_the_largest_batch(tmp_path: Path) -> None:
+    backend = opened(
+        tmp_path,
+        """
+        SEEN = []
+        class Model:
+            inputs = {"x": Tensor("float32", (2,))}
+            outputs = {"y": Tensor("float32", (2,))}
+            def predict(self, batch):
+                SEEN.append(len(batch["x"]))
+                return batch["x"]
+        """,
+    )
+    warm_up(backend, 12)
+    assert sys.modules["penstock_model"].SEEN == [1, 2, 4, 8, 12]
+    warm_up(backend, 1)
+    assert sys.modules["penstock_model"].SEEN[-1] == 1
+
+
+def test_warm_up_forgives_a_model_that_refuses_zeros(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    backend = predicting(tmp_path, "raise ValueError('zeros make no sense')")
+    with caplog.at_level(logging.WARNING):
+        warm_up(backend, 4)
+    assert "zeros make no sense" in caplog.text
+
+
+def test_warm_up_finds_outputs_that_never_fit(tmp_path: Path) -> None:
+    backend = predicting(tmp_path, "return x[:, :1]")
+    with pytest.raises(ModelLoadError, match="output 'y' has shape"):
+        warm_up(backend, 4)
