@@ -18,14 +18,18 @@ namespace penstock::dataplane {
 
 enum class Encoding : std::uint8_t { kJson, kMsgpack, kRaw };
 
+// Bounds of a schema: decoding keeps its state on the stack.
+inline constexpr std::size_t kTensorsMax = 1024;
+inline constexpr std::size_t kRankMax = 32;
+
 // Where the decoder puts a row: packed as `schema->inputs` says, 64-byte aligned.
 struct RowTarget {
   const ModelSchema* schema = nullptr;
   std::byte* row = nullptr;
 };
 
-// Turns the names in a request into a row to fill. Called at most once per body, as soon as both names are known or known
-// to be absent (empty). A target without a schema means refused: `problem` says why.
+// Turns the names in a request into a row to fill. Called at most once per body, as soon as both names are known or
+// known to be absent (empty). A target without a schema means refused: `problem` says why.
 class RowResolver {
  public:
   virtual RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) = 0;
@@ -40,11 +44,12 @@ struct QueryNames {
   std::string_view version;
 };
 
-// {"model": ..., "version": ..., "inputs": [...] | {name: value}}, names in any order. `inputs` without names is for models
-// of one input. False: `problem` is set (kMalformedBody with the byte offset; kInvalidInput with the field, what was
-// expected and what came; kContradiction; or what the resolver set).
+// {"model": ..., "version": ..., "inputs": [...] | {name: value}}, names in any order. `inputs` without names is for
+// models of one input. False: `problem` is set (kMalformedBody with the byte offset; kInvalidInput with the field, what
+// was expected and what came; kContradiction; or what the resolver set).
 [[nodiscard]] bool decode_json(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
-[[nodiscard]] bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
+[[nodiscard]] bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver,
+                                  Problem& problem);
 // One row of a single-input model, little-endian, C order, exactly the tensor's bytes.
 [[nodiscard]] bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
 
@@ -52,14 +57,15 @@ struct QueryNames {
 class ReplyEncoder {
  public:
   ReplyEncoder() = default;
-  // `schema` must outlive the encoder.
+  // `schema` must outlive the encoder. Throws std::invalid_argument for more than kTensorsMax inputs or outputs, for
+  // one of more than kRankMax dimensions, and for a reply too long to count.
   ReplyEncoder(std::string_view model, std::string_view version, const ModelSchema& schema);
 
   // Upper bound in bytes of any reply body in this encoding (for kRaw: of the largest output).
   [[nodiscard]] std::size_t bytes_max(Encoding encoding) const noexcept;
 
-  // Writes a body into `out` (at least bytes_max bytes) and returns its length. `outputs[i]` points at output i of this row.
-  // `output` selects the tensor for kRaw and is ignored otherwise.
+  // Writes a body into `out` (at least bytes_max bytes) and returns its length. `outputs[i]` points at output i of this
+  // row. `output` selects the tensor for kRaw and is ignored otherwise.
   [[nodiscard]] std::size_t encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
                                    char* out) const noexcept;
 
