@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from penstock.worker.fault import DETAIL_BYTES_MAX, FaultLog, describe
+from penstock.worker.fault import DETAIL_BYTES_MAX, FaultLog, describe, without_paths
 
 
 class UnprintableError(Exception):
@@ -56,3 +56,8 @@ def test_stacks_go_to_the_log_but_do_not_flood_it(caplog: pytest.LogCaptureFixtu
     assert 1 <= len(caplog.records) < 50
     assert "number 0" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_paths_are_left_out_of_longer_texts() -> None:
+    text = "onnxruntime cannot load /srv/models/m.onnx: broken.\nCheck ./m.onnx"
+    assert without_paths(text) == "onnxruntime cannot load <path>: broken.\nCheck <path>"

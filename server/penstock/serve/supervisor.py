@@ -20,6 +20,7 @@ from penstock.core.errors import ModelLoadError, StartError
 from penstock.core.status import ModelStatus
 from penstock.serve.model_workers import Instance, ModelWorkers, Phase, RestartPolicy, latest_versions
 from penstock.serve.worker_process import WorkerProcess
+from penstock.worker.fault import without_paths
 from penstock.worker.protocol import Attach, Failed, Loaded, Message, ProtocolError, Ready, Stop
 
 if TYPE_CHECKING:
@@ -284,13 +285,13 @@ class Supervisor:
                     instance.process.kill()
 
     def _after_death(self, model: ModelWorkers, instance: Instance, completed_a_batch: bool) -> None:
-        model.detail = instance.last_words
+        model.detail = without_paths(instance.last_words or "")
         model.count_death(completed_a_batch, self._policy)
         if not instance.was_ready and not self._settled.is_set():
             # A model that cannot be loaded at start stops the start: its operator is there to mend it.
             instance.phase, instance.due = Phase.STOPPED, None
             model.failed = True
-            self._fail_start(ModelLoadError(f"model {model.config.name!r}: {model.detail}"))
+            self._fail_start(ModelLoadError(f"model {model.config.name!r}: {instance.last_words}"))
         else:
             instance.delay_s = self._policy.delay_after(0.0 if completed_a_batch else instance.delay_s)
             instance.phase = Phase.BACKING_OFF

@@ -6,12 +6,17 @@ import logging
 import re
 import time
 
-__all__ = ["DETAIL_BYTES_MAX", "FaultLog", "describe"]
+__all__ = ["DETAIL_BYTES_MAX", "FaultLog", "describe", "without_paths"]
 
 DETAIL_BYTES_MAX = 125  # of a completion record (batcher/row.hpp)
 
 # Two or more parts, or a leading "~" or dot: "/srv/models/a.bin", "~/a", "../a"; not "and/or", not "1 / 2".
 _PATH = re.compile(r"(?<![\w.])(?:(?:~|\.{1,2})(?=/))?(?:/[\w.@%+~-]+)+/?")
+
+
+def without_paths(text: str) -> str:
+    """Return the text with each absolute path replaced: it may be shown to clients."""
+    return _PATH.sub("<path>", text)
 
 
 def describe(error: BaseException) -> str:
@@ -21,7 +26,7 @@ def describe(error: BaseException) -> str:
         message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     except BaseException:  # a user's __str__
         message = ""
-    line = _PATH.sub("<path>", str(message).strip().partition("\n")[0])
+    line = without_paths(str(message).strip().partition("\n")[0])
     text = f"{name}: {line}" if line else name
     return text.encode("utf-8", "replace")[:DETAIL_BYTES_MAX].decode("utf-8", "ignore")
 
