@@ -392,6 +392,15 @@ def test_metrics_are_read_when_asked(control: Control) -> None:
     assert ("penstock_queue_rows", MODEL) not in metrics
 
 
+def test_rings_of_one_model_version_are_added_up(control: Control) -> None:
+    control.source.counters = STATS | {"rings": [RING, RING | {"ring": 8, "rows_queued": 1}]}
+    metrics = metrics_of(control)
+    assert metrics["penstock_rows_claimed_total", MODEL] == 200
+    assert metrics["penstock_queue_rows", MODEL] == 6
+    assert metrics["penstock_run_seconds_count", MODEL] == 20
+    assert metrics["penstock_run_seconds_sum", MODEL] == 3.0
+
+
 def test_openmetrics_is_sent_to_who_asks(control: Control) -> None:
     response, body = control.request("GET", "/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"})
     assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")

@@ -37,6 +37,11 @@ class HubEvent:
         """Let the hub run until set() is called."""
         self._event.wait()
 
+    @staticmethod
+    def wait_any(*events: HubEvent) -> None:
+        """Let the hub run until one of the events is set."""
+        gevent.wait([event._event for event in events], count=1)
+
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, interval_s: float = 0.01) -> bool:
     """Let the hub run until the condition holds; False when that takes longer than the timeout."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -117,14 +117,13 @@ def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, value=value)
 
 
-def _ring_metrics(rings: Iterable[RingStats]) -> Iterator[Metric]:
-    rings = list(rings)
+def _ring_metrics(all_rings: Iterable[RingStats]) -> Iterator[Metric]:
+    rings = _sum_by_model(all_rings)
     labels = [(ring["model"], ring["version"]) for ring in rings]
-    values = [cast(dict[str, float], ring) for ring in rings]
     for key, name, text in _RING_COUNTERS:
         counter = CounterMetricFamily(name, text, labels=_LABELS)
-        for label, value in zip(labels, values, strict=True):
-            counter.add_metric(label, value[key])
+        for label, ring in zip(labels, rings, strict=True):
+            counter.add_metric(label, cast(dict[str, float], ring)[key])
         yield counter
     rows = CounterMetricFamily("penstock_rows", "Rows answered, by outcome.", labels=(*_LABELS, "outcome"))
     depth = GaugeMetricFamily("penstock_queue_rows", "Rows claimed and not yet taken.", labels=_LABELS)
@@ -140,6 +139,28 @@ def _ring_metrics(rings: Iterable[RingStats]) -> Iterator[Metric]:
             recorded = ring["histograms"][key]
             histogram.add_metric(label, _cumulative(recorded), recorded["sum"])
         yield histogram
+
+
+def _sum_by_model(rings: Iterable[RingStats]) -> list[RingStats]:
+    """Add up the rings of each model version: one that a worker spoilt is replaced, and its counts stay."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for ring in rings:
+        known = sums.get((ring["model"], ring["version"]))
+        if known is None:
+            sums[ring["model"], ring["version"]] = {**ring}
+            continue
+        values = cast(dict[str, Any], ring)
+        known |= {key: known[key] + values[key] for key, _, _ in _RING_COUNTERS}
+        known |= {key: known[key] + values[key] for key in ("rows_ok", "rows_failed", "rows_queued")}
+        known["histograms"] = {
+            key: _sum_of(known["histograms"][key], ring["histograms"][key]) for key, _, _ in _HISTOGRAMS
+        }
+    return cast(list[RingStats], list(sums.values()))
+
+
+def _sum_of(one: HistogramStats, other: HistogramStats) -> HistogramStats:
+    counts = [a + b for a, b in zip(one["counts"], other["counts"], strict=True)]
+    return {"bounds": one["bounds"], "counts": counts, "sum": one["sum"] + other["sum"]}
 
 
 def _cumulative(histogram: HistogramStats) -> list[tuple[str, int]]:

@@ -1,0 +1,126 @@
+"""The commands. What a command needs is imported when it runs, so that help and errors come at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penstock import __version__
+
+__all__ = ["app", "main"]
+
+# Typer's own tracebacks and rich's panels are for developers; ours is a sentence.
+app = typer.Typer(
+    name="penstock",
+    help="Serve models. C++ from socket to batch, Python once per batch.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or setting."""
+    app(prog_name="penstock")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Serve models. C++ from socket to batch, Python once per batch."""
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    _print_version(True)
+
+
+def _flag(help_text: str, metavar: str) -> Any:
+    # Every value is read by penstock.core, which says the same about it as about the file and the environment.
+    return typer.Option(help=help_text, metavar=metavar, show_default=False)
+
+
+@app.command("serve")
+def _serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=PATH", help="Models to serve. A bare PATH is served under its stem."),
+    ] = None,
+    host: Annotated[str | None, _flag("Address to listen on [127.0.0.1]. 0.0.0.0 or :: for all.", "ADDRESS")] = None,
+    port: Annotated[str | None, _flag("TCP port [8000]; 0 takes a free one.", "PORT")] = None,
+    unix_socket: Annotated[str | None, _flag("Listen on this Unix socket too.", "PATH")] = None,
+    config: Annotated[Path | None, _flag("Settings in TOML; flags win over it.", "FILE")] = None,
+    io_threads: Annotated[str | None, _flag("I/O threads [1].", "COUNT")] = None,
+    max_batch_size: Annotated[str | None, _flag("Most rows in a batch [64].", "ROWS")] = None,
+    max_queue_delay_us: Annotated[str | None, _flag("Wait this long for a fuller batch [0].", "US")] = None,
+    queue_bytes: Annotated[str | None, _flag("Memory for the rows of a model [64MiB].", "BYTES")] = None,
+    instances: Annotated[str | None, _flag("Worker processes of a model [1].", "COUNT")] = None,
+    log_format: Annotated[str | None, _flag("text or json [text].", "FORMAT")] = None,
+    log_level: Annotated[str | None, _flag("debug, info, warning or error [info].", "LEVEL")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Serve models until told to stop (SIGTERM, Ctrl-C).
+
+    Every setting can also be given as PENSTOCK_<SETTING> and in the file; docs/configuration.md lists them all.
+    """
+    given = {
+        "host": host,
+        "port": port,
+        "unix_socket": unix_socket,
+        "io_threads": io_threads,
+        "max_batch_size": max_batch_size,
+        "max_queue_delay_us": max_queue_delay_us,
+        "queue_bytes": queue_bytes,
+        "instances": instances,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    with _told_plainly(debug):
+        from penstock.core.sources import load_config
+
+        flags = {name: value for name, value in given.items() if value is not None}
+        settings = load_config(file=config, environment=os.environ, flags=flags, models=models or [])
+
+        from penstock.serve.serve import serve
+
+        serve(settings)
+
+
+@contextmanager
+def _told_plainly(debug: bool) -> Iterator[None]:
+    """Turn an exception into a sentence and an exit status."""
+    from penstock.core.errors import PenstockError
+
+    try:
+        yield
+    except PenstockError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error}; run it again with --debug to see where")
+        raise typer.Exit(1) from None
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"penstock: {text}\n")

@@ -1,0 +1,253 @@
+"""The life of `penstock serve`: bind, load, announce, serve until told to stop, drain."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from penstock.core.config import LogFormat, ModelConfig, ServerConfig
+from penstock.core.errors import ListenError, ModelLoadError, PortInUseError
+from penstock.core.status import ModelStatus
+from penstock.serve.banner import public_url, render_banner
+from penstock.serve.logs import LogWriter
+from penstock.serve.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from penstock.control.hub import HubEvent
+    from penstock.native._dataplane import Engine
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("penstock.serve")
+
+# Whoever started us may pass the number of an open descriptor: it gets one JSON line when we are ready.
+_READY_VARIABLE = "PENSTOCK_READY_FD"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Python's default of 5 ms is how long a busy thread keeps the GIL from one that wants it. The hub and the supervisor
+# share it; both do little, so that switching often costs nothing and neither waits for the other.
+_SWITCH_INTERVAL_S = 2e-4
+# Descriptors besides connections: rings, workers, control calls, libraries.
+_OTHER_DESCRIPTORS = 256
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    To be called by the main thread. Raises ListenError or ModelLoadError when the start fails; by then nothing is left
+    behind: no child, no file.
+    """
+    ready_fd = _take_ready_descriptor()
+    _check_readable(config.models)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with ExitStack() as cleanup:
+        writer = LogWriter(config.log_format, config.log_level)
+        writer.start()
+        cleanup.callback(writer.stop)
+        _raise_descriptor_limit(config)
+        folder = _make_runtime_folder()
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        _run(config, folder, writer, ready_fd, cleanup)
+
+
+def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | None, cleanup: ExitStack) -> None:
+    # Not at the top: `penstock version` and a wrong setting need neither gevent nor the native module.
+    from penstock.control.app import make_app
+    from penstock.control.hub import HubEvent
+    from penstock.control.server import ControlServer
+    from penstock.control.state import ServerState
+
+    control_socket = folder / "control.sock"
+    engine = _make_engine(config, control_socket)
+    cleanup.callback(engine.stop)
+    # First of all: a busy port must not cost anybody the loading of models.
+    port = _listen(engine, config)
+    stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
+    supervisor = Supervisor(engine, config.models)
+    control = ControlServer(make_app(ServerState(engine, supervisor, lambda: writer.dropped)), control_socket)
+    control.start()
+    cleanup.callback(control.stop)
+    engine.start()
+    cleanup.callback(supervisor.stop)
+    supervisor.start()
+    _log.info("loading", extra={"url": public_url(config.host, port), "models": len(config.models)})
+    if _wait_loaded(supervisor, stop):
+        _announce(config, port, supervisor.models(), ready_fd)
+        stop.wait()
+    _drain(engine, config.drain_timeout_s)
+
+
+def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
+    from penstock.native._dataplane import Engine
+
+    return Engine(
+        io_threads=config.io_threads,
+        decode_threads=config.decode_threads,
+        max_connections=config.max_connections,
+        reserved_connections=config.reserved_connections,
+        head_bytes_max=config.head_bytes_max,
+        control_body_bytes_max=config.control_body_bytes_max,
+        body_pool_bytes=config.body_pool_bytes,
+        idle_timeout_ms=config.idle_timeout_ms,
+        head_timeout_ms=config.head_timeout_ms,
+        body_timeout_ms=config.body_timeout_ms,
+        write_timeout_ms=config.write_timeout_ms,
+        request_timeout_ms=config.request_timeout_ms,
+        control_socket=str(control_socket),
+    )
+
+
+def _listen(engine: Engine, config: ServerConfig) -> int:
+    """Bind the public addresses; the port that was bound."""
+    where = f"{config.host}:{config.port}"
+    try:
+        port = engine.listen_tcp(config.host, config.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"port {config.port} of {config.host} is in use by another program; stop it, or choose another port "
+                "with --port (0 takes a free one)"
+            ) from error
+        if error.errno == errno.EACCES:
+            raise ListenError(f"not allowed to listen on {where}; ports below 1024 need a privilege") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ListenError(
+                f"{config.host} is not an address of this machine; 127.0.0.1 serves this machine only, 0.0.0.0 everyone"
+            ) from error
+        raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
+    if config.unix_socket is not None:
+        try:
+            engine.listen_unix(str(config.unix_socket))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUseError(
+                    f"{config.unix_socket} exists and is in use; choose another --unix-socket"
+                ) from error
+            raise ListenError(f"cannot listen on {config.unix_socket}: {os.strerror(error.errno or 0)}") from error
+    return port
+
+
+def _check_readable(models: Sequence[ModelConfig]) -> None:
+    """Find a mistyped path now and not in a worker. The backend finds what is wrong inside a file."""
+    for model in models:
+        advice = "check the path; models are given as NAME=PATH"
+        if not model.path.exists():
+            raise ModelLoadError(f"model {model.name!r}: there is no {model.path}; {advice}")
+        if not os.access(model.path, os.R_OK):
+            raise ModelLoadError(f"model {model.name!r}: no right to read {model.path}; give it to this user")
+
+
+def _wait_loaded(supervisor: Supervisor, stop: HubEvent) -> bool:
+    """Let the hub serve until every model is ready; False when a signal came first. Raises what stops the start."""
+    from penstock.control.hub import HubEvent
+
+    settled = HubEvent()
+    failures: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            supervisor.wait_ready()
+        except Exception as failure:
+            failures.append(failure)
+        settled.set()
+
+    threading.Thread(target=wait, name="penstock-start", daemon=True).start()
+    HubEvent.wait_any(settled, stop)
+    if stop.is_set():
+        return False
+    if failures:
+        raise failures[0]
+    return True
+
+
+def _announce(config: ServerConfig, port: int, models: Sequence[ModelStatus], ready_fd: int | None) -> None:
+    url = public_url(config.host, port)
+    if config.log_format == LogFormat.TEXT:
+        color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        sys.stderr.write(render_banner(url, models, unix_socket=config.unix_socket, color=color))
+        sys.stderr.flush()
+    labels = [f"{status.config.name} {status.config.version}" for status in models]
+    _log.info("ready", extra={"url": url, "models": labels})
+    if ready_fd is not None:
+        line = json.dumps({"event": "ready", "address": config.host, "port": port}) + "\n"
+        try:
+            os.write(ready_fd, line.encode())
+            os.close(ready_fd)
+        except OSError as error:
+            _log.warning("nobody reads the ready descriptor", extra={"reason": error.strerror})
+
+
+def _drain(engine: Engine, timeout_s: float) -> None:
+    """Answer what was accepted, refuse the rest."""
+    from penstock.control.hub import wait_until
+
+    _log.info("draining", extra={"timeout_s": timeout_s})
+    engine.set_ready(False)
+    engine.drain()
+    if wait_until(engine.drained, timeout_s):
+        _log.info("drained")
+    else:
+        _log.warning("not every request was answered before the drain timeout; their connections are cut")
+
+
+@contextmanager
+def _stop_signals(stop: HubEvent, folder: Path) -> Iterator[HubEvent]:
+    """Let the first signal set `stop`, and the second one end the process, whose workers the kernel then kills."""
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + number)
+        # Nothing else: a handler runs anywhere, also while this thread holds the log's lock.
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _make_runtime_folder() -> Path:
+    """Make a folder that only this user can enter, for the private socket."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    usable = os.path.isabs(base) and os.access(base, os.W_OK | os.X_OK)
+    return Path(tempfile.mkdtemp(prefix="penstock-", dir=base if usable else "/tmp"))  # mkdtemp makes it 0700
+
+
+def _raise_descriptor_limit(config: ServerConfig) -> None:
+    """Allow this process as many descriptors as it may have; the default of 1,024 is fewer than connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        _log.warning("the limit on descriptors stays as it is", extra={"limit": soft, "reason": str(error)})
+        hard = soft
+    needed = config.max_connections + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        _log.warning(
+            "fewer descriptors than max_connections needs: raise the limit (ulimit -n) or lower max_connections",
+            extra={"limit": hard, "needed": needed},
+        )
+
+
+def _take_ready_descriptor() -> int | None:
+    """Read the variable and remove it, so that no child takes it for its own."""
+    raw = os.environ.pop(_READY_VARIABLE, "")
+    if not raw.isdecimal():
+        return None
+    os.set_inheritable(int(raw), False)
+    return int(raw)
