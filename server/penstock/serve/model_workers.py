@@ -86,10 +86,9 @@ class ModelWorkers:
     failed: bool = False
     detail: str | None = None
 
-    @property
-    def label(self) -> str:
-        """The model's name and version, for the log."""
-        return f"{self.config.name} {self.config.version}"
+    def facts(self, **more: object) -> dict[str, object]:
+        """Return what a log record about it carries."""
+        return {"model": self.config.name, "version": self.config.version, **more}
 
     @property
     def rerun(self) -> bool:

@@ -154,7 +154,7 @@ class Supervisor:
             process = WorkerProcess(model.config, instance.slot)
         except OSError as error:
             instance.last_words = f"no worker process can be started: {error.strerror}"
-            logger.error("%s: %s", model.label, instance.last_words)
+            logger.error("no worker started", extra=model.facts(reason=instance.last_words))
             self._after_death(model, instance, completed_a_batch=False)
             return
         instance.process = process
@@ -184,7 +184,7 @@ class Supervisor:
             case Loaded(), Phase.LOADING:
                 self._on_loaded(model, instance, process, message)
             case Ready(), Phase.WARMING_UP:
-                self._on_ready(model, instance, message)
+                self._on_ready(model, instance, process.pid, message)
             case Failed(detail), _:
                 instance.last_words = detail
                 process.kill()
@@ -227,10 +227,10 @@ class Supervisor:
         model.ring, model.ring_lost = ring, False
         model.max_batch_size = self._engine.ring_max_batch_size(ring)
         if model.max_batch_size < config.max_batch_size:
-            logger.info("%s: batches of at most %d rows", model.label, model.max_batch_size)
+            logger.info("smaller batches than asked for", extra=model.facts(max_batch_size=model.max_batch_size))
         return None
 
-    def _on_ready(self, model: ModelWorkers, instance: Instance, ready: Ready) -> None:
+    def _on_ready(self, model: ModelWorkers, instance: Instance, pid: int, ready: Ready) -> None:
         instance.phase = Phase.READY
         instance.due = None
         instance.was_ready = True
@@ -239,11 +239,8 @@ class Supervisor:
         model.failed = False
         model.detail = None
         logger.info(
-            "%s: worker %d is ready (loaded in %.2f s, warmed up in %.2f s)",
-            model.label,
-            instance.process.pid if instance.process else 0,
-            ready.load_seconds,
-            ready.warmup_seconds,
+            "worker ready",
+            extra=model.facts(pid=pid, load_s=round(ready.load_seconds, 3), warmup_s=round(ready.warmup_seconds, 3)),
         )
         self._announce()
 
@@ -265,20 +262,18 @@ class Supervisor:
             self._take_snapshot()
             return
         instance.last_words = instance.last_words or f"its worker ended with {end}"
-        logger.warning("%s: worker %d: %s", model.label, pid, instance.last_words)
+        logger.warning("worker died", extra=model.facts(pid=pid, reason=instance.last_words))
         self._after_death(model, instance, completed)
 
     def _recover(self, model: ModelWorkers, ring: int, slot: int) -> None:
         result = self._engine.recover(ring, slot)
         if result["batches_requeued"] or result["batches_failed"]:
             logger.warning(
-                "%s: %d batches of the dead worker run again, %d rows failed",
-                model.label,
-                result["batches_requeued"],
-                result["rows_failed"],
+                "a dead worker's batches are recovered",
+                extra=model.facts(requeued=result["batches_requeued"], rows_failed=result["rows_failed"]),
             )
         if result["corrupt"] and not model.ring_lost:
-            logger.error("%s: its ring holds nonsense; workers start again on another one", model.label)
+            logger.error("ring corrupt: the model's workers start again on another one", extra=model.facts(ring=ring))
             model.ring_lost = True
             for instance in model.instances:
                 if instance.process is not None and instance.phase is not Phase.LOADING:
@@ -296,7 +291,7 @@ class Supervisor:
             instance.delay_s = self._policy.delay_after(0.0 if completed_a_batch else instance.delay_s)
             instance.phase = Phase.BACKING_OFF
             instance.due = time.monotonic() + instance.delay_s
-            logger.info("%s: a worker starts again in %.1f s", model.label, instance.delay_s)
+            logger.info("worker restarts", extra=model.facts(delay_s=instance.delay_s))
         self._announce()
 
     # --- what others are told -----------------------------------------------------------------------------------------

@@ -27,13 +27,11 @@ class WorkerProcess:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.control.setblocking(False)
-            self._process = subprocess.Popen(
-                _command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what a model prints belongs to the log, never into the output of `penstock`
-                env=_environment(config.intra_op_threads),
-                pass_fds=(theirs.fileno(),),
-            )
+            try:
+                self._process = _spawn(theirs.fileno(), config.intra_op_threads)
+            except BaseException:
+                self.control.close()
+                raise
         # The process is not reaped before reap(), so its id cannot have passed to another one yet.
         self.pidfd = os.pidfd_open(self._process.pid)
         options = {"intra_op_threads": config.intra_op_threads}
@@ -86,13 +84,15 @@ class WorkerProcess:
             return f"signal {-status}"
 
 
-def _command(control: int) -> list[str]:
-    # -P: a worker started in a folder that holds, say, a json.py must not import it.
-    return [sys.executable, "-P", "-m", "penstock.worker", "--control-fd", str(control), "--parent", str(os.getpid())]
-
-
-def _environment(threads: int) -> dict[str, str]:
+def _spawn(control: int, threads: int) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment.setdefault("PYTHONUNBUFFERED", "1")
-    return environment
+    return subprocess.Popen(
+        # -P: a worker started in a folder that holds, say, a json.py must not import it.
+        [sys.executable, "-P", "-m", "penstock.worker", "--control-fd", str(control), "--parent", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=2,  # what a model prints belongs to the log, never into the output of `penstock`
+        env=environment,
+        pass_fds=(control,),
+    )

@@ -37,7 +37,7 @@ def work(control: socket.socket) -> int:
     """Serve the supervisor at the other end of `control` until it says stop or is gone; the process's exit status."""
     try:
         return _work(control)
-    except ModelLoadError as error:
+    except (ModelLoadError, ProtocolError) as error:
         logger.debug("loading failed", exc_info=error)
         send(control, Failed(str(error)))
         return 1
