@@ -139,12 +139,14 @@ class HeadReader final : public http::basic_parser<true> {
       head_.chunked = true;
       return;
     }
-    bool last_is_chunked = false;
-    while (!value.empty()) {
-      if (last_is_chunked) return refuse("chunked is not the last of the transfer codings");
-      last_is_chunked = equals_ignoring_case(take_element(value), "chunked");
+    const std::size_t comma = value.rfind(',');
+    if (comma == std::string_view::npos || !equals_ignoring_case(trim_blanks(value.substr(comma + 1)), "chunked")) {
+      return refuse("Transfer-Encoding does not end in chunked");
     }
-    if (!last_is_chunked) return refuse("Transfer-Encoding does not end in chunked");
+    std::string_view others = value.substr(0, comma);
+    while (!others.empty()) {
+      if (equals_ignoring_case(take_element(others), "chunked")) return refuse("chunked is applied more than once");
+    }
     problem_.set(ProblemCode::kNotImplemented, "the only transfer coding that is understood is chunked");
   }
 

@@ -1,0 +1,206 @@
+// Request heads with the verdict that RFC 9112 and 9110 ask for.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "problem.hpp"
+
+namespace penstock::test {
+
+using namespace std::string_view_literals;
+using dataplane::ProblemCode;
+
+struct HeadCase {
+  std::string_view name;
+  std::string_view bytes;
+  ProblemCode code = ProblemCode::kMalformedRequest;
+};
+
+// A valid request but for `fields`, which end in CRLF each.
+#define PENSTOCK_POST(fields) "POST /predict HTTP/1.1\r\nHost: a\r\n" fields "\r\n"sv
+
+// Complete and accepted; what was read is compared in http_head.cpp.
+inline constexpr auto kAcceptedHeads = std::to_array<std::string_view>({
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.0\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "GET / HTTP/1.1\r\nhOsT:\t a:80 \t\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a:\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a%2Db.example\r\n\r\n",
+    "GET /a/b%20c?d=e&f=%C3%A9 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET //a HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET http://b/c?d HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET HTTPS://[::1]:80?d HTTP/1.1\r\nHost: a\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    PENSTOCK_POST("Content-Length: 0\r\n"),
+    PENSTOCK_POST("Content-Length: 18446744073709551615\r\n"),
+    PENSTOCK_POST("Content-Length: 0000000000000000000000004\r\n"),
+    PENSTOCK_POST("Transfer-Encoding: chunked\r\n"),
+    PENSTOCK_POST("TRANSFER-ENCODING:ChUnKeD \t\r\n"),
+    PENSTOCK_POST("Expect: 100-Continue\r\nContent-Length: 4\r\n"),
+    PENSTOCK_POST("Expect: 100-continue\r\n"),
+    "POST / HTTP/1.0\r\nExpect: nonsense\r\nContent-Length: 4\r\n\r\n",
+    PENSTOCK_POST("Connection: close\r\n"),
+    PENSTOCK_POST("Connection: ,upgrade , Close\r\n"),
+    PENSTOCK_POST("Connection:\r\n"),
+    "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+    "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n",
+    PENSTOCK_POST("Proxy-Connection: close\r\n"),
+    PENSTOCK_POST("X-Empty:\r\nX-Blank: \t \r\n"),
+    PENSTOCK_POST("X-Latin: caf\xe9\r\nX-Tab: a\tb\r\n"),
+    PENSTOCK_POST("!#$%&'*+-.^_`|~09azAZ: any token\r\n"),
+    PENSTOCK_POST("Accept: a/b\r\nAccept: */*\r\n"),
+    PENSTOCK_POST("traceparent: one\r\ntraceparent: two\r\n"),
+    PENSTOCK_POST("Content-Type: application/json\r\nAuthorization: Bearer x\r\nX-Api-Key: k\r\nX-Request-Id: r\r\n"
+                  "X-Request-Timeout-Ms: 5\r\nTraceparent: 00-1-2-01\r\n"),
+});
+
+inline constexpr auto kRefusedHeads = std::to_array<HeadCase>({
+    // Line ends and control characters.
+    {"bare LF ends the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"},
+    {"bare LF ends a field", PENSTOCK_POST("X: a\n")},
+    {"bare LF hides a field", PENSTOCK_POST("X: a\nContent-Length: 4\r\n")},
+    {"bare LF ends the head", "GET / HTTP/1.1\r\nHost: a\r\n\n"},
+    {"bare LF before the request line", "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"bare LF in an incomplete head", "GET / HTTP/1.1\n"},
+    {"bare CR in a value", PENSTOCK_POST("X: a\rb\r\n")},
+    {"bare CR hides a field", PENSTOCK_POST("X: a\rContent-Length: 4\r\n")},
+    {"bare CR ends the head", "GET / HTTP/1.1\r\nHost: a\r\n\rX"},
+    {"bare CR in the request line", "GET / HTTP/1.1\rX\r\nHost: a\r\n\r\n"},
+    {"bare CR first", "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"two CR before LF", PENSTOCK_POST("X: a\r\r\n")},
+    {"NUL in a value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"sv},
+    {"NUL in a name", "GET / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n"sv},
+    {"NUL in the target", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"sv},
+    {"DEL in a value", PENSTOCK_POST("X: a\x7f\r\n")},
+    {"ESC in a value", PENSTOCK_POST("X: a\x1b\r\n")},
+    {"vertical tab in Transfer-Encoding", PENSTOCK_POST("Transfer-Encoding: \x0b"
+                                                        "chunked\r\n")},
+    {"a TLS handshake", "\x16\x03\x01\x02"},
+    {"two empty lines first", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"an empty line, then white space", "\r\n GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    // The request line.
+    {"white space first", " GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"two spaces after the method", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"two spaces after the target", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a tab after the method", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a tab after the target", "GET /\tHTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"white space after the version", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n"},
+    {"no target", "GET HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"no version", "GET /\r\nHost: a\r\n\r\n"},
+    {"a method alone", "GET\r\n\r\n"},
+    {"half a version", "GET / HTTP/1\r\nHost: a\r\n\r\n"},
+    {"a version in small letters", "GET / http/1.1\r\nHost: a\r\n\r\n"},
+    {"a version with three digits", "GET / HTTP/1.10\r\nHost: a\r\n\r\n"},
+    {"a version with no digits", "GET / HTTP/x.y\r\nHost: a\r\n\r\n"},
+    {"a space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a method that is no token", "G@T / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a quote first", "\"GET\" / HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a response", "HTTP/1.1 200 OK\r\nHost: a\r\n\r\n"},
+    {"HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", ProblemCode::kVersionNotSupported},
+    {"the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ProblemCode::kVersionNotSupported},
+    {"HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", ProblemCode::kVersionNotSupported},
+    {"HTTP/0.9", "GET / HTTP/0.9\r\nHost: a\r\n\r\n", ProblemCode::kVersionNotSupported},
+    // The target.
+    {"a fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a backslash", "GET /a\\b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a quote in the target", "GET /\"a\" HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"brackets in the target", "GET /a[0] HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a byte that is not ASCII", "GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"a percent sign alone", "GET /100% HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"half an escape", "GET /a%4 HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"no escape", "GET /a%zz HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"no leading slash", "GET predict HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"authority-form without CONNECT", "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", ProblemCode::kNotImplemented},
+    {"CONNECT to a path", "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", ProblemCode::kNotImplemented},
+    {"asterisk without OPTIONS", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"asterisk and more", "OPTIONS *a HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"another scheme", "GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"no host in the target", "GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"only a port in the target", "GET http://:80/b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"user information", "GET http://u:p@a/b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"brackets that do not close", "GET http://[::1/b HTTP/1.1\r\nHost: a\r\n\r\n"},
+    // Host.
+    {"no Host", "GET / HTTP/1.1\r\n\r\n"},
+    {"no Host with an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n"},
+    {"two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"},
+    {"two equal Hosts", "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"},
+    {"two Hosts in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"},
+    {"two empty Hosts", "GET / HTTP/1.1\r\nHost:\r\nHost:\r\n\r\n"},
+    {"a list of Hosts", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"},
+    {"a Host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
+    {"a Host with a user", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"},
+    {"a Host with a bad port", "GET / HTTP/1.1\r\nHost: a:8x\r\n\r\n"},
+    {"a Host with two ports", "GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n"},
+    {"an empty IPv6 Host", "GET / HTTP/1.1\r\nHost: []\r\n\r\n"},
+    {"a Host with half an escape", "GET / HTTP/1.1\r\nHost: a%4\r\n\r\n"},
+    // Field lines.
+    {"obs-fold", PENSTOCK_POST("X: a\r\n b\r\n")},
+    {"obs-fold with a tab", PENSTOCK_POST("X: a\r\n\tb\r\n")},
+    {"obs-fold of Transfer-Encoding", PENSTOCK_POST("Transfer-Encoding:\r\n chunked\r\n")},
+    {"obs-fold of nothing", PENSTOCK_POST("X: a\r\n \r\n")},
+    {"white space before the first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n"},
+    {"white space before a colon", PENSTOCK_POST("Content-Length : 4\r\n")},
+    {"a tab before a colon", PENSTOCK_POST("Transfer-Encoding\t: chunked\r\n")},
+    {"an empty field name", PENSTOCK_POST(": a\r\n")},
+    {"no colon", PENSTOCK_POST("X\r\n")},
+    {"a name that is no token", PENSTOCK_POST("X(a): b\r\n")},
+    {"a name that is not ASCII", PENSTOCK_POST("X\xe9: b\r\n")},
+    {"a name with a space", PENSTOCK_POST("Content Length: 4\r\n")},
+    {"Connection that is no list", PENSTOCK_POST("Connection: a b\r\n")},
+    {"two Content-Types", PENSTOCK_POST("Content-Type: a/b\r\nContent-Type: a/b\r\n")},
+    {"two Authorizations", PENSTOCK_POST("Authorization: a\r\nAuthorization: b\r\n")},
+    {"two keys", PENSTOCK_POST("X-Api-Key: a\r\nX-Api-Key:\r\n")},
+    {"two request ids", PENSTOCK_POST("X-Request-Id: a\r\nX-Request-Id: a\r\n")},
+    {"two time-outs", PENSTOCK_POST("X-Request-Timeout-Ms: 1\r\nX-Request-Timeout-Ms: 2\r\n")},
+    // Content-Length.
+    {"Content-Length twice", PENSTOCK_POST("Content-Length: 4\r\nContent-Length: 5\r\n")},
+    {"Content-Length twice and equal", PENSTOCK_POST("Content-Length: 4\r\nContent-Length: 4\r\n")},
+    {"a list of lengths", PENSTOCK_POST("Content-Length: 4, 5\r\n")},
+    {"a list of equal lengths", PENSTOCK_POST("Content-Length: 4, 4\r\n")},
+    {"a length and a comma", PENSTOCK_POST("Content-Length: 4,\r\n")},
+    {"a length with a plus", PENSTOCK_POST("Content-Length: +4\r\n")},
+    {"a negative length", PENSTOCK_POST("Content-Length: -4\r\n")},
+    {"a hexadecimal length", PENSTOCK_POST("Content-Length: 0x4\r\n")},
+    {"a length with a space inside", PENSTOCK_POST("Content-Length: 4 4\r\n")},
+    {"a length with a fraction", PENSTOCK_POST("Content-Length: 4.0\r\n")},
+    {"a length in quotes", PENSTOCK_POST("Content-Length: \"4\"\r\n")},
+    {"a length with a parameter", PENSTOCK_POST("Content-Length: 4;a=b\r\n")},
+    {"an empty length", PENSTOCK_POST("Content-Length:\r\n")},
+    {"a length over 64 bits", PENSTOCK_POST("Content-Length: 18446744073709551616\r\n")},
+    {"a length in other digits", PENSTOCK_POST("Content-Length: \xd9\xa4\r\n")},
+    // Transfer-Encoding.
+    {"chunked beside a length", PENSTOCK_POST("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n")},
+    {"chunked before a length", PENSTOCK_POST("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n")},
+    {"chunked beside no length", PENSTOCK_POST("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n")},
+    {"xchunked", PENSTOCK_POST("Transfer-Encoding: xchunked\r\n")},
+    {"identity", PENSTOCK_POST("Transfer-Encoding: identity\r\n")},
+    {"chunked, identity", PENSTOCK_POST("Transfer-Encoding: chunked, identity\r\n")},
+    {"chunked, gzip", PENSTOCK_POST("Transfer-Encoding: chunked, gzip\r\n")},
+    {"chunked twice in a list", PENSTOCK_POST("Transfer-Encoding: chunked, chunked\r\n")},
+    {"chunked in two fields", PENSTOCK_POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")},
+    {"identity, then chunked", PENSTOCK_POST("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"),
+     ProblemCode::kMalformedRequest},
+    {"chunked, then identity", PENSTOCK_POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n")},
+    {"chunked with a parameter", PENSTOCK_POST("Transfer-Encoding: chunked;a=b\r\n")},
+    {"chunked in quotes", PENSTOCK_POST("Transfer-Encoding: \"chunked\"\r\n")},
+    {"chunked and a comma", PENSTOCK_POST("Transfer-Encoding: chunked,\r\n")},
+    {"chunked behind a space inside", PENSTOCK_POST("Transfer-Encoding: x chunked\r\n")},
+    {"an empty coding", PENSTOCK_POST("Transfer-Encoding:\r\n")},
+    {"gzip alone", PENSTOCK_POST("Transfer-Encoding: gzip\r\n")},
+    {"gzip, chunked", PENSTOCK_POST("Transfer-Encoding: gzip, chunked\r\n"), ProblemCode::kNotImplemented},
+    {"a comma, chunked", PENSTOCK_POST("Transfer-Encoding: , chunked\r\n"), ProblemCode::kNotImplemented},
+    {"chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"},
+    {"chunked and a length in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n"},
+    // Expect.
+    {"another expectation", PENSTOCK_POST("Expect: 200-ok\r\nContent-Length: 4\r\n"), ProblemCode::kExpectationFailed},
+    {"100-continue and another", PENSTOCK_POST("Expect: 100-continue, a\r\n"), ProblemCode::kExpectationFailed},
+});
+
+}  // namespace penstock::test
