@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 20
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -20,7 +21,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        test-all test-asan test-tsan test-spin test-slow test-wheel bench wheel clean
+        test-all test-asan test-tsan test-fuzz test-spin test-slow test-wheel bench wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,11 +115,14 @@ test-native: setup
 test-python: setup
 	@$(PY) -m pytest -q -m "not slow"
 
-test-all: test-asan test-tsan test-spin test-slow test-wheel ## what takes longer: sanitizers, model checker, kills, the wheel
+test-all: test-asan test-tsan test-fuzz test-spin test-slow test-wheel ## what takes longer: sanitizers, model checker, kills, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
 	@$(CTEST) --preset $*
+
+test-fuzz: setup
+	@tests/native/run_fuzz.sh $(FUZZ_SECONDS)
 
 test-spin:
 	@tests/native/run_spin.sh
@@ -137,8 +141,8 @@ test-wheel: wheel
 bench: setup ## measure against the yardsticks (needs wrk and nginx)
 	@$(PY) -m bench
 
-wheel: $(STAMPS)/tools ## build a wheel into dist/
-	@rm -rf dist && $(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+wheel: $(STAMPS)/venv ## build a wheel into dist/, in isolation as pip install does
+	@rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
 
 clean: ## remove everything that was built
 	@rm -rf build dist .demo $(STAMPS) server/penstock.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
