@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.control.app import make_app
@@ -316,6 +317,37 @@ def test_other_encodings_are_not_acceptable(control: Control, accept: str) -> No
     assert_problem(*control.request("GET", "/models", {"Accept": accept}), 406, "not_acceptable")
 
 
+@pytest.mark.parametrize(
+    ("target", "schema"),
+    [
+        ("/", "Index"),
+        ("/models", "ModelList"),
+        ("/models/digits", "Model"),
+        ("/models/broken", "Model"),
+        ("/openapi.json", "OpenApi"),
+    ],
+)
+def test_answer_fits_its_schema(control: Control, target: str, schema: str) -> None:
+    document = control.get("/openapi.json")
+    described = document["paths"][target if target in document["paths"] else "/models/{name}"]["get"]
+    content = described["responses"]["200"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": f"#/components/schemas/{schema}"}
+    answer = control.get(target)
+    Draft202012Validator(content["schema"] | {"components": document["components"]}).validate(answer)
+    # Nothing is told that the description does not know.
+    properties = document["components"]["schemas"][schema].get("properties")
+    assert properties is None or list(answer) == list(properties)
+    if schema == "Model":
+        assert list(answer["versions"][0]) == list(document["components"]["schemas"]["ModelVersion"]["properties"])
+
+
+def test_problem_fits_its_schema(control: Control) -> None:
+    document = control.get("/openapi.json")
+    _, body = control.request("GET", "/models/letters")
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    Draft202012Validator(schema).validate(json.loads(body))
+
+
 def metrics_of(control: Control) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     response, body = control.request("GET", "/metrics")
     assert response.status == 200
@@ -390,6 +422,21 @@ def test_metrics_are_read_when_asked(control: Control) -> None:
     metrics = metrics_of(control)
     assert metrics["penstock_ready", ()] == 0
     assert ("penstock_queue_rows", MODEL) not in metrics
+
+
+def test_document_lists_every_metric(control: Control) -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
+    documented = {
+        name: tuple(sorted(labels.replace(" ", "").split(","))) if labels else ()
+        for name, labels in re.findall(r"^\| `(penstock_\w+)` \| (.*?) ?\| .+ \|$", document, re.MULTILINE)
+    }
+    _, body = control.request("GET", "/metrics")
+    exported = {}
+    for family in text_string_to_metric_families(body.decode()):
+        if family.name.startswith("penstock_"):
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            exported[family.samples[0].name.removesuffix("_bucket")] = tuple(sorted(labels))
+    assert documented == exported
 
 
 def test_rings_of_one_model_version_are_added_up(control: Control) -> None:

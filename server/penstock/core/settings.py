@@ -19,8 +19,8 @@ __all__ = ["Kind", "Location", "Name", "OneOf", "Setting", "Size", "Text", "Whol
 # A Unix socket's address has 108 bytes, the last of which is a NUL.
 SOCKET_PATH_BYTES_MAX = 107
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
-_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 class Kind(Protocol):
@@ -199,7 +199,7 @@ def settings_of(cls: type) -> dict[str, Setting]:
 
 def format_size(size: int) -> str:
     """Write a number of bytes with the largest unit that divides it."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, factor in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return str(size)

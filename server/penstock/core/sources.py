@@ -90,6 +90,8 @@ def _read_file(file: Path) -> tuple[_Values, list[_ModelEntry]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
     for key in document:
+        if key in _SERVER_SETTINGS:
+            raise ConfigError(f"{file}: {key}: this is a setting of the server; write it under [server]")
         if key not in ("server", "models"):
             raise _unknown(f"{file}: [{key}]", key, ("server", "models"), "table")
     server = _read_table(file, "server", document.get("server", {}), _SERVER_SETTINGS)
