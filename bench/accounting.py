@@ -1,0 +1,137 @@
+"""What processes cost: CPU time and memory of a tree of processes, and the share of everything else on the machine.
+
+All from /proc. The total of a process is exact (the scheduler's own sum of nanoseconds); its split into user and system
+is sampled by the kernel's tick (250 Hz on most machines), so it needs seconds of load to mean something.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["CpuTime", "Memory", "Snapshot", "Usage", "descendants", "memory_of", "snapshot", "usage"]
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of CPU: `total` by the scheduler, `user` and `system` by ticks."""
+
+    total: float = 0.0
+    user: float = 0.0
+    system: float = 0.0
+
+    def __add__(self, other: "CpuTime") -> "CpuTime":
+        return CpuTime(self.total + other.total, self.user + other.user, self.system + other.system)
+
+    def __sub__(self, other: "CpuTime") -> "CpuTime":
+        return CpuTime(self.total - other.total, self.user - other.user, self.system - other.system)
+
+    @property
+    def user_share(self) -> float:
+        """Part of the ticks that fell into user space."""
+        ticks = self.user + self.system
+        return self.user / ticks if ticks > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of one process: resident, and proportional (shared pages divided among those that share them)."""
+
+    rss: int
+    pss: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """CPU clocks at one moment."""
+
+    when: float
+    tree: CpuTime
+    machine_busy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What happened between two snapshots."""
+
+    seconds: float
+    tree: CpuTime
+    machine_busy: float
+
+    def foreign_share(self, others_of_ours: float) -> float:
+        """Part of all cores that neither the tree nor our other processes (CPU seconds) took."""
+        foreign = self.machine_busy - self.tree.total - others_of_ours
+        return max(0.0, foreign / (self.seconds * (os.cpu_count() or 1)))
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        found.extend(_children_of(parent))
+    return found
+
+
+def snapshot(pid: int) -> Snapshot:
+    """Read the clocks of a process tree and of the machine."""
+    tree = CpuTime()
+    for member in descendants(pid):
+        tree += _cpu_of(member)
+    return Snapshot(time.monotonic(), tree, _machine_busy())
+
+
+def usage(before: Snapshot, after: Snapshot) -> Usage:
+    """Subtract two snapshots of the same tree."""
+    return Usage(after.when - before.when, after.tree - before.tree, after.machine_busy - before.machine_busy)
+
+
+def memory_of(pid: int) -> Memory:
+    """Read a process's resident and proportional size."""
+    fields = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, value = line.partition(":")
+        fields[name] = int(value.split()[0]) * 1024
+    return Memory(fields["Rss"], fields["Pss"])
+
+
+def _children_of(pid: int) -> list[int]:
+    children: list[int] = []
+    for task in _tasks_of(pid):
+        try:
+            children += [int(child) for child in (task / "children").read_text().split()]
+        except OSError:
+            continue  # the thread has ended
+    return children
+
+
+def _tasks_of(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []  # the process has ended
+
+
+def _cpu_of(pid: int) -> CpuTime:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return CpuTime()
+    user, system = int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND
+    nanoseconds = 0
+    for task in _tasks_of(pid):
+        try:
+            nanoseconds += int((task / "schedstat").read_text().split()[0])
+        except OSError:
+            continue
+    # Threads that have ended are only in the process's own clock.
+    return CpuTime(max(nanoseconds / 1e9, 0.0) or user + system, user, system)
+
+
+def _machine_busy() -> float:
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / TICKS_PER_SECOND

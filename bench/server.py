@@ -1,0 +1,109 @@
+"""The server under test: `penstock serve` as a child process."""
+
+import http.client
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.accounting import descendants
+from bench.metrics import Metrics, parse
+
+__all__ = ["Penstock", "penstock"]
+
+READY_SECONDS = 120
+STOP_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Penstock:
+    """A running server."""
+
+    pid: int
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def worker_pids(self) -> list[int]:
+        """Return the processes below the main one."""
+        return [pid for pid in descendants(self.pid) if pid != self.pid]
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Send one request over a connection of its own; (status, body)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def get_json(self, path: str) -> Any:
+        """GET a JSON document; RuntimeError when the answer is not 200."""
+        status, body = self.request("GET", path)
+        if status != 200:
+            raise RuntimeError(f"GET {path} answered {status}: {body[:200]!r}")
+        return json.loads(body)
+
+    def metrics(self) -> Metrics:
+        """Read /metrics."""
+        return parse(self.request("GET", "/metrics")[1].decode())
+
+
+@contextmanager
+def penstock(folder: Path, models: Mapping[str, Path], arguments: Sequence[str] = ()) -> Iterator[Penstock]:
+    """Run a server on a free port until the block ends; RuntimeError with its log if it does not get ready."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "server.log"
+    ready, announce = os.pipe()
+    named = [f"{name}={path}" for name, path in models.items()]
+    command = [sys.executable, "-m", "penstock.cli", "serve", *named, *arguments, "--port", "0"]
+    environment = {**os.environ, "PENSTOCK_READY_FD": str(announce)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[announce], env=environment
+        )
+    os.close(announce)
+    try:
+        event = _read_event(ready)
+        if event.get("event") != "ready":
+            raise RuntimeError(f"the server did not get ready:\n{log.read_text(errors='replace')[-4000:]}")
+        yield Penstock(process.pid, event["port"], log)
+    finally:
+        os.close(ready)
+        _stop(process)
+
+
+def _read_event(descriptor: int) -> dict[str, Any]:
+    """Read the line that the server writes when it is ready; empty when it ended first."""
+    received = b""
+    while not received.endswith(b"\n"):
+        readable, _, _ = select.select([descriptor], [], [], READY_SECONDS)
+        piece = os.read(descriptor, 4096) if readable else b""
+        if not piece:
+            return {}
+        received += piece
+    event: dict[str, Any] = json.loads(received)
+    return event
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
