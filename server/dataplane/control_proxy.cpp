@@ -10,6 +10,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "ascii.hpp"
+
 namespace penstock::dataplane {
 namespace {
 
@@ -18,14 +20,9 @@ constexpr std::size_t kActiveMax = 16;
 constexpr std::size_t kWaitingMax = 256;
 constexpr std::size_t kAnswerBytesMax = 64u << 20;
 
-bool equals_ignoring_case(std::string_view left, std::string_view right) noexcept {
-  return left.size() == right.size() && std::equal(left.begin(), left.end(), right.begin(), [](char a, char b) {
-           return (a >= 'A' && a <= 'Z' ? a + 32 : a) == (b >= 'A' && b <= 'Z' ? b + 32 : b);
-         });
-}
-
 bool starts_ignoring_case(std::string_view text, std::string_view prefix) noexcept {
-  return text.size() >= prefix.size() && equals_ignoring_case(text.substr(0, prefix.size()), prefix);
+  return text.size() >= prefix.size() &&
+         std::ranges::equal(text.substr(0, prefix.size()), prefix, {}, to_lower, to_lower);
 }
 
 // Calls visit(name, value, line) for every field line.
@@ -37,29 +34,41 @@ void for_each_field(std::string_view fields, Visit&& visit) {
     fields.remove_prefix(end == std::string_view::npos ? fields.size() : end + 2);
     const std::size_t colon = line.find(':');
     if (colon == std::string_view::npos) continue;
-    std::string_view value = line.substr(colon + 1);
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
-    visit(line.substr(0, colon), value, line);
+    visit(line.substr(0, colon), trim_blanks(line.substr(colon + 1)), line);
   }
 }
 
-// The request as the control plane reads it. Framing fields are written anew and internal ones are removed, so that a
-// client cannot speak in the data plane's name. HTTP/1.0 with the end of the stream as the end of the answer: nothing
-// to frame.
+// Fields that end at this hop (RFC 9110 7.6.1), that are written anew, or that only the data plane may write. A name
+// with an underscore would become the same CGI variable as one with a hyphen.
+bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
+  for (const std::string_view dropped :
+       {"connection", "keep-alive", "te", "trailer", "upgrade", "expect", "transfer-encoding", "content-length", "host",
+        "x-request-id", "proxy-connection"}) {
+    if (equals_ignoring_case(name, dropped)) return false;
+  }
+  if (name.find('_') != std::string_view::npos || starts_ignoring_case(name, "x-penstock-")) return false;
+  while (!nominated.empty()) {
+    const std::string_view option = take_element(nominated);
+    if (option.size() == name.size() && starts_ignoring_case(option, name)) return false;
+  }
+  return true;
+}
+
+// The request as the control plane reads it, so written that a client cannot speak in the data plane's name. HTTP/1.0
+// with the end of the stream as the end of the answer: nothing to frame.
 std::string serialise(const Request& request, std::string_view request_id) {
   const RequestHead& head = request.head;
+  std::string nominated;
+  for_each_field(head.fields, [&](std::string_view name, std::string_view value, std::string_view) {
+    if (equals_ignoring_case(name, "connection")) nominated.append(value).append(",");
+  });
   std::string text;
   text.reserve(head.head_bytes + 256 + request.body.size());
   text.append(head.method_name).append(" ").append(head.path);
   if (!head.query.empty()) text.append("?").append(head.query);
-  text.append(" HTTP/1.0\r\n");
+  text.append(" HTTP/1.0\r\nHost: ").append(head.host).append("\r\n");
   for_each_field(head.fields, [&](std::string_view name, std::string_view, std::string_view line) {
-    for (const std::string_view dropped : {"connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-                                           "transfer-encoding", "content-length", "x-request-id", "proxy-connection"}) {
-      if (equals_ignoring_case(name, dropped)) return;
-    }
-    if (starts_ignoring_case(name, "x-penstock-")) return;
-    text.append(line).append("\r\n");
+    if (is_relayed(name, nominated)) text.append(line).append("\r\n");
   });
   text.append("x-penstock-request-id: ").append(request_id);
   text.append("\r\nConnection: close\r\nContent-Length: ")

@@ -21,6 +21,20 @@ constexpr int kAcceptsMax = 64;     // per pass and listener
 constexpr int kSafetyMs = 200;      // longest sleep while a worker owes an answer
 constexpr int kMemoryRetryMs = 10;  // memory that another loop frees wakes nobody
 
+constexpr std::uint64_t kSpinRowsMax = 2;
+constexpr std::uint64_t kSpinNs = 30'000;  // about what a wake-up across cores costs
+constexpr int kSpinPauses = 16;
+constexpr std::uint32_t kSpinCreditMax = 8;  // fruitless looks in a row before the loop stops looking
+constexpr std::uint32_t kSpinRetry = 64;     // sleeps after which it looks once more
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 }  // namespace
 
 EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners)
@@ -132,7 +146,7 @@ void EventLoop::wait(epoll_event* events, int& count) {
   if (owed) {
     // Announcing a sleep costs the workers a look and maybe a system call: first see whether there is anything to do.
     count = ::epoll_wait(loop_.epoll, events, kEventsMax, 0);
-    if (count != 0 || predict_.has_done() || !predict_.prepare_wait()) return;
+    if (count != 0 || predict_.has_done() || spin_for_answer() || !predict_.prepare_wait()) return;
   }
   loop_.stats.wakeups.add();
   const int timeout_ms = wait_ms();
@@ -144,6 +158,26 @@ void EventLoop::wait(epoll_event* events, int& count) {
   }
   if (owed) predict_.finish_wait();
   count = std::max(count, 0);  // EINTR
+}
+
+// With a row or two in flight, being woken by another core costs more than a small model runs. So the loop looks for a
+// moment before it sleeps, as long as looking has paid lately: answers that take longer teach it to sleep at once.
+bool EventLoop::spin_for_answer() {
+  if (predict_.rows_in_flight() > kSpinRowsMax) return false;
+  if (spin_credit_ == 0) {
+    if (++spins_skipped_ % kSpinRetry == 0) spin_credit_ = 1;  // the model may be another one by now
+    return false;
+  }
+  const std::uint64_t until_ns = monotonic_ns() + kSpinNs;
+  do {
+    for (int i = 0; i < kSpinPauses; ++i) relax();
+    if (predict_.has_done()) {
+      spin_credit_ = kSpinCreditMax;
+      return true;
+    }
+  } while (monotonic_ns() < until_ns);
+  --spin_credit_;
+  return false;
 }
 
 void EventLoop::dispatch(const epoll_event& event) {

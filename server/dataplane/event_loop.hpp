@@ -47,6 +47,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void pass();
   void wait(epoll_event* events, int& count);
   [[nodiscard]] int wait_ms() const noexcept;
+  [[nodiscard]] bool spin_for_answer();
   void dispatch(const epoll_event& event);
   void adopt_changes();
   void accept_all(Watch& listener);
@@ -65,6 +66,8 @@ class EventLoop final : private RequestHandler, public JobInbox {
   std::vector<std::unique_ptr<Job>> inbox_;
   std::atomic<bool> inbox_filled_{false};
   std::atomic<bool> drained_{false};
+  std::uint32_t spin_credit_ = 1;
+  std::uint32_t spins_skipped_ = 0;
   std::thread thread_;
 };
 
