@@ -284,6 +284,18 @@ def test_options_lists_the_methods(control: Control) -> None:
     assert response.status == 200
     assert body == b""
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert "Content-Type" not in response.headers
+
+
+def test_options_of_the_server(control: Control) -> None:
+    response, body = control.request("OPTIONS", "*")
+    assert (response.status, body) == (200, b"")
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+def test_reason_is_the_standards(control: Control) -> None:
+    assert control.request("GET", "/nothing")[0].reason == "Not Found"
+    assert control.request("GET", "/models")[0].reason == "OK"
 
 
 def test_failure_inside_is_a_problem_without_its_reason(control: Control, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -42,6 +43,7 @@ def make_app(state: ServerState) -> Flask:
     app.url_map.redirect_defaults = False
     install_problems(app)
     app.before_request(_note_start)
+    app.before_request(_options_of_the_server)
     app.after_request(_finish)
 
     api = _ControlApi(app, default_mediatype=None)
@@ -63,8 +65,19 @@ def _note_start() -> None:
     g.started = time.perf_counter()
 
 
+def _options_of_the_server() -> Response | None:
+    """Answer `OPTIONS *`, which asks about the server and not about a route (RFC 9110, section 9.3.7)."""
+    if request.method == "OPTIONS" and request.path == "/*":
+        return Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS, POST"})
+    return None
+
+
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
+    # As the data plane writes it; Werkzeug shouts.
+    response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
+    if request.method == "OPTIONS":
+        response.headers.pop("Content-Type", None)  # of an empty body
     if _access_log.isEnabledFor(logging.DEBUG):
         _access_log.debug(
             "request",

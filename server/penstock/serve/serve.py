@@ -135,7 +135,8 @@ def _listen(engine: Engine, config: ServerConfig) -> int:
                 raise PortInUseError(
                     f"{config.unix_socket} exists and is in use; choose another --unix-socket"
                 ) from error
-            raise ListenError(f"cannot listen on {config.unix_socket}: {os.strerror(error.errno or 0)}") from error
+            reason = os.strerror(error.errno or 0)
+            raise ListenError(f"cannot listen on {config.unix_socket}: {reason}; its folder must exist") from error
     return port
 
 
