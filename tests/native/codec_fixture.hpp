@@ -17,6 +17,8 @@ namespace penstock::test {
 // Resolves every name but "missing" to one schema, and remembers what it was asked.
 class RowFixture final : public dataplane::RowResolver {
  public:
+  static constexpr std::size_t kNameBytesMax = 512;  // a longer name is remembered by its beginning
+
   explicit RowFixture(ModelSchema schema) : schema_(std::move(schema)), bytes_(schema_.inputs.bytes()) {
     memory_ = static_cast<std::byte*>(::operator new(bytes_ + 2 * kGuard, std::align_val_t{kTensorAlignment}));
     clear();
@@ -71,7 +73,7 @@ class RowFixture final : public dataplane::RowResolver {
     return true;
   }
 
-  static std::size_t copy(std::string_view from, char (&to)[512]) {
+  static std::size_t copy(std::string_view from, char (&to)[kNameBytesMax]) {
     const std::size_t bytes = from.size() < sizeof(to) ? from.size() : sizeof(to);
     if (bytes != 0) std::memcpy(to, from.data(), bytes);
     return bytes;
@@ -80,8 +82,8 @@ class RowFixture final : public dataplane::RowResolver {
   ModelSchema schema_;
   std::size_t bytes_;
   std::byte* memory_ = nullptr;
-  char model_[512];
-  char version_[512];
+  char model_[kNameBytesMax];
+  char version_[kNameBytesMax];
   std::size_t model_bytes_ = 0;
   std::size_t version_bytes_ = 0;
   int calls_ = 0;

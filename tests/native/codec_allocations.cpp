@@ -1,0 +1,106 @@
+// No codec allocates: neither for a row that fits, nor for one that is refused, nor for a reply.
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "codec_fixture.hpp"
+
+namespace {
+
+std::size_t allocations = 0;
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+using penstock::DType;
+using penstock::ModelSchema;
+using penstock::RowLayout;
+using penstock::TensorSpec;
+using penstock::test::RowFixture;
+using namespace penstock::dataplane;
+
+void expect_none(Encoding encoding, RowFixture& fixture, const std::string& body, bool decodes) {
+  Problem problem;
+  const std::size_t before = allocations;
+  const bool decoded = penstock::test::decode(encoding, body, {}, fixture, problem);
+  CHECK(allocations == before);
+  CHECK(decoded == decodes);
+}
+
+void check_decoding() {
+  RowFixture floats(ModelSchema{RowLayout({{"x", DType::kFloat32, {3}}}), RowLayout()});
+  RowFixture halves(ModelSchema{RowLayout({{"x", DType::kFloat16, {1}}}), RowLayout()});
+  const std::string digits(5000, '3');
+  for (const std::string body : {R"({"inputs":[1,2.5,-3e-7]})", R"({"inputs":{"x":["NaN",2,3]},"model":"\u00e9"})"}) {
+    expect_none(Encoding::kJson, floats, body, true);
+  }
+  expect_none(Encoding::kJson, floats, "{\"inputs\":[0." + digits + ",1e-" + digits + "," + "0.1]}", true);
+  expect_none(Encoding::kJson, floats, "{\"inputs\":[" + digits + ",1,2]}", false);
+  expect_none(Encoding::kJson, halves, "{\"inputs\":[2049." + std::string(900, '0') + "1]}", true);
+  expect_none(Encoding::kJson, floats, R"({"inputs":[1,2,3,4,5]})", false);
+  expect_none(Encoding::kJson, floats, "{\"" + digits + "\":[1]}", false);
+  expect_none(Encoding::kMsgpack, floats, "\x81\xa6inputs\x93\x01\x02\x03", true);
+  expect_none(Encoding::kMsgpack, floats, "\x81\xa6inputs\x91\x01", false);
+  expect_none(Encoding::kRaw, floats, std::string(12, '\0'), true);
+  expect_none(Encoding::kRaw, floats, std::string(13, '\0'), false);
+}
+
+void check_encoding() {
+  RowLayout outputs(
+      {{"label", DType::kInt64, {}}, {"scores", DType::kFloat32, {2, 2}}, {"wide", DType::kFloat64, {3}}});
+  const ModelSchema schema{RowLayout(), outputs};
+  const ReplyEncoder encoder("m", "1", schema);
+  const std::int64_t label = -7;
+  const float scores[] = {0.1F, 3.0F, 1e-30F, -0.0F};
+  const double wide[] = {0.1, 1e300, 123456789.125};
+  const std::byte* const values[] = {reinterpret_cast<const std::byte*>(&label),
+                                     reinterpret_cast<const std::byte*>(scores),
+                                     reinterpret_cast<const std::byte*>(wide)};
+  for (const Encoding encoding : {Encoding::kJson, Encoding::kMsgpack, Encoding::kRaw}) {
+    std::vector<char> out(encoder.bytes_max(encoding));
+    const std::size_t before = allocations;
+    const std::size_t bytes = encoder.encode(encoding, values, 1, out.data());
+    CHECK(allocations == before);
+    CHECK(bytes != 0 && bytes <= out.size());
+    if (encoding == Encoding::kJson) {
+      CHECK(std::string_view(out.data(), bytes) ==
+            R"({"model":"m","version":"1","outputs":{"label":-7,"scores":[[0.1,3.0],[1e-30,-0.0]],)"
+            R"("wide":[0.1,1e+300,123456789.125]}})");
+    }
+  }
+}
+
+void check_bounds() {
+  const auto refuses = [](const ModelSchema& schema) {
+    try {
+      static_cast<void>(ReplyEncoder("m", "1", schema));
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  CHECK(refuses({RowLayout(std::vector<TensorSpec>(1025)), RowLayout()}));
+  CHECK(refuses({RowLayout({{"x", DType::kBool, std::vector<std::uint32_t>(33, 1)}}), RowLayout()}));
+  CHECK(refuses({RowLayout(), RowLayout({{"y", DType::kFloat64, std::vector<std::uint32_t>(2, 0xFFFFFFFF)}})}));
+  CHECK(!refuses({RowLayout(std::vector<TensorSpec>(1024)), RowLayout()}));
+}
+
+}  // namespace
+
+int main() {
+  check_decoding();
+  check_encoding();
+  check_bounds();
+  return 0;
+}
