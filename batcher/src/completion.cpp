@@ -1,0 +1,143 @@
+// The loop's side of a completed batch: find it, read its answers, hand the buffer back.
+#include <utility>
+
+#include "penstock/batcher/batch_ring.hpp"
+#include "ring_state.hpp"
+#include "waiting_workers.hpp"
+
+namespace penstock::batcher {
+
+std::optional<DoneBatch> BatchRing::poll_done(std::uint32_t loop) noexcept {
+  State& state = *state_;
+  // Acquire: pairs with the store in close().
+  while (!state.closed.load(std::memory_order_acquire)) {
+    const std::optional<std::uint32_t> buffer = state.map.done(loop).pop();
+    if (!buffer) return std::nullopt;
+    if (std::optional<DoneBatch> batch = state.report(loop, *buffer)) return batch;
+  }
+  while (const std::optional<std::uint32_t> buffer = state.loops[loop].closed.pop()) {
+    if (std::optional<DoneBatch> batch = state.report_closed(loop, *buffer)) return batch;
+  }
+  return std::nullopt;
+}
+
+bool BatchRing::has_done(std::uint32_t loop) const noexcept {
+  // Acquire: pairs with close(). The bitmaps order themselves.
+  if (state_->closed.load(std::memory_order_acquire)) return state_->loops[loop].closed.any();
+  return state_->map.done(loop).any();
+}
+
+std::optional<DoneBatch> BatchRing::State::report(std::uint32_t loop, std::uint32_t buffer) noexcept {
+  if (buffer >= map.plan().buffers) {
+    give_up();
+    return std::nullopt;
+  }
+  // The private record first: recycle() moves it on before the word.
+  const BufferRecord& record = buffers[buffer];
+  const std::uint64_t sequence = record.sequence.load(std::memory_order_acquire);  // pairs with recycle()
+  const BatchWord done = word(buffer);
+  if (!is_possible(done, map.plan().rows_max)) {
+    give_up();
+    return std::nullopt;
+  }
+  if (done.state != BatchState::kDone || !done.is_of(sequence)) return std::nullopt;  // a hint of an earlier lap
+  // An honest worker saw all rows committed, and so does whoever acquired its word. Acquire: pairs with recycle().
+  if (done.rows != record.published.load(std::memory_order_acquire)) {
+    // Unless the other loops have just answered all rows of it and the buffer is on its way into the next lap.
+    if (record.sequence.load(std::memory_order_relaxed) == sequence) give_up();
+    return std::nullopt;
+  }
+  return describe(loop, buffer, sequence, done.rows);
+}
+
+std::optional<DoneBatch> BatchRing::State::report_closed(std::uint32_t loop, std::uint32_t buffer) noexcept {
+  BufferRecord& record = buffers[buffer];
+  // Sequentially consistent: pairs with publish(), which counts the row and then looks whether the ring is closed.
+  const std::uint32_t published = record.published.load(std::memory_order_seq_cst);
+  if (published == 0) return std::nullopt;
+  const std::uint64_t sequence = record.sequence.load(std::memory_order_acquire);
+  const BatchWord seen = word(buffer);
+  const bool believable = !corrupt.load(std::memory_order_acquire) && seen.is_of(sequence) &&
+                          is_possible(seen, map.plan().rows_max) && seen.rows >= published;
+  const bool completed =
+      believable && seen.state == BatchState::kDone && !record.failed.load(std::memory_order_acquire);
+  if (!completed) record.failed.store(true, std::memory_order_release);  // pairs with completion()
+  // When the word cannot be believed, every row is looked at: the owner records tell which were claimed.
+  return describe(loop, buffer, sequence, believable ? seen.rows : map.plan().rows_max);
+}
+
+std::optional<DoneBatch> BatchRing::State::describe(std::uint32_t loop, std::uint32_t buffer, std::uint64_t sequence,
+                                                    std::uint32_t rows) noexcept {
+  std::uint64_t& reported = loops[loop].reported[buffer];
+  if (reported == sequence + 1) return std::nullopt;  // a repeated hint
+  reported = sequence + 1;
+  const BufferControl& control = map.control(buffer);
+  DoneBatch batch{.sequence = sequence, .buffer = buffer, .rows = rows};
+  batch.taken_ns = control.taken_ns.load(std::memory_order_relaxed);  // statistics
+  batch.run_ns = control.run_ns.load(std::memory_order_relaxed);
+  batch.done_ns = control.done_ns.load(std::memory_order_relaxed);
+  return batch;
+}
+
+const Completion& BatchRing::completion(const DoneBatch& batch, std::uint32_t row) const noexcept {
+  // Acquire, both: pair with close() and report_closed().
+  if (state_->closed.load(std::memory_order_acquire) &&
+      state_->buffers[batch.buffer].failed.load(std::memory_order_acquire))
+    return state_->closing;
+  return state_->map.completion(batch.buffer, row);
+}
+
+const std::byte* BatchRing::output(const DoneBatch& batch, std::uint32_t row, std::size_t index) const noexcept {
+  const RingMap& map = state_->map;
+  return map.output(batch.buffer, index) + row * map.plan().schema.outputs.tensors()[index].bytes();
+}
+
+void BatchRing::handled(const DoneBatch& batch, std::uint32_t rows) noexcept {
+  State& state = *state_;
+  // Release: our reads of the rows. Acquire: the reads of the loops that were here before; the last one reuses the
+  // buffer.
+  const std::uint32_t handled = state.buffers[batch.buffer].handled.fetch_add(rows, std::memory_order_acq_rel) + rows;
+  // A closed ring opens no batch any more, so its buffers stay as they are.
+  if (handled == batch.rows && !state.closed.load(std::memory_order_acquire)) state.recycle(batch);
+}
+
+void BatchRing::State::recycle(const DoneBatch& batch) noexcept {
+  BufferControl& control = map.control(batch.buffer);
+  BufferRecord& record = buffers[batch.buffer];
+  const std::uint64_t next = batch.sequence + map.plan().buffers;
+  for (std::uint32_t row = 0; row < batch.rows; ++row)
+    map.completion(batch.buffer, row).kind.store(CompletionKind::kNone, std::memory_order_relaxed);
+  // The record moves on before its count does: a loop that owns no row of the batch may look on (report()).
+  record.sequence.store(next, std::memory_order_relaxed);
+  record.published.store(0, std::memory_order_release);
+  // Relaxed: the exchange below publishes them to the next claim.
+  record.handled.store(0, std::memory_order_relaxed);
+  control.committed.store(0, std::memory_order_relaxed);
+  control.loops.store(0, std::memory_order_relaxed);
+  control.first_arrival_ns.store(0, std::memory_order_relaxed);
+  control.running.store(0, std::memory_order_relaxed);
+  // Sequentially consistent: the free buffer is visible before we look who waits for it; a worker announces itself
+  // first and looks at the word afterwards (BatchTaker::State::wait()).
+  const BatchWord before = unpack(control.word.exchange(pack({.sequence = next}), std::memory_order_seq_cst));
+  if (before.state != BatchState::kDone || !before.is_of(batch.sequence)) {
+    give_up();
+    return;
+  }
+  wake_one(map.header(), map.header().waiting_for_buffer);
+}
+
+bool BatchRing::prepare_wait(std::uint32_t loop) noexcept {
+  std::atomic<std::uint32_t>& waiting = state_->map.header().loop_lines[loop].waiting;
+  // Sequentially consistent: pairs with BatchTaker::State::notify(), which sets the hint and then reads the
+  // announcement.
+  waiting.store(1, std::memory_order_seq_cst);
+  if (!has_done(loop)) return true;
+  waiting.store(0, std::memory_order_relaxed);  // a late reader writes the eventfd once in vain
+  return false;
+}
+
+void BatchRing::finish_wait(std::uint32_t loop) noexcept {
+  state_->map.header().loop_lines[loop].waiting.store(0, std::memory_order_relaxed);  // as above
+}
+
+}  // namespace penstock::batcher

@@ -1,0 +1,156 @@
+// The supervisor's side: what becomes of the batches of a dead worker, and of a ring that is closed.
+#include <sched.h>
+
+#include "futex.hpp"
+#include "penstock/batcher/batch_ring.hpp"
+#include "ring_state.hpp"
+#include "waiting_workers.hpp"
+
+namespace penstock::batcher {
+namespace {
+
+constexpr std::uint32_t kSinglyFrom = 2;  // deaths after which a batch is run row by row
+constexpr std::uint64_t kPublishPatienceNs = 5'000'000'000;
+
+bool is_final(const Completion& completion) noexcept {
+  // Acquire: pairs with the release store of the worker, whose outputs or detail must be visible with it.
+  const CompletionKind kind = completion.kind.load(std::memory_order_acquire);
+  return kind == CompletionKind::kFinal || kind == CompletionKind::kError;
+}
+
+void set_error(Completion& completion, RowError why) noexcept {
+  completion.error = why;
+  completion.detail_bytes = 0;
+  completion.kind.store(CompletionKind::kError, std::memory_order_release);  // pairs with is_final() of a later worker
+}
+
+}  // namespace
+
+Recovery BatchRing::recover(std::uint32_t worker) noexcept {
+  State& state = *state_;
+  Recovery recovery;
+  const RingPlan& plan = state.map.plan();
+  for (std::uint32_t buffer = 0; buffer < plan.buffers && !state.closed.load(std::memory_order_acquire); ++buffer) {
+    const BatchWord word = state.word(buffer);
+    if (!is_possible(word, plan.rows_max)) {
+      state.give_up();
+      break;
+    }
+    if (word.state == BatchState::kTaken && word.owner == worker) state.recover_batch(buffer, word, recovery);
+    // The worker may have died between a transition and its hint, or between taking a hint and acting on it.
+    if (state.word(buffer).state == BatchState::kQueued) state.map.header().queued.set(buffer);
+    if (state.word(buffer).state == BatchState::kDone) {
+      for (std::uint32_t loop = 0; loop < plan.loops; ++loop) state.map.done(loop).set(buffer);
+    }
+  }
+  RingHeader& header = state.map.header();
+  const std::uint64_t others = ~(std::uint64_t{1} << (worker % kWorkersMax));
+  header.waiting_for_rows.fetch_and(others, std::memory_order_seq_cst);  // pairs as in pick_waiting()
+  header.waiting_for_buffer.fetch_and(others, std::memory_order_seq_cst);
+  // It may have died with a wake-up that was meant for whoever is free.
+  state.wake_all();
+  recovery.corrupt = state.corrupt.load(std::memory_order_acquire);
+  return recovery;
+}
+
+void BatchRing::State::recover_batch(std::uint32_t buffer, const BatchWord& taken, Recovery& recovery) noexcept {
+  if (!taken.is_of(buffers[buffer].sequence.load(std::memory_order_acquire))) {
+    give_up();  // a batch that is taken cannot move on: the word lies
+    return;
+  }
+  if (!rerun) {
+    complete_for_worker(buffer, taken, recovery);
+    return;
+  }
+  if (taken.epoch >= kSinglyFrom) {
+    BufferControl& control = map.control(buffer);
+    const std::uint32_t running = control.running.exchange(0, std::memory_order_acq_rel);  // pairs with mark_running()
+    if (running >= 1 && running <= taken.rows && !is_final(map.completion(buffer, running - 1))) {
+      set_error(map.completion(buffer, running - 1), RowError::kCulprit);
+      ++recovery.rows_failed;
+    }
+    std::uint32_t left = 0;
+    for (std::uint32_t row = 0; row < taken.rows; ++row) left += is_final(map.completion(buffer, row)) ? 0 : 1;
+    // Nothing left to run; or it has killed so many workers that the word cannot count one more.
+    if (left == 0 || taken.epoch == kEpochMax) {
+      complete_for_worker(buffer, taken, recovery);
+      return;
+    }
+  }
+  BatchWord queued = taken;
+  queued.state = BatchState::kQueued;
+  ++queued.epoch;
+  std::uint64_t expected = pack(taken);
+  // Sequentially consistent: makes work visible before wake_all() reads the announcements. Nobody else changes the word
+  // of a dead worker, unless somebody lies.
+  if (map.control(buffer).word.compare_exchange_strong(expected, pack(queued), std::memory_order_seq_cst)) {
+    ++recovery.batches_requeued;
+  } else {
+    give_up();
+  }
+}
+
+void BatchRing::State::complete_for_worker(std::uint32_t buffer, const BatchWord& taken, Recovery& recovery) noexcept {
+  std::uint32_t failed = 0;
+  if (!fail_rows(buffer, taken.rows, RowError::kWorkerDied, &failed)) {
+    give_up();
+    return;
+  }
+  BatchWord done = taken;
+  done.state = BatchState::kDone;
+  std::uint64_t expected = pack(taken);
+  // Release: the completions; pairs with the acquire load in report().
+  if (!map.control(buffer).word.compare_exchange_strong(expected, pack(done), std::memory_order_seq_cst)) {
+    give_up();
+    return;
+  }
+  ++recovery.batches_failed;
+  recovery.rows_failed += failed;
+}
+
+// Gives an error to every row without a final word. False: the word claims more rows than were ever published.
+bool BatchRing::State::fail_rows(std::uint32_t buffer, std::uint32_t row_count, RowError why,
+                                 std::uint32_t* rows_failed) noexcept {
+  // A loop may be between claim and publish of the last row; it only copies there. report() wants the rows to be
+  // counted.
+  const std::uint64_t patience_ends_ns = monotonic_ns() + kPublishPatienceNs;
+  while (buffers[buffer].published.load(std::memory_order_acquire) != row_count) {
+    if (monotonic_ns() > patience_ends_ns) return false;
+    sched_yield();
+  }
+  for (std::uint32_t row = 0; row < row_count; ++row) {
+    Completion& completion = map.completion(buffer, row);
+    if (is_final(completion)) continue;
+    set_error(completion, why);
+    ++*rows_failed;
+  }
+  return true;
+}
+
+void BatchRing::State::wake_all() noexcept {
+  RingHeader& header = map.header();
+  for (std::uint32_t i = 0; i < kWorkersMax && wake_one(header, header.waiting_for_rows); ++i) {
+  }
+  for (std::uint32_t i = 0; i < kWorkersMax && wake_one(header, header.waiting_for_buffer); ++i) {
+  }
+}
+
+void BatchRing::close(RowError error) noexcept { state_->close(error); }
+
+void BatchRing::State::close(RowError why) noexcept {
+  if (closing_claimed.exchange(true, std::memory_order_acq_rel)) return;
+  set_error(closing, why);
+  // Sequentially consistent: pairs with publish(), which counts its row and then looks here.
+  closed.store(true, std::memory_order_seq_cst);
+  // Answers come from private memory from now on, so nothing depends on what stands in the region.
+  for (std::uint32_t loop = 0; loop < map.plan().loops; ++loop) {
+    for (std::uint32_t buffer = 0; buffer < map.plan().buffers; ++buffer) loops[loop].closed.set(buffer);
+  }
+}
+
+void BatchRing::State::give_up() noexcept {
+  corrupt.store(true, std::memory_order_release);  // pairs with report_closed() and recover()
+  close(RowError::kWorkerDied);
+}
+
+}  // namespace penstock::batcher

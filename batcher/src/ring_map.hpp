@@ -1,0 +1,56 @@
+// A mapped region and the typed places in it. Keeps its own copy of the plan: the header is not read again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "ring_layout.hpp"
+#include "shared_region.hpp"
+
+namespace penstock::batcher {
+
+class RingMap {
+ public:
+  RingMap(SharedRegion region, RingPlan plan) : region_(std::move(region)), plan_(std::move(plan)) {}
+
+  [[nodiscard]] const RingPlan& plan() const noexcept { return plan_; }
+  [[nodiscard]] int fd() const noexcept { return region_.fd(); }
+
+  [[nodiscard]] RingHeader& header() const noexcept { return *at<RingHeader>(0); }
+  [[nodiscard]] HintBitmap& done(std::uint32_t loop) const noexcept { return at<HintBitmap>(plan_.done_offset)[loop]; }
+  [[nodiscard]] BufferControl& control(std::uint32_t buffer) const noexcept {
+    return at<BufferControl>(plan_.control_offset)[buffer];
+  }
+  [[nodiscard]] RowMeta& meta(std::uint32_t buffer, std::uint32_t row) const noexcept {
+    return at<RowMeta>(buffer_offset(buffer))[row];
+  }
+  [[nodiscard]] Completion& completion(std::uint32_t buffer, std::uint32_t row) const noexcept {
+    return at<Completion>(buffer_offset(buffer) + plan_.completion_offset)[row];
+  }
+  // First row of a tensor of the batch; its rows follow at the tensor's bytes.
+  [[nodiscard]] std::byte* input(std::uint32_t buffer, std::size_t index) const noexcept {
+    return at<std::byte>(buffer_offset(buffer) + plan_.input_offsets[index]);
+  }
+  [[nodiscard]] std::byte* output(std::uint32_t buffer, std::size_t index) const noexcept {
+    return at<std::byte>(buffer_offset(buffer) + plan_.output_offsets[index]);
+  }
+  [[nodiscard]] std::byte* slot(std::uint32_t slot) const noexcept { return at<std::byte>(slot_offset(slot)); }
+  [[nodiscard]] std::uint64_t slot_offset(std::uint32_t slot) const noexcept {
+    return plan_.arena_offset + slot * plan_.slot_stride;
+  }
+
+ private:
+  template <typename Type>
+  [[nodiscard]] Type* at(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<Type*>(region_.data() + offset);
+  }
+  [[nodiscard]] std::uint64_t buffer_offset(std::uint32_t buffer) const noexcept {
+    return plan_.buffer_offset + buffer * plan_.buffer_stride;
+  }
+
+  SharedRegion region_;
+  RingPlan plan_;
+};
+
+}  // namespace penstock::batcher

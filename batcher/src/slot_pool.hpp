@@ -1,0 +1,26 @@
+// Free slots of the arena for large rows. Hands them out in ascending order, so that neighbouring rows lie side by side
+// and a worker need not gather them.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace penstock::batcher {
+
+// Any thread. A mutex is cheap here: a slot holds more than 16 KiB, which take longer to copy than it is ever held.
+class SlotPool {
+ public:
+  explicit SlotPool(std::uint32_t slots);
+
+  [[nodiscard]] std::optional<std::uint32_t> acquire() noexcept;
+  void release(std::uint32_t slot) noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::uint64_t> free_;  // a bit per slot
+  std::size_t next_word_ = 0;        // where the next search starts
+};
+
+}  // namespace penstock::batcher

@@ -1,0 +1,234 @@
+// What the ring tests share: a small model, an I/O loop that checks every answer, and a worker that computes it.
+//
+// The model takes (id, filler) and answers mix(id) and the filler's sum; an answer that is lost, repeated or another
+// row's cannot pass.
+#pragma once
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <unordered_set>
+#include <vector>
+
+#include "check.hpp"
+#include "penstock/batcher/batch_ring.hpp"
+#include "penstock/batcher/batch_taker.hpp"
+
+namespace penstock::test {
+
+using namespace penstock::batcher;
+
+inline std::uint64_t now_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+inline std::uint64_t mix(std::uint64_t id) { return (id ^ 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9; }
+
+inline ModelSchema small_schema(std::uint32_t filler = 24) {
+  return {RowLayout({{"id", DType::kUint64, {}}, {"filler", DType::kUint8, {filler}}}),
+          RowLayout({{"mixed", DType::kUint64, {}}, {"sum", DType::kUint32, {1}}})};
+}
+
+// queue_bytes that give a ring of `buffers` buffers of `rows` rows.
+inline std::uint64_t bytes_for(const ModelSchema& schema, std::uint32_t buffers, std::uint32_t rows) {
+  return (sizeof(RowMeta) + sizeof(Completion) + schema.inputs.bytes() + schema.outputs.bytes()) * buffers * rows;
+}
+
+inline RingConfig small_config(std::uint32_t buffers, std::uint32_t rows, std::uint32_t loops = 1,
+                               std::uint32_t filler = 24) {
+  RingConfig config;
+  config.schema = small_schema(filler);
+  config.max_batch_size = rows;
+  config.queue_bytes = bytes_for(config.schema, buffers, rows);
+  config.loops = loops;
+  return config;
+}
+
+struct Tally {
+  std::uint64_t answered = 0;  // with the right outputs
+  std::uint64_t worker_died = 0;
+  std::uint64_t culprits = 0;
+  std::uint64_t other_errors = 0;
+  std::uint64_t refused = 0;
+};
+
+// One I/O loop of the main process. One thread.
+class Loop {
+ public:
+  Loop(BatchRing& ring, std::uint32_t index, std::uint32_t seed)
+      : ring_(ring), index_(index), random_(seed), tickets_(ring.buffers() * ring.max_batch_size()) {
+    event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(event_ >= 0);
+  }
+  ~Loop() { close(event_); }
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  [[nodiscard]] int event() const { return event_; }
+  [[nodiscard]] const Tally& tally() const { return tally_; }
+  [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
+  [[nodiscard]] std::uint32_t random(std::uint32_t below) { return static_cast<std::uint32_t>(random_() % below); }
+
+  // Claims, copies and publishes `count` rows. False: the ring is full.
+  bool submit(std::uint32_t count) {
+    if (ring_.uses_arena()) return submit_large();
+    const Claim claim = ring_.claim(count);
+    if (claim.status != ClaimStatus::kClaimed) return refuse(claim);
+    for (std::uint32_t k = 0; k < count; ++k) {
+      const std::uint64_t id = next_id();
+      std::memcpy(ring_.input(claim, k, 0), &id, sizeof id);
+      std::memset(ring_.input(claim, k, 1), filler_of(id), filler_bytes());
+      own(claim, k, id);
+    }
+    ring_.publish(claim, index_);
+    return true;
+  }
+
+  // Checks and hands back every answer that is there. The number of rows.
+  std::size_t collect() {
+    std::size_t rows = 0;
+    while (const std::optional<DoneBatch> batch = ring_.poll_done(index_)) {
+      CHECK(batch->rows <= ring_.max_batch_size() && batch->buffer < ring_.buffers());
+      std::uint32_t mine = 0;
+      for (std::uint32_t row = 0; row < batch->rows; ++row) mine += answer(*batch, row) ? 1 : 0;
+      if (mine > 0) ring_.handled(*batch, mine);
+      rows += mine;
+    }
+    return rows;
+  }
+
+  // Blocks until a worker has news, as an I/O loop does. A time-out that finds work is a lost wake-up.
+  void sleep() {
+    if (!ring_.prepare_wait(index_)) return;
+    pollfd event{event_, POLLIN, 0};
+    const int ready = poll(&event, 1, 5000);
+    ring_.finish_wait(index_);
+    std::uint64_t count = 0;
+    if (ready == 1) CHECK(read(event_, &count, sizeof count) == sizeof count);
+    CHECK(ready != 0 || !ring_.has_done(index_));
+  }
+
+ private:
+  struct Ticket {
+    std::uint64_t sequence = ~std::uint64_t{0};
+    std::uint64_t id = 0;
+    std::uint32_t slot = 0;
+  };
+
+  [[nodiscard]] std::size_t filler_bytes() const { return ring_.schema().inputs.tensors()[1].bytes(); }
+  [[nodiscard]] static int filler_of(std::uint64_t id) { return static_cast<int>(mix(id) % 251); }
+  std::uint64_t next_id() { return static_cast<std::uint64_t>(index_) << 48 | ++last_id_; }
+
+  bool refuse(const Claim& claim) {
+    CHECK(claim.status == ClaimStatus::kFull);
+    ++tally_.refused;
+    return false;
+  }
+
+  bool submit_large() {
+    const std::optional<std::uint32_t> slot = ring_.acquire_slot();
+    if (!slot) {
+      ++tally_.refused;
+      return false;
+    }
+    const std::uint64_t id = last_id_ + 1 + (static_cast<std::uint64_t>(index_) << 48);
+    std::memcpy(ring_.slot(*slot) + ring_.schema().inputs.offset(0), &id, sizeof id);
+    std::memset(ring_.slot(*slot) + ring_.schema().inputs.offset(1), filler_of(id), filler_bytes());
+    const Claim claim = ring_.claim(1);
+    if (claim.status != ClaimStatus::kClaimed) {
+      ring_.release_slot(*slot);
+      return refuse(claim);
+    }
+    ring_.set_span(claim, 0, *slot);
+    own(claim, 0, next_id()).slot = *slot;
+    ring_.publish(claim, index_);
+    return true;
+  }
+
+  Ticket& own(const Claim& claim, std::uint32_t k, std::uint64_t id) {
+    ring_.meta(claim, k).arrival_ns = now_ns();
+    Ticket& ticket = tickets_[claim.buffer * ring_.max_batch_size() + claim.row + k];
+    ticket = {claim.sequence, id, 0};
+    CHECK(waiting_.insert(id).second);
+    return ticket;
+  }
+
+  bool answer(const DoneBatch& batch, std::uint32_t row) {
+    Ticket& ticket = tickets_[batch.buffer * ring_.max_batch_size() + row];
+    if (ticket.sequence != batch.sequence) return false;
+    ticket.sequence = ~std::uint64_t{0};
+    CHECK(waiting_.erase(ticket.id) == 1);
+    if (ring_.uses_arena()) ring_.release_slot(ticket.slot);
+    const Completion& completion = ring_.completion(batch, row);
+    const CompletionKind kind = completion.kind.load(std::memory_order_relaxed);
+    if (kind == CompletionKind::kError) {
+      switch (completion.error) {
+        case RowError::kWorkerDied:
+          ++tally_.worker_died;
+          break;
+        case RowError::kCulprit:
+          ++tally_.culprits;
+          break;
+        default:
+          ++tally_.other_errors;
+          break;
+      }
+      return true;
+    }
+    CHECK(kind == CompletionKind::kFinal);
+    std::uint64_t mixed = 0;
+    std::uint32_t sum = 0;
+    std::memcpy(&mixed, ring_.output(batch, row, 0), sizeof mixed);
+    std::memcpy(&sum, ring_.output(batch, row, 1), sizeof sum);
+    CHECK(mixed == mix(ticket.id));
+    CHECK(sum == static_cast<std::uint32_t>(filler_of(ticket.id)) * filler_bytes());
+    ++tally_.answered;
+    return true;
+  }
+
+  BatchRing& ring_;
+  const std::uint32_t index_;
+  std::mt19937 random_;
+  std::vector<Ticket> tickets_;
+  std::unordered_set<std::uint64_t> waiting_;
+  std::uint64_t last_id_ = 0;
+  int event_ = -1;
+  Tally tally_;
+};
+
+// Computes the answer of row `row` of a batch.
+inline void run_row(BatchTaker& taker, const TakenBatch& batch, std::uint32_t row) {
+  const std::size_t bytes = taker.schema().inputs.tensors()[1].bytes();
+  std::uint64_t id = 0;
+  std::memcpy(&id, taker.input(batch, 0) + row * sizeof id, sizeof id);
+  const std::byte* filler = taker.input(batch, 1) + row * bytes;
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < bytes; ++i) sum += std::to_integer<std::uint32_t>(filler[i]);
+  const std::uint64_t mixed = mix(id);
+  std::memcpy(taker.output(batch, 0) + row * sizeof mixed, &mixed, sizeof mixed);
+  std::memcpy(taker.output(batch, 1) + row * sizeof sum, &sum, sizeof sum);
+}
+
+// Runs a batch as a worker does: whole, or row by row when it has killed before.
+inline void run_batch(BatchTaker& taker, const TakenBatch& batch) {
+  CHECK(batch.rows >= 1 && batch.rows <= taker.max_batch_size());
+  CHECK(batch.singly == (batch.attempt >= 2));
+  for (std::uint32_t row = 0; row < batch.rows; ++row) {
+    if (!batch.singly) {
+      run_row(taker, batch, row);
+    } else if (!taker.is_completed(batch, row)) {
+      taker.mark_running(batch, row);
+      run_row(taker, batch, row);
+      taker.complete_row(batch, row);
+    }
+  }
+  taker.complete(batch);
+}
+
+}  // namespace penstock::test
