@@ -28,7 +28,8 @@ template <typename Unsigned>
 bool MsgpackText::take_signed(MsgpackToken& token) noexcept {
   Unsigned value = 0;
   if (!take(value)) return false;
-  const auto number = static_cast<std::make_signed_t<Unsigned>>(value);
+  constexpr unsigned kShift = 64 - 8 * sizeof(Unsigned);
+  const std::int64_t number = static_cast<std::int64_t>(static_cast<std::uint64_t>(value) << kShift) >> kShift;
   token.kind = number < 0 ? MsgpackKind::kNegative : MsgpackKind::kUnsigned;
   token.negative = number;
   token.number = static_cast<std::uint64_t>(number);
@@ -146,7 +147,7 @@ bool MsgpackText::next(MsgpackToken& token) noexcept {
     complete = take_span(token, MsgpackKind::kString, marker & 0x1FU);
   } else if (marker >= 0xe0) {
     token.kind = MsgpackKind::kNegative;
-    token.negative = static_cast<std::int8_t>(marker);
+    token.negative = static_cast<std::int64_t>(marker) - 256;
   } else {
     complete = take_marked(marker, token);
   }

@@ -15,7 +15,6 @@ namespace {
 using penstock::DType;
 using penstock::ModelSchema;
 using penstock::RowLayout;
-using penstock::TensorSpec;
 using penstock::test::RowFixture;
 using namespace penstock::dataplane;
 
@@ -105,7 +104,7 @@ void encode_all(std::uint32_t count) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1) seconds_per_line = std::atof(argv[1]);
+  if (argc > 1) seconds_per_line = std::strtod(argv[1], nullptr);
   decode_all(32);
   decode_all(256);
   encode_all(3);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "codec_fixture.hpp"
 
@@ -21,13 +22,13 @@ struct Case {
   std::string_view detail;  // how the detail begins
 };
 
-const ModelSchema kMatrix{RowLayout({{"x", DType::kFloat32, {2, 2}}}), RowLayout()};
-const ModelSchema kVector{RowLayout({{"x", DType::kUint8, {3}}}), RowLayout()};
-const ModelSchema kScalar{RowLayout({{"x", DType::kBool, {}}}), RowLayout()};
-const ModelSchema kPair{RowLayout({{"a", DType::kFloat16, {1}}, {"b", DType::kInt64, {0}}}), RowLayout()};
+ModelSchema matrix_schema() { return {RowLayout({{"x", DType::kFloat32, {2, 2}}}), RowLayout()}; }
+ModelSchema vector_schema() { return {RowLayout({{"x", DType::kUint8, {3}}}), RowLayout()}; }
+ModelSchema scalar_schema() { return {RowLayout({{"x", DType::kBool, {}}}), RowLayout()}; }
+ModelSchema pair_schema() { return {RowLayout({{"a", DType::kFloat16, {1}}, {"b", DType::kInt64, {0}}}), RowLayout()}; }
 
-void check(Encoding encoding, const ModelSchema& schema, const Case& wanted, const QueryNames& names = {}) {
-  RowFixture fixture(schema);
+void check(Encoding encoding, ModelSchema schema, const Case& wanted, const QueryNames& names = {}) {
+  RowFixture fixture(std::move(schema));
   const penstock::test::ExactBody body(wanted.body);
   Problem problem;
   const bool decoded = penstock::test::decode(encoding, body.view(), names, fixture, problem);
@@ -84,14 +85,15 @@ void check_json_text() {
            Case{R"({"version":"","inputs":[1,2,3]})", ProblemCode::kVersionNotFound, "version: the name is empty"},
            Case{R"({"model":"missing","inputs":[1,2,3]})", ProblemCode::kModelNotFound, "no such model"},
        }) {
-    check(Encoding::kJson, kVector, wanted);
+    check(Encoding::kJson, vector_schema(), wanted);
   }
   const std::string deep = "{\"inputs\":" + std::string(65, '[') + std::string(65, ']') + ",\"model\":\"m\"}";
-  check(Encoding::kJson, kVector, {deep, kBad, "JSON byte 74: expected no deeper nesting than 64"});
+  check(Encoding::kJson, vector_schema(), {deep, kBad, "JSON byte 74: expected no deeper nesting than 64"});
   const std::string longest = "{\"model\":\"\\n" + std::string(255, 'm') + "\",\"inputs\":[1,2,3]}";
-  check(Encoding::kJson, kVector, {longest, kOk, ""});
+  check(Encoding::kJson, vector_schema(), {longest, kOk, ""});
   const std::string too_long = "{\"model\":\"\\n" + std::string(256, 'm') + "\",\"inputs\":[1,2,3]}";
-  check(Encoding::kJson, kVector, {too_long, kUnfit, "JSON byte 10: a name with escapes is longer than 256 bytes"});
+  check(Encoding::kJson, vector_schema(),
+        {too_long, kUnfit, "JSON byte 10: a name with escapes is longer than 256 bytes"});
 }
 
 void check_json_values() {
@@ -114,7 +116,7 @@ void check_json_values() {
            Case{R"({"inputs":[1,[2],3]})", kUnfit, "inputs[1]: expected an integer, got an array"},
            Case{R"({"inputs":[-0,2,255]})", kOk, ""},
        }) {
-    check(Encoding::kJson, kVector, wanted);
+    check(Encoding::kJson, vector_schema(), wanted);
   }
   for (const Case& wanted : {
            Case{R"({"inputs":[[1,2],[3,4]]})", kOk, ""},
@@ -128,18 +130,19 @@ void check_json_values() {
            Case{R"({"inputs":[[1,2],["NaN","-Infinity"]]})", kOk, ""},
            Case{R"({"inputs":[[1,2],["nan",4]]})", kUnfit, "inputs[1][0]: expected a number, got a string"},
        }) {
-    check(Encoding::kJson, kMatrix, wanted);
+    check(Encoding::kJson, matrix_schema(), wanted);
   }
-  check(Encoding::kJson, kScalar, {R"({"inputs":true})", kOk, ""});
-  check(Encoding::kJson, kScalar,
+  check(Encoding::kJson, scalar_schema(), {R"({"inputs":true})", kOk, ""});
+  check(Encoding::kJson, scalar_schema(),
         {R"({"inputs":1})", kUnfit, "inputs: expected true or false, got a number (bool scalar)"});
-  check(Encoding::kJson, kScalar, {R"({"inputs":[true]})", kUnfit, "inputs: expected true or false, got an array"});
-  check(Encoding::kJson, kPair, {R"({"inputs":{"b":[],"a":[1]}})", kOk, ""});
-  check(Encoding::kJson, kPair,
+  check(Encoding::kJson, scalar_schema(),
+        {R"({"inputs":[true]})", kUnfit, "inputs: expected true or false, got an array"});
+  check(Encoding::kJson, pair_schema(), {R"({"inputs":{"b":[],"a":[1]}})", kOk, ""});
+  check(Encoding::kJson, pair_schema(),
         {R"({"inputs":[1]})", kUnfit, "inputs: expected an object with a value for each of: a, b"});
-  check(Encoding::kJson, kPair,
+  check(Encoding::kJson, pair_schema(),
         {R"({"inputs":{"a":[1]}})", kUnfit, "inputs.b: missing; expected a int64 of shape [0]"});
-  check(Encoding::kJson, kPair,
+  check(Encoding::kJson, pair_schema(),
         {R"({"inputs":{"a":[65520],"b":[]}})", kUnfit, "inputs.a[0]: expected a number in range"});
 }
 
@@ -167,41 +170,43 @@ void check_msgpack() {
       {"\x82\xa6inputs\x93\x01\x02\x03\xa6inputs\x93\x01\x02\x03", kBad, "the member \"inputs\" occurs twice"},
       {"\x82\xa7version\x01\xa6inputs\x93\x01\x02\x03", kUnfit, "version: expected a string, got an integer"},
   };
-  for (const Case& wanted : cases) check(Encoding::kMsgpack, kVector, wanted);
+  for (const Case& wanted : cases) check(Encoding::kMsgpack, vector_schema(), wanted);
   const std::string deep = "\x82\xa6inputs" + std::string(65, '\x91') + "\x01\xa5model\xa1m";
-  check(Encoding::kMsgpack, kVector, {deep, kBad, "msgpack byte 72: expected no deeper nesting than 64"});
+  check(Encoding::kMsgpack, vector_schema(), {deep, kBad, "msgpack byte 72: expected no deeper nesting than 64"});
 }
 
 void check_raw() {
-  check(Encoding::kRaw, kVector, {"\x01\x02\x03", kOk, ""});
-  check(Encoding::kRaw, kVector, {"", kUnfit, "inputs: expected 3 bytes, got 0 (uint8 of shape [3])"});
-  check(Encoding::kRaw, kScalar, {"\x01", kOk, ""});
-  check(Encoding::kRaw, kScalar, {"\x02", kUnfit, "inputs: expected bytes that are 0 or 1"});
-  check(Encoding::kRaw, kPair, {"\x01\x02", kUnfit, "raw tensors are for models of one input; this model has 2"});
-  check(Encoding::kRaw, kVector, {"\x01\x02\x03", ProblemCode::kModelNotFound, "no such model"}, {"missing", ""});
+  check(Encoding::kRaw, vector_schema(), {"\x01\x02\x03", kOk, ""});
+  check(Encoding::kRaw, vector_schema(), {"", kUnfit, "inputs: expected 3 bytes, got 0 (uint8 of shape [3])"});
+  check(Encoding::kRaw, scalar_schema(), {"\x01", kOk, ""});
+  check(Encoding::kRaw, scalar_schema(), {"\x02", kUnfit, "inputs: expected bytes that are 0 or 1"});
+  check(Encoding::kRaw, pair_schema(),
+        {"\x01\x02", kUnfit, "raw tensors are for models of one input; this model has 2"});
+  check(Encoding::kRaw, vector_schema(), {"\x01\x02\x03", ProblemCode::kModelNotFound, "no such model"},
+        {"missing", ""});
 }
 
 void check_names() {
   const QueryNames both{"m", "1"};
-  check(Encoding::kJson, kVector, {R"({"model":"m","version":"1","inputs":[1,2,3]})", kOk, ""}, both);
+  check(Encoding::kJson, vector_schema(), {R"({"model":"m","version":"1","inputs":[1,2,3]})", kOk, ""}, both);
   for (const auto& [body, detail] : {
            std::pair{R"({"model":"n","inputs":[1,2,3]})"sv, "the query names model \"m\" and the body \"n\""sv},
            {R"({"inputs":[1,2,3],"version":"2"})"sv, "the query names version \"1\" and the body \"2\""sv},
        }) {
-    check(Encoding::kJson, kVector, {body, ProblemCode::kContradiction, detail}, both);
+    check(Encoding::kJson, vector_schema(), {body, ProblemCode::kContradiction, detail}, both);
   }
   // The resolver sees the same names wherever they stand, and is asked once.
   for (const std::string_view body :
        {R"({"model":"m","version":"1","inputs":[1,2,3]})"sv, R"({"inputs":[1,2,3],"version":"1","model":"m"})"sv,
         R"({"version":"1","inputs":[1,2,3],"model":"\u006d"})"sv,
         R"({"model":"m","inputs":{"x":[1,2,3]},"version":"1"})"sv}) {
-    RowFixture fixture(kVector);
+    RowFixture fixture(vector_schema());
     Problem problem;
     CHECK(decode_json(body, {}, fixture, problem));
     CHECK(fixture.calls() == 1 && fixture.model() == "m" && fixture.version() == "1");
     CHECK(std::memcmp(fixture.row(), "\1\2\3", 3) == 0);
   }
-  RowFixture fixture(kVector);
+  RowFixture fixture(vector_schema());
   Problem problem;
   CHECK(decode_json(R"({"inputs":[1,2,3]})", {}, fixture, problem));
   CHECK(fixture.calls() == 1 && fixture.model().empty() && fixture.version().empty());

@@ -1,10 +1,11 @@
 // Valid bodies, mutated at random from a fixed seed: every one is taken or refused, and nothing else happens.
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "codec_hostile.hpp"
 
@@ -15,11 +16,12 @@ using namespace std::string_view_literals;
 
 constexpr int kMutations = 150000;
 
-std::mt19937 random_bits(7);
+std::size_t below(std::size_t bound) {
+  static std::mt19937 engine(7);
+  return engine() % bound;
+}
 
-std::size_t below(std::size_t bound) { return random_bits() % bound; }
-
-const std::vector<std::string_view> kJsonBodies{
+constexpr std::string_view kJsonBodies[] = {
     R"({"inputs":[1,0,3]})",
     R"({"inputs":[1,2.5,-3e-7]})",
     R"({"inputs":{"x":["NaN",2,"-Infinity"]},"model":"\u00e9\ud83d\ude00"})",
@@ -30,7 +32,7 @@ const std::vector<std::string_view> kJsonBodies{
     R"({"inputs":0.1000000000000000055511151231257827})",
 };
 
-const std::vector<std::string_view> kMsgpackBodies{
+constexpr std::string_view kMsgpackBodies[] = {
     "\x81\xa6inputs\x93\x01\x02\x03"sv,
     "\x82\xa6inputs\x93\xca\x3f\x80\x00\x00\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\x05\xa5model\xa1m"sv,
     "\x82\xa5model\xa1m\xa6inputs\x81\xa1x\xc4\x03\x01\x00\x01"sv,
@@ -40,39 +42,41 @@ const std::vector<std::string_view> kMsgpackBodies{
     "\x81\xa6inputs\x92\x90\x90"sv,
 };
 
-const std::vector<std::string_view> kPieces{"{"sv,
-                                            "}"sv,
-                                            "["sv,
-                                            "]"sv,
-                                            ","sv,
-                                            ":"sv,
-                                            "\""sv,
-                                            "\\"sv,
-                                            " "sv,
-                                            "null"sv,
-                                            "\"NaN\""sv,
-                                            "-"sv,
-                                            "0"sv,
-                                            "1e400"sv,
-                                            "99999999"sv,
-                                            "\"model\""sv,
-                                            "\\u00e9"sv,
-                                            "\xff"sv,
-                                            "\0"sv,
-                                            "\xc1"sv,
-                                            "\x93"sv,
-                                            "\x81"sv,
-                                            "\xc6\x00\x00\x00\x0c"sv,
-                                            "\xdd\xff\xff\xff\xff"sv,
-                                            "\xa1x"sv,
-                                            "\xcf"sv};
+constexpr std::string_view kRawBodies[] = {"\x01\x00\x01"sv, "\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"sv};
+
+constexpr std::string_view kPieces[] = {"{"sv,
+                                        "}"sv,
+                                        "["sv,
+                                        "]"sv,
+                                        ","sv,
+                                        ":"sv,
+                                        "\""sv,
+                                        "\\"sv,
+                                        " "sv,
+                                        "null"sv,
+                                        "\"NaN\""sv,
+                                        "-"sv,
+                                        "0"sv,
+                                        "1e400"sv,
+                                        "99999999"sv,
+                                        "\"model\""sv,
+                                        "\\u00e9"sv,
+                                        "\xff"sv,
+                                        "\0"sv,
+                                        "\xc1"sv,
+                                        "\x93"sv,
+                                        "\x81"sv,
+                                        "\xc6\x00\x00\x00\x0c"sv,
+                                        "\xdd\xff\xff\xff\xff"sv,
+                                        "\xa1x"sv,
+                                        "\xcf"sv};
 
 std::string mutate(std::string body) {
   for (std::size_t count = 1 + below(3); count != 0; --count) {
     const std::size_t at = below(body.size() + 1);
     const std::size_t removed = std::min(body.size() - at, below(3) == 0 ? below(6) : below(2));
     std::string piece;
-    if (below(3) == 0) piece = kPieces[below(kPieces.size())];
+    if (below(3) == 0) piece = kPieces[below(std::size(kPieces))];
     if (below(3) == 0) piece = static_cast<char>(below(256));
     if (below(6) == 0) piece = body.substr(at, below(10));
     body.replace(at, removed, piece);
@@ -80,7 +84,7 @@ std::string mutate(std::string body) {
   return body;
 }
 
-void run(Encoding encoding, const std::vector<std::string_view>& bodies) {
+void run(Encoding encoding, std::span<const std::string_view> bodies) {
   const auto fixtures = penstock::test::hostile_fixtures();
   int taken = 0;
   for (int i = 0; i < kMutations; ++i) {
@@ -98,6 +102,6 @@ void run(Encoding encoding, const std::vector<std::string_view>& bodies) {
 int main() {
   run(Encoding::kJson, kJsonBodies);
   run(Encoding::kMsgpack, kMsgpackBodies);
-  run(Encoding::kRaw, {"\x01\x00\x01"sv, "\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"sv});
+  run(Encoding::kRaw, kRawBodies);
   return 0;
 }

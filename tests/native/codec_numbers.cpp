@@ -16,10 +16,12 @@
 namespace {
 
 using penstock::Half;
-using penstock::to_half;
 using namespace penstock::dataplane;
 
-std::mt19937_64 random_bits(20240611);
+std::uint64_t random_bits() {
+  static std::mt19937_64 engine(20240611);
+  return engine();
+}
 
 std::uint64_t below(std::uint64_t bound) { return random_bits() % bound; }
 
@@ -63,7 +65,8 @@ std::string shortest(T value) {
 
 template <typename T>
 bool same_bits(T left, T right) {
-  return std::memcmp(&left, &right, sizeof(T)) == 0;
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  return std::bit_cast<Bits>(left) == std::bit_cast<Bits>(right);
 }
 
 template <typename T>
@@ -163,8 +166,9 @@ void check_floats() {
 template <typename T>
 void check_integers() {
   __extension__ using Wide = __int128;
-  constexpr Wide kMin = std::numeric_limits<T>::min();
-  constexpr Wide kMax = std::numeric_limits<T>::max();
+  constexpr int kBits = 8 * sizeof(T);
+  constexpr Wide kMin = std::is_signed_v<T> ? -(Wide{1} << (kBits - 1)) : 0;
+  constexpr Wide kMax = (Wide{1} << (std::is_signed_v<T> ? kBits - 1 : kBits)) - 1;
   const auto text_of = [](Wide value) {
     std::string text;
     Wide rest = value < 0 ? -value : value;
