@@ -238,7 +238,9 @@ bool BatchTaker::State::wait(const TakeDecision& decision, std::uint64_t deadlin
     const std::uint64_t sleep_ns = std::min(limit_ns - now_ns, kSafetyNetNs);
     result = futex_wait(lines.asleep, 1, sleep_ns);
     PENSTOCK_KILL_POINT(kAwake);
-    if (result == FutexResult::kTimedOut && sleep_ns == kSafetyNetNs && is_lost()) count(lines.lost_wakeups);
+    // The end of a delay is no lost wake-up: nobody promised one.
+    const bool overslept = result == FutexResult::kTimedOut && decision.take != Take::kWaitUntil;
+    if (overslept && is_lost()) count(lines.lost_wakeups);
   }
   if (may_sleep) on_time = monotonic_ns() < deadline_ns && result != FutexResult::kInterrupted;
   // Acquire: pairs with who picked us. If somebody did, the wake-up is ours to act on, however late.
