@@ -1,0 +1,58 @@
+"""The golden vectors of sdk/contract/vectors hold for the native codecs, byte for byte."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.codecs import Codec, Refused, Row, Tensor
+
+VECTORS = Path(__file__).resolve().parents[2] / "sdk/contract/vectors"
+
+
+@pytest.fixture(scope="module")
+def codec() -> Iterator[Codec]:
+    codec = Codec()
+    yield codec
+    codec.close()
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    vectors: list[dict[str, Any]] = json.loads((VECTORS / name).read_text())["cases"]
+    return vectors
+
+
+def tensors(specs: list[dict[str, Any]]) -> list[Tensor]:
+    return [Tensor(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in specs]
+
+
+def body_of(case: dict[str, Any]) -> bytes:
+    return case["body"].encode() if "body" in case else bytes.fromhex(case["body_hex"])
+
+
+@pytest.mark.parametrize("case", cases("requests.json"), ids=lambda case: f"{case['encoding']}: {case['name']}")
+def test_request(codec: Codec, case: dict[str, Any]) -> None:
+    query = case.get("query", {})
+    names = query.get("model", ""), query.get("version", "")
+    answer = codec.decode(case["encoding"], tensors(case["inputs"]), body_of(case), *names)
+    if "problem" in case:
+        assert isinstance(answer, Refused)
+        assert answer.code == case["problem"]
+        return
+    assert isinstance(answer, Row), answer
+    row = case["row"]
+    assert (answer.model, answer.version) == (row["model"], row["version"])
+    assert {name: value.tobytes().hex() for name, value in answer.values.items()} == row["values_hex"]
+
+
+@pytest.mark.parametrize("case", cases("replies.json"), ids=lambda case: f"{case['encoding']}: {case['name']}")
+def test_reply(codec: Codec, case: dict[str, Any]) -> None:
+    values = {
+        tensor: np.frombuffer(bytes.fromhex(case["values_hex"][tensor.name]), tensor.dtype).reshape(tensor.shape)
+        for tensor in tensors(case["outputs"])
+    }
+    reply = codec.encode(case["encoding"], values, case["model"], case["version"], case.get("output", 0))
+    assert reply == body_of(case)
