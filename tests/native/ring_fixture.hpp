@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -29,6 +30,8 @@ inline std::uint64_t now_ns() {
 }
 
 inline std::uint64_t mix(std::uint64_t id) { return (id ^ 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9; }
+
+inline bool is_bad(std::uint64_t id) { return mix(id) % 7 == 0; }
 
 inline ModelSchema small_schema(std::uint32_t filler = 24) {
   return {RowLayout({{"id", DType::kUint64, {}}, {"filler", DType::kUint8, {filler}}}),
@@ -51,11 +54,13 @@ inline RingConfig small_config(std::uint32_t buffers, std::uint32_t rows, std::u
 }
 
 struct Tally {
-  std::uint64_t answered = 0;  // with the right outputs
+  std::uint64_t submitted = 0;
+  std::uint64_t right = 0;  // the right outputs, or the error that the row deserves
   std::uint64_t worker_died = 0;
   std::uint64_t culprits = 0;
-  std::uint64_t other_errors = 0;
   std::uint64_t refused = 0;
+
+  [[nodiscard]] std::uint64_t answered() const { return right + worker_died + culprits; }
 };
 
 // One I/O loop of the main process. One thread.
@@ -109,9 +114,13 @@ class Loop {
     pollfd event{event_, POLLIN, 0};
     const int ready = poll(&event, 1, 5000);
     ring_.finish_wait(index_);
-    std::uint64_t count = 0;
-    if (ready == 1) CHECK(read(event_, &count, sizeof count) == sizeof count);
+    drain_event();
     CHECK(ready != 0 || !ring_.has_done(index_));
+  }
+
+  void drain_event() {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t bytes = read(event_, &count, sizeof count);  // nothing there is fine
   }
 
  private:
@@ -156,6 +165,7 @@ class Loop {
     Ticket& ticket = tickets_[claim.buffer * ring_.max_batch_size() + claim.row + k];
     ticket = {claim.sequence, id, 0};
     CHECK(waiting_.insert(id).second);
+    ++tally_.submitted;
     return ticket;
   }
 
@@ -168,17 +178,7 @@ class Loop {
     const Completion& completion = ring_.completion(batch, row);
     const CompletionKind kind = completion.kind.load(std::memory_order_relaxed);
     if (kind == CompletionKind::kError) {
-      switch (completion.error) {
-        case RowError::kWorkerDied:
-          ++tally_.worker_died;
-          break;
-        case RowError::kCulprit:
-          ++tally_.culprits;
-          break;
-        default:
-          ++tally_.other_errors;
-          break;
-      }
+      count_error(completion, ticket.id);
       return true;
     }
     CHECK(kind == CompletionKind::kFinal);
@@ -188,8 +188,20 @@ class Loop {
     std::memcpy(&sum, ring_.output(batch, row, 1), sizeof sum);
     CHECK(mixed == mix(ticket.id));
     CHECK(sum == static_cast<std::uint32_t>(filler_of(ticket.id)) * filler_bytes());
-    ++tally_.answered;
+    ++tally_.right;
     return true;
+  }
+
+  void count_error(const Completion& completion, std::uint64_t id) {
+    if (completion.error == RowError::kWorkerDied) {
+      ++tally_.worker_died;
+    } else if (completion.error == RowError::kCulprit) {
+      ++tally_.culprits;
+    } else {
+      CHECK(completion.error == RowError::kModelRaised && is_bad(id));
+      CHECK(std::string_view(completion.detail.data(), completion.detail_bytes) == "bad id");
+      ++tally_.right;
+    }
   }
 
   BatchRing& ring_;
@@ -202,11 +214,20 @@ class Loop {
   Tally tally_;
 };
 
-// Computes the answer of row `row` of a batch.
-inline void run_row(BatchTaker& taker, const TakenBatch& batch, std::uint32_t row) {
-  const std::size_t bytes = taker.schema().inputs.tensors()[1].bytes();
+inline std::uint64_t id_of(BatchTaker& taker, const TakenBatch& batch, std::uint32_t row) {
   std::uint64_t id = 0;
   std::memcpy(&id, taker.input(batch, 0) + row * sizeof id, sizeof id);
+  return id;
+}
+
+// Computes the answer of row `row` of a batch, or its error.
+inline void run_row(BatchTaker& taker, const TakenBatch& batch, std::uint32_t row) {
+  const std::size_t bytes = taker.schema().inputs.tensors()[1].bytes();
+  const std::uint64_t id = id_of(taker, batch, row);
+  if (is_bad(id)) {
+    taker.fail_row(batch, row, RowError::kModelRaised, "bad id");
+    return;
+  }
   const std::byte* filler = taker.input(batch, 1) + row * bytes;
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < bytes; ++i) sum += std::to_integer<std::uint32_t>(filler[i]);
@@ -225,7 +246,7 @@ inline void run_batch(BatchTaker& taker, const TakenBatch& batch) {
     } else if (!taker.is_completed(batch, row)) {
       taker.mark_running(batch, row);
       run_row(taker, batch, row);
-      taker.complete_row(batch, row);
+      if (!taker.is_completed(batch, row)) taker.complete_row(batch, row);
     }
   }
   taker.complete(batch);

@@ -78,8 +78,8 @@ void stress(const char* name, RingConfig config) {
   for (std::thread& worker : workers) worker.join();
 
   const RingCounters counters = ring.counters();
-  CHECK(first.tally().answered >= kRowsPerLoop && second.tally().answered >= kRowsPerLoop);
-  CHECK(counters.rows_claimed == first.tally().answered + second.tally().answered);
+  CHECK(first.tally().right >= kRowsPerLoop && second.tally().right >= kRowsPerLoop);
+  CHECK(counters.rows_claimed == first.tally().right + second.tally().right);
   CHECK(counters.rows_queued == 0);
   CHECK(counters.lost_wakeups == 0);
   std::printf(
