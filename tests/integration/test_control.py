@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -519,6 +520,23 @@ def test_hub_event_wakes_the_hub_from_another_thread() -> None:
     event.wait()
     thread.join()
     assert event.is_set()
+
+
+def test_hub_event_wakes_the_hub_from_a_signal_handler() -> None:
+    event = HubEvent()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
+    try:
+        threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        event.wait()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_one_of_several_hub_events_is_enough() -> None:
+    first, second = HubEvent(), HubEvent()
+    threading.Thread(target=second.set).start()
+    HubEvent.wait_any(first, second)
+    assert (first.is_set(), second.is_set()) == (False, True)
 
 
 @pytest.mark.parametrize(("answers", "result"), [([False, False, True], True), ([True], True), ([False], False)])

@@ -14,8 +14,8 @@ __all__ = ["HubEvent", "wait_until"]
 class HubEvent:
     """A flag that a greenlet waits for and that any thread, or a signal handler, may set.
 
-    Make it in the thread whose hub waits. gevent's own Event wakes only waiters of the thread that sets it without a
-    detour; the loop's async watcher is the one door into a sleeping hub.
+    Make it in the thread whose hub waits. The loop's async watcher is libev's one door into a sleeping loop, and it
+    keeps a loop that has nothing else to watch from giving up (LoopExit), which gevent's own Event does not.
     """
 
     def __init__(self) -> None:
