@@ -58,7 +58,8 @@ class Instance:
     slot: int
     phase: Phase = Phase.STOPPED
     process: WorkerProcess | None = None
-    due: float | None = None  # monotonic: when to restart it, or to lose patience with it
+    due: float | None = None  # monotonic: when to restart it, or to lose patience with it ...
+    lateness: str = ""  # ... which is then the reason of its death
     delay_s: float = 0.0  # before its next restart
     restarts: int = 0
     was_ready: bool = False

@@ -30,6 +30,9 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("penstock.supervisor")
 
+# How long a worker may live on after it has closed its control socket.
+HANG_UP_SECONDS = 1.0
+
 
 class Supervisor:
     """Starts, watches and stops the workers of a fixed set of models.
@@ -102,9 +105,17 @@ class Supervisor:
             # A fault of ours. This thread's end kills the workers, so nobody may believe that they are served.
             logger.exception("the supervisor failed")
             self._engine.set_ready(False)
+            self._abandon_workers()
             self._fail_start(ModelLoadError(f"the supervisor failed: {type(error).__name__}"))
         finally:
             self._settled.set()
+
+    def _abandon_workers(self) -> None:
+        for _, instance in self._instances():
+            if instance.process is not None:
+                instance.process.kill()
+                instance.process.reap()
+                instance.process = None
 
     def _instances(self) -> list[tuple[ModelWorkers, Instance]]:
         return [(model, instance) for model in self._models for instance in model.instances]
@@ -130,6 +141,7 @@ class Supervisor:
                 instance.process.kill()  # it holds no batch
             instance.phase = Phase.STOPPING
             instance.due = deadline
+            instance.lateness = "it had not finished when it had to stop"
         self._take_snapshot()
 
     def _act_on_due(self) -> None:
@@ -143,8 +155,7 @@ class Supervisor:
                 self._start_worker(model, instance)
                 self._take_snapshot()
             elif instance.process is not None:
-                if instance.phase is not Phase.STOPPING:
-                    instance.last_words = f"it was not ready within {self._policy.load_timeout_s:g} s and was killed"
+                instance.last_words = instance.lateness
                 instance.process.kill()
 
     # --- a worker's life ----------------------------------------------------------------------------------------------
@@ -161,6 +172,7 @@ class Supervisor:
         instance.last_words = None
         instance.phase = Phase.LOADING
         instance.due = time.monotonic() + self._policy.load_timeout_s
+        instance.lateness = f"it was not ready within {self._policy.load_timeout_s:g} s and was killed"
         self._watch(process.pidfd, lambda: self._on_exit(model, instance, process))
         self._watch(process.control.fileno(), lambda: self._on_control(model, instance, process))
 
@@ -174,10 +186,16 @@ class Supervisor:
             for message in process.received():
                 self._on_message(model, instance, process, message)
         except ProtocolError as error:
-            self._selector.unregister(process.control)
-            if instance.phase is not Phase.STOPPING:
-                instance.last_words = instance.last_words or str(error)
-                process.kill()
+            process.hung_up = True  # it is not listened to any more
+            instance.last_words = f"it broke the protocol ({error}) and was killed"
+            process.kill()
+        if process.hung_up:
+            with suppress(KeyError):  # it may have hung up before
+                self._selector.unregister(process.control)
+            if instance.due is None:
+                # It is ending, and its pidfd will say so. A process that goes on can be told nothing any more.
+                instance.due = time.monotonic() + HANG_UP_SECONDS
+                instance.lateness = "it closed its control socket and was killed"
 
     def _on_message(self, model: ModelWorkers, instance: Instance, process: WorkerProcess, message: Message) -> None:
         match message, instance.phase:

@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from penstock.core.config import ModelConfig
-from penstock.worker.protocol import Load, Message, ProtocolError, receive, send
+from penstock.worker.protocol import Load, Message, receive, send
 
 __all__ = ["WorkerProcess"]
 
@@ -24,6 +24,7 @@ class WorkerProcess:
 
     def __init__(self, config: ModelConfig, slot: int) -> None:
         """Start the process and ask it to load its model; OSError when the machine has no room for one."""
+        self.hung_up = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.control.setblocking(False)
@@ -47,24 +48,25 @@ class WorkerProcess:
         with suppress(OSError):
             send(self.control, message, descriptors)
 
-    def received(self) -> list[Message]:
-        """Return the messages that have arrived; ProtocolError for what is none, also when the worker has hung up."""
-        messages: list[Message] = []
-        while True:
+    def received(self) -> Iterator[Message]:
+        """Yield the messages that have arrived; ProtocolError for what is none.
+
+        Sets `hung_up` when the worker has closed its end, of which there are no more messages.
+        """
+        while not self.hung_up:
             try:
                 packet = receive(self.control)
             except BlockingIOError:
-                return messages
-            except OSError as error:
-                raise ProtocolError(f"the control socket failed: {error.strerror}") from error
+                return
+            except OSError:
+                packet = None
             if packet is None:
-                if messages:
-                    return messages
-                raise ProtocolError("the worker closed its control socket")
+                self.hung_up = True
+                return
             message, descriptors = packet
             for descriptor in descriptors:  # workers have none to give
                 os.close(descriptor)
-            messages.append(message)
+            yield message
 
     def kill(self) -> None:
         """Send SIGKILL; the pidfd tells when it is over."""

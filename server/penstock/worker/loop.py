@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import socket
 import threading
 import time
@@ -80,8 +81,11 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
     ring, *loops = descriptors
     try:
         return Taker(ring, loops, worker)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise ModelLoadError(f"the ring cannot be attached: {describe(error)}") from error
+    finally:
+        for descriptor in descriptors:  # the taker has mapped the one and duplicated the others
+            os.close(descriptor)
 
 
 def _serve(taker: Taker, backend: Backend, stop: _StopWatch) -> None:
