@@ -1,0 +1,84 @@
+// The promise of the hot path: once a connection and a ring are warm, a request that fits the connection's buffers
+// allocates nothing, in the loop, in the ring or in the worker's taker.
+#include <cstdlib>
+#include <new>
+
+#include "engine_fixture.hpp"
+
+namespace {
+std::atomic<std::uint64_t> allocations{0};
+}
+
+// Not inlined: the compiler would see malloc() and warn that delete does not fit it.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+extern "C" void* __libc_malloc(std::size_t bytes);
+// Counts the allocations that do not come through operator new as well; sanitizers bring a malloc of their own.
+extern "C" void* malloc(std::size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(bytes);
+}
+#endif
+
+namespace {
+
+constexpr std::string_view kJson =
+    "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
+    "Content-Length: 38\r\n\r\n{\"model\":\"small\",\"inputs\":[1,2,3,4.5]}";
+constexpr std::string_view kHealth = "GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
+constexpr std::string_view kBad =
+    "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
+    "Content-Length: 35\r\n\r\n{\"model\":\"small\",\"inputs\":[1,2,3,]}";
+
+// Sends the same bytes again and again; the first reply's length is the length of all.
+void ask(penstock::test::Client& client, std::string_view request, std::size_t reply_bytes, int times) {
+  char reply[4096];
+  CHECK(reply_bytes < sizeof reply);
+  for (int i = 0; i < times; ++i) {
+    client.send(request);
+    client.receive(reply, reply_bytes);
+    CHECK(std::memcmp(reply, "HTTP/1.1 ", 9) == 0);
+  }
+}
+
+std::size_t reply_bytes(penstock::test::Client& client, std::string_view request) {
+  client.send(request);
+  char reply[4096];
+  std::size_t bytes = 0;
+  for (;;) {
+    const ssize_t received = ::recv(client.fd(), reply + bytes, sizeof reply - bytes, 0);
+    CHECK(received > 0);
+    bytes += static_cast<std::size_t>(received);
+    const std::string_view text(reply, bytes);
+    const std::size_t head_end = text.find("\r\n\r\n");
+    const std::size_t length_at = text.find("Content-Length: ");
+    if (head_end == std::string_view::npos) continue;
+    const std::size_t total = head_end + 4 + static_cast<std::size_t>(std::atol(reply + length_at + 16));
+    if (bytes == total) return total;
+  }
+}
+
+}  // namespace
+
+int main() {
+  const std::uint64_t start = allocations.load(std::memory_order_relaxed);
+  CHECK(std::string(100, 'x').size() == 100);
+  CHECK(allocations.load(std::memory_order_relaxed) > start);  // the counter counts
+  penstock::test::Server server;
+  penstock::test::Client client(server.port());
+  for (const std::string_view request : {kJson, kHealth, kBad}) {
+    const std::size_t bytes = reply_bytes(client, request);
+    ask(client, request, bytes, 200);
+    const std::uint64_t before = allocations.load(std::memory_order_relaxed);
+    ask(client, request, bytes, 2000);
+    CHECK(allocations.load(std::memory_order_relaxed) == before);
+  }
+  return 0;
+}
