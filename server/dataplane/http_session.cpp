@@ -298,7 +298,8 @@ void HttpSession::on_timer(Connection& connection) {
                 static_cast<unsigned long long>((pending.deadline_ns - pending.arrival_ns) / kMillisecondNs));
     refuse(connection, pending, problem);
   }
-  const bool idle = !connection.has_pending() && connection.in.empty() && connection.phase == Connection::Phase::kHead;
+  const bool idle = !connection.has_pending() && connection.in.empty() && connection.out.empty() &&
+                    connection.phase == Connection::Phase::kHead;
   if (idle && due(connection.idle_deadline_ns)) {
     close(connection);
     return;
