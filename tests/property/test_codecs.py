@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.codecs import Codec, Refused, Row, Tensor, reference_json, reference_msgpack
 
-MUTATIONS = 20_000
+MUTATIONS = 10_000
 REFUSALS = {"malformed_body", "invalid_input", "model_not_found", "version_not_found", "contradiction"}
 FLOATS = [Tensor("x", "float32", (3,))]
 BYTES = [Tensor("x", "int8", (2, 2))]
