@@ -9,8 +9,8 @@
 namespace penstock::batcher {
 namespace {
 
-constexpr std::uint32_t kSinglyFrom = 2;  // deaths after which a batch is run row by row
-constexpr std::uint64_t kPublishPatienceNs = 5'000'000'000;
+constexpr std::uint32_t kSinglyFrom = 2;                     // deaths after which a batch is run row by row
+constexpr std::uint64_t kPublishPatienceNs = 1'000'000'000;  // a loop needs some 100 ns, unless it is preempted
 
 bool is_final(const Completion& completion) noexcept {
   // Acquire: pairs with the release store of the worker, whose outputs or detail must be visible with it.
