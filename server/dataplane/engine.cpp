@@ -89,7 +89,10 @@ void Engine::publish(const std::vector<RouteSpec>& routes) {
   wake_loops();
 }
 
-void Engine::set_ready(bool ready) { state_.ready.store(ready, std::memory_order_relaxed); }
+void Engine::set_ready(bool ready) {
+  if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
+  state_.ready.store(ready, std::memory_order_relaxed);
+}
 
 void Engine::drain() {
   state_.ready.store(false, std::memory_order_relaxed);

@@ -50,6 +50,7 @@ struct EngineState {
   std::atomic<std::uint64_t> table_version{0};
   std::atomic<std::uint32_t> connections{0};
   std::atomic<bool> ready{false};
+  std::atomic<bool> was_ready{false};  // before that, a name nobody knows may be one that is still loading
   std::atomic<bool> draining{false};
   std::atomic<bool> stopping{false};
 };

@@ -124,10 +124,17 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   TableResolver resolver(*loop_.table, scratch_);
   if (!decode_body(encoding, request.body, names, resolver, problem)) {
     resolver.discard();
-    session_.refuse(connection, pending, problem);
+    refuse_body(connection, pending, problem);
     return;
   }
   submit_row(connection, pending, *resolver.entry(), scratch_, resolver.slot());
+}
+
+void PredictPath::refuse_body(Connection& connection, Pending& pending, Problem& problem) {
+  if (problem.code() == ProblemCode::kModelNotFound && !loop_.engine.was_ready.load(std::memory_order_relaxed)) {
+    problem.set(ProblemCode::kModelUnavailable, "the models are still loading");
+  }
+  session_.refuse(connection, pending, problem);
 }
 
 void PredictPath::submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
@@ -373,7 +380,7 @@ void PredictPath::finish_decode(Job& job) {
   pending->state = Pending::State::kOpen;
   job.block.reset();
   if (job.problem) {
-    session_.refuse(*connection, *pending, job.problem);
+    refuse_body(*connection, *pending, job.problem);
   } else {
     submit_row(*connection, *pending, *job.entry, job.row.get(), job.slot);
   }

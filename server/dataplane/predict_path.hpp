@@ -39,6 +39,7 @@ class PredictPath {
     bool bell = false;
   };
 
+  void refuse_body(Connection& connection, Pending& pending, Problem& problem);
   void submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                   std::uint32_t slot);
   void submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
