@@ -132,9 +132,9 @@ class RequestMaker:
         cut = encode(sent, ONNX_MODEL, row)[: self.random.randrange(1, 40)]
         status, body, model = self.random.choice(
             [
-                (400 if sent is Encoding.RAW else 422, short[sent], ONNX_MODEL),
+                (422, short[sent], ONNX_MODEL),
                 (404, unknown, "unknown"),
-                (400, cut, ONNX_MODEL),
+                (422 if sent is Encoding.RAW else 400, cut, ONNX_MODEL),
             ]
         )
         fields = {"X-Request-Id": request_id, "Content-Type": sent.media_type}
