@@ -24,6 +24,7 @@ constexpr std::uint64_t kForever = ~std::uint64_t{0};
 constexpr std::uint64_t kSafetyNetNs = 1'000'000'000;  // a sleep ends after this, wake-up or not
 constexpr std::uint64_t kBellNs = 300'000'000;         // a loop rings its bell well within this time after it claimed
 constexpr std::uint32_t kSinglyFrom = 2;               // deaths after which a batch is run row by row
+constexpr std::uint32_t kSpinRowsMax = 2;              // larger batches come of traffic that keeps the cores busy
 constexpr int kSpins = 200;                            // about the time a producer copies a row; then it was preempted
 
 void pause_briefly() noexcept {
@@ -89,10 +90,17 @@ std::optional<TakenBatch> BatchTaker::take(int timeout_ms) noexcept {
       if (std::optional<TakenBatch> batch = state.take_queued()) return batch;
     } else if (decision.take == Take::kOpen) {
       if (std::optional<TakenBatch> batch = state.take_open()) return batch;
-    } else if (timeout_ms == 0 || !state.wait(decision, deadline_ns)) {
+    } else if (timeout_ms == 0) {
+      return std::nullopt;
+    } else if (!state.spin(decision) && !state.wait(decision, deadline_ns)) {
       return std::nullopt;
     }
   }
+}
+
+bool BatchTaker::State::spin(const TakeDecision& decision) noexcept {
+  return rows_last <= kSpinRowsMax && decision.take == Take::kWaitForRows &&
+         spinner.find([this] { return takes(decide_now()); });
 }
 
 TakeDecision BatchTaker::State::decide_now() noexcept {
@@ -147,6 +155,7 @@ std::optional<TakenBatch> BatchTaker::State::take_word(std::uint64_t sequence, s
                                                         std::memory_order_relaxed))
     return std::nullopt;
   PENSTOCK_KILL_POINT(kAfterTake);
+  rows_last = taken.rows;
   count(map.header().workers[worker].batches_taken);
   return TakenBatch{.sequence = sequence,
                     .buffer = buffer,

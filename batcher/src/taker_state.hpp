@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "penstock/batcher/batch_taker.hpp"
+#include "penstock/batcher/spinner.hpp"
 #include "ring_map.hpp"
 #include "take_policy.hpp"
 
@@ -48,6 +49,8 @@ struct BatchTaker::State {
   [[nodiscard]] std::optional<TakenBatch> take_word(std::uint64_t sequence, std::uint32_t buffer,
                                                     std::uint64_t bits) noexcept;
   void await_rows(const TakenBatch& batch) noexcept;
+  // Looks for rows a moment longer while requests come one or two at a time. True: there is a batch to take.
+  [[nodiscard]] bool spin(const TakeDecision& decision) noexcept;
   void wake_another() noexcept;
 
   // Sleeps until somebody has news, until the decision's time or the deadline. False: the deadline passed, or a signal
@@ -69,6 +72,8 @@ struct BatchTaker::State {
   std::vector<GatheredInput> gathered;  // per input
   std::uint64_t seen_sequence = 0;
   std::uint64_t seen_bits = 0;
+  Spinner spinner;
+  std::uint32_t rows_last = 0;  // of the batch taken last
 };
 
 }  // namespace penstock::batcher

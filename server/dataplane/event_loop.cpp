@@ -21,19 +21,7 @@ constexpr int kAcceptsMax = 64;     // per pass and listener
 constexpr int kSafetyMs = 200;      // longest sleep while a worker owes an answer
 constexpr int kMemoryRetryMs = 10;  // memory that another loop frees wakes nobody
 
-constexpr std::uint64_t kSpinRowsMax = 2;
-constexpr std::uint64_t kSpinNs = 30'000;  // about what a wake-up across cores costs
-constexpr int kSpinPauses = 16;
-constexpr std::uint32_t kSpinCreditMax = 8;  // fruitless looks in a row before the loop stops looking
-constexpr std::uint32_t kSpinRetry = 64;     // sleeps after which it looks once more
-
-void relax() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
+constexpr std::uint64_t kSpinRowsMax = 2;  // with more under way there is other work for the core
 
 }  // namespace
 
@@ -160,24 +148,8 @@ void EventLoop::wait(epoll_event* events, int& count) {
   count = std::max(count, 0);  // EINTR
 }
 
-// With a row or two in flight, being woken by another core costs more than a small model runs. So the loop looks for a
-// moment before it sleeps, as long as looking has paid lately: answers that take longer teach it to sleep at once.
 bool EventLoop::spin_for_answer() {
-  if (predict_.rows_in_flight() > kSpinRowsMax) return false;
-  if (spin_credit_ == 0) {
-    if (++spins_skipped_ % kSpinRetry == 0) spin_credit_ = 1;  // the model may be another one by now
-    return false;
-  }
-  const std::uint64_t until_ns = monotonic_ns() + kSpinNs;
-  do {
-    for (int i = 0; i < kSpinPauses; ++i) relax();
-    if (predict_.has_done()) {
-      spin_credit_ = kSpinCreditMax;
-      return true;
-    }
-  } while (monotonic_ns() < until_ns);
-  --spin_credit_;
-  return false;
+  return predict_.rows_in_flight() <= kSpinRowsMax && spinner_.find([this] { return predict_.has_done(); });
 }
 
 void EventLoop::dispatch(const epoll_event& event) {

@@ -14,6 +14,7 @@
 #include "http_session.hpp"
 #include "job_pool.hpp"
 #include "loop_context.hpp"
+#include "penstock/batcher/spinner.hpp"
 #include "predict_path.hpp"
 
 namespace penstock::dataplane {
@@ -66,8 +67,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   std::vector<std::unique_ptr<Job>> inbox_;
   std::atomic<bool> inbox_filled_{false};
   std::atomic<bool> drained_{false};
-  std::uint32_t spin_credit_ = 1;
-  std::uint32_t spins_skipped_ = 0;
+  batcher::Spinner spinner_;
   std::thread thread_;
 };
 
