@@ -46,7 +46,6 @@ struct Pending {
   std::string_view content_type;  // of the reply; static text
   std::uint64_t arrival_ns = 0;
   std::uint64_t deadline_ns = 0;
-  std::uint64_t trace_id[2] = {0, 0};
   ModelEntry* entry = nullptr;
   Block reply;  // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;
@@ -101,6 +100,7 @@ struct Connection : Watch {
   bool dirty = false;    // in the loop's list of connections to flush
   bool writable = true;  // the last send() took everything
   bool owes_continue = false;
+  bool waited = false;         // for memory, and has not got it yet
   std::uint32_t interest = 0;  // epoll events registered
 
   Buffer in;

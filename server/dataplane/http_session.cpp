@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
 namespace penstock::dataplane {
@@ -55,7 +56,7 @@ void HttpSession::open(int fd, bool reserved) {
   connection->fd = fd;
   connection->reserved = reserved;
   connection->phase = Connection::Phase::kHead;
-  connection->closing = connection->peer_closed = connection->owes_continue = false;
+  connection->closing = connection->peer_closed = connection->owes_continue = connection->waited = false;
   connection->writable = true;
   connection->scanned = connection->wanted = 0;
   connection->read_deadline_ns = connection->write_deadline_ns = 0;
@@ -65,11 +66,7 @@ void HttpSession::open(int fd, bool reserved) {
   ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, fd, &event);
   loop_.stats.connections_accepted.add();
   loop_.stats.connections_open.add();
-  // A reserved place is for an administrator who knows what to ask: it may not be sat on.
-  const EngineOptions& options = loop_.engine.options;
-  const std::uint64_t idle_ms =
-      reserved ? std::min<std::uint64_t>(options.head_timeout_ms, 2'000) : options.idle_timeout_ms;
-  expect_by(*connection, connection->idle_deadline_ns, loop_.now_ns + idle_ms * kMillisecondNs);
+  expect_request(*connection);
 }
 
 char* HttpSession::begin_reply(Connection& connection, Pending& pending, std::size_t bytes_max) {
@@ -217,7 +214,7 @@ void HttpSession::after_flush(Connection& connection) {
       connection.out.end = kContinueResponse.size();
       mark_dirty(connection);
     }
-    connection.idle_deadline_ns = loop_.now_ns + loop_.engine.options.idle_timeout_ms * kMillisecondNs;
+    expect_request(connection);
   }
   update_interest(connection);
 }
@@ -239,7 +236,10 @@ void HttpSession::close(Connection& connection) {
     pending.reply.reset();
     pending.state = Pending::State::kFree;
   }
-  ::close(connection.fd);  // takes it out of the epoll set as well
+  leave_memory_queue(connection);
+  // close() alone does not take it out of the epoll set while a forked child, on its way to exec, holds the socket too.
+  ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, connection.fd, nullptr);
+  ::close(connection.fd);
   connection.fd = -1;
   ++connection.generation;
   connection.first = connection.last = 0;
@@ -317,6 +317,14 @@ void HttpSession::on_timer(Connection& connection) {
 void HttpSession::expect_by(Connection& connection, std::uint64_t& deadline, std::uint64_t when_ns) {
   deadline = when_ns;
   loop_.timers.arm(connection.timer, when_ns);
+}
+
+// A reserved place is for an administrator who knows what to ask: it may not be sat on.
+void HttpSession::expect_request(Connection& connection) {
+  const EngineOptions& options = loop_.engine.options;
+  const std::uint64_t idle_ms =
+      connection.reserved ? std::min<std::uint64_t>(options.head_timeout_ms, 2'000) : options.idle_timeout_ms;
+  expect_by(connection, connection.idle_deadline_ns, loop_.now_ns + idle_ms * kMillisecondNs);
 }
 
 void HttpSession::update_interest(Connection& connection) {

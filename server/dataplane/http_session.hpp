@@ -66,6 +66,7 @@ class HttpSession {
   void resume_memory_waiters();
   void recycle_closed();
   [[nodiscard]] bool has_memory_waiters() const noexcept { return !memory_waiters_.empty(); }
+  [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty(); }
 
  private:
   struct Destination {
@@ -82,6 +83,7 @@ class HttpSession {
   [[nodiscard]] bool begin_block(Connection& connection, const RequestHead& head);
   [[nodiscard]] bool process_chunks(Connection& connection);
   [[nodiscard]] bool grow_block(Connection& connection, std::size_t bytes);
+  void leave_memory_queue(Connection& connection);
   void dispatch_block(Connection& connection);
   void dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block);
   Pending& open_pending(Connection& connection);
@@ -98,6 +100,7 @@ class HttpSession {
   void close(Connection& connection);
   void update_interest(Connection& connection);
   void expect_by(Connection& connection, std::uint64_t& deadline, std::uint64_t when_ns);
+  void expect_request(Connection& connection);
 
   LoopContext& loop_;
   RequestHandler& handler_;

@@ -121,8 +121,9 @@ bool HttpSession::process_head(Connection& connection) {
 
 bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
   Buffer& in = connection.in;
+  // The first half keeps the sum from wrapping: a length may be any 64-bit number.
   const std::uint64_t total = head.head_bytes + head.content_length;
-  const bool fits = !head.chunked && total <= kConnectionBytes;
+  const bool fits = !head.chunked && head.content_length < kConnectionBytes && total <= kConnectionBytes;
   if (fits && in.size() >= total) {
     Block none;
     dispatch(connection, head, in.view().substr(head.head_bytes, head.content_length), none);
@@ -159,7 +160,8 @@ bool HttpSession::begin_block(Connection& connection, const RequestHead& head) {
   const std::size_t bytes =
       head.head_bytes + (head.chunked ? std::min<std::size_t>(connection.body_limit, kChunkedBlockBytes)
                                       : static_cast<std::size_t>(head.content_length));
-  connection.block = loop_.engine.pool.try_acquire(bytes);
+  // Whoever comes while others wait goes behind them.
+  if (memory_waiters_.empty()) connection.block = loop_.engine.pool.try_acquire(bytes);
   if (!connection.block) {
     // The head stays in the buffer and is parsed again when there is memory; meanwhile nothing is read.
     if (bytes > loop_.engine.pool.bytes_max()) {
@@ -171,10 +173,12 @@ bool HttpSession::begin_block(Connection& connection, const RequestHead& head) {
       return false;
     }
     connection.phase = Connection::Phase::kMemory;
-    loop_.stats.memory_waits.add();
+    if (!connection.waited) loop_.stats.memory_waits.add();
+    connection.waited = true;
     memory_waiters_.push_back(&connection);
     return false;
   }
+  connection.waited = false;
   Buffer& in = connection.in;
   std::size_t copied = head.head_bytes;
   if (!head.chunked) copied = std::min<std::size_t>(in.size(), bytes);
@@ -258,6 +262,7 @@ void HttpSession::dispatch(Connection& connection, const RequestHead& head, std:
   pending.head_only = head.method == Method::kHead;
   pending.http_1_0 = head.version_minor == 0;
   if (!pending.keep_alive) connection.closing = true;
+  connection.owes_continue = false;  // the client did not wait for it
   if (valid_request_id(head.request_id)) {
     pending.request_id_bytes = static_cast<std::uint8_t>(head.request_id.size());
     std::memcpy(pending.request_id_text, head.request_id.data(), head.request_id.size());
@@ -277,7 +282,6 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.http_1_0 = false;
   pending.owed_bytes = 0;
   pending.arrival_ns = loop_.now_ns;
-  pending.trace_id[0] = pending.trace_id[1] = 0;
   pending.entry = nullptr;
   pending.request_id_bytes = static_cast<std::uint8_t>(loop_.request_ids.write(pending.request_id_text));
   expect_by(connection, pending.deadline_ns, loop_.now_ns + loop_.engine.options.request_timeout_ms * kMillisecondNs);
@@ -290,10 +294,15 @@ void HttpSession::refuse_connection(Connection& connection, const Problem& probl
   connection.closing = true;
   connection.read_deadline_ns = 0;
   connection.owes_continue = false;
+  leave_memory_queue(connection);
   connection.block.reset();
   connection.phase = Connection::Phase::kHead;  // `closing` keeps it from reading another request
   connection.in.begin = connection.in.end = 0;
   refuse(connection, pending, problem);
+}
+
+void HttpSession::leave_memory_queue(Connection& connection) {
+  if (connection.phase == Connection::Phase::kMemory) std::erase(memory_waiters_, &connection);
 }
 
 void HttpSession::resume_memory_waiters() {
@@ -303,11 +312,13 @@ void HttpSession::resume_memory_waiters() {
   for (std::size_t i = 0; i < waiters.size(); ++i) {
     Connection& connection = *waiters[i];
     if (connection.fd < 0 || connection.phase != Connection::Phase::kMemory) continue;
+    const std::uint64_t deadline_ns = connection.read_deadline_ns;
     connection.phase = Connection::Phase::kHead;
     process(connection);
     if (connection.fd < 0) continue;
     update_interest(connection);
     if (connection.phase == Connection::Phase::kMemory) {
+      connection.read_deadline_ns = deadline_ns;  // another attempt is no progress
       // First come, first served: who is behind waits too, or a stream of small bodies would starve a large one.
       memory_waiters_.insert(memory_waiters_.end(), waiters.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                              waiters.end());

@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -86,7 +87,10 @@ BoundSocket listen_unix(const std::string& path) {
     // A file left behind by a server that was killed refuses connections; a live one takes them.
     const Socket probe(AF_UNIX);
     if (::connect(probe.fd(), generic, sizeof address) == 0) fail(EADDRINUSE, path);
-    if (errno == ECONNREFUSED) ::unlink(path.c_str());
+    const int error = errno;
+    struct stat file{};
+    // A file that is no socket refuses connections too, and is none of ours.
+    if (error == ECONNREFUSED && ::lstat(path.c_str(), &file) == 0 && S_ISSOCK(file.st_mode)) ::unlink(path.c_str());
   }
   Socket socket(AF_UNIX);
   socket.listen(generic, sizeof address, path);
