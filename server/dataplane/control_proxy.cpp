@@ -63,7 +63,7 @@ std::string serialise(const Request& request, std::string_view request_id) {
     if (equals_ignoring_case(name, "connection")) nominated.append(value).append(",");
   });
   std::string text;
-  text.reserve(head.head_bytes + 256 + request.body.size());
+  text.reserve(head.head_bytes + 256 + (request.block ? 0 : request.body.size()));
   text.append(head.method_name).append(" ").append(head.path);
   if (!head.query.empty()) text.append("?").append(head.query);
   text.append(" HTTP/1.0\r\nHost: ").append(head.host).append("\r\n");
@@ -74,11 +74,29 @@ std::string serialise(const Request& request, std::string_view request_id) {
   text.append("\r\nConnection: close\r\nContent-Length: ")
       .append(std::to_string(request.body.size()))
       .append("\r\n\r\n");
-  text.append(request.body);
+  if (!request.block) text.append(request.body);
   return text;
 }
 
+// Whether the body is as long as its head says; `unless_said` when it does not say.
+bool is_whole(std::string_view fields, std::string_view body, bool unless_said) noexcept {
+  bool whole = unless_said;
+  for_each_field(fields, [&](std::string_view name, std::string_view value, std::string_view) {
+    std::uint64_t bytes = 0;
+    if (equals_ignoring_case(name, "content-length"))
+      whole =
+          std::from_chars(value.data(), value.data() + value.size(), bytes).ec == std::errc{} && bytes == body.size();
+  });
+  return whole;
+}
+
 }  // namespace
+
+ControlProxy::~ControlProxy() {
+  for (const auto& call : calls_) {
+    if (call->fd >= 0) ::close(call->fd);
+  }
+}
 
 void ControlProxy::start(Connection& connection, Pending& pending, const Request& request) {
   Problem problem;
@@ -98,13 +116,15 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
   call->generation = connection.generation;
   call->request = pending.id;
   call->outgoing = serialise(request, pending.request_id());
-  request.block.reset();
+  if (request.block) {
+    call->body = request.body;
+    call->block = std::move(request.block);
+  }
   pending.state = Pending::State::kControl;
   loop_.stats.control_forwarded.add();
   ControlCall& started = *call;
   calls_.push_back(std::move(call));
   if (active_ >= kActiveMax) {
-    started.waiting = true;
     waiting_.push_back(&started);
     return;
   }
@@ -126,24 +146,43 @@ bool ControlProxy::connect(ControlCall& call) {
   return ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, call.fd, &event) == 0;
 }
 
+void ControlProxy::abandon(const Connection& connection, const Pending& pending) {
+  for (const auto& each : calls_) {
+    ControlCall& call = *each;
+    if (call.kind == WatchKind::kClosed || call.connection != connection.index ||
+        call.generation != connection.generation || call.request != pending.id) {
+      continue;
+    }
+    if (std::erase(waiting_, &call) != 0) {
+      call.kind = WatchKind::kClosed;
+    } else {
+      close(call);
+    }
+    return;
+  }
+}
+
 void ControlProxy::on_event(ControlCall& call, std::uint32_t events) {
   if (call.fd < 0) return;
-  if ((events & EPOLLOUT) != 0 && call.sent < call.outgoing.size()) send(call);
+  if ((events & EPOLLOUT) != 0) send(call);
   if (call.fd >= 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive(call);
 }
 
 void ControlProxy::send(ControlCall& call) {
-  while (call.sent < call.outgoing.size()) {
-    const ssize_t sent =
-        ::send(call.fd, call.outgoing.data() + call.sent, call.outgoing.size() - call.sent, MSG_NOSIGNAL);
+  const std::size_t head_bytes = call.outgoing.size();
+  while (call.sent < head_bytes + call.body.size()) {
+    const std::string_view rest = call.sent < head_bytes ? std::string_view(call.outgoing).substr(call.sent)
+                                                         : call.body.substr(call.sent - head_bytes);
+    const ssize_t sent = ::send(call.fd, rest.data(), rest.size(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno == EAGAIN || errno == EINTR) return;
-      fail(call, "the control plane closed the connection");
-      return;
+      break;  // it reads no more: maybe it has answered already
     }
     call.sent += static_cast<std::size_t>(sent);
   }
   std::string().swap(call.outgoing);
+  call.body = {};
+  call.block.reset();
   call.sent = 0;
   epoll_event event{.events = EPOLLIN, .data = {.ptr = static_cast<Watch*>(&call)}};
   ::epoll_ctl(loop_.epoll, EPOLL_CTL_MOD, call.fd, &event);
@@ -161,11 +200,8 @@ void ControlProxy::receive(ControlCall& call) {
       }
       continue;
     }
-    if (received == 0) {
-      finish(call);
-    } else if (errno != EAGAIN && errno != EINTR) {
-      fail(call, "the control plane closed the connection");
-    }
+    // An error ends the answer as well: what came before it is all of it when the control plane did not read the body.
+    if (received == 0 || (errno != EAGAIN && errno != EINTR)) finish(call, received == 0);
     return;
   }
 }
@@ -177,8 +213,8 @@ Pending* ControlProxy::find_pending(const ControlCall& call, Connection*& connec
   return pending.id == call.request && pending.state == Pending::State::kControl ? &pending : nullptr;
 }
 
-// The whole answer is here: give it the data plane's framing and send it on.
-void ControlProxy::finish(ControlCall& call) {
+// The answer has ended.
+void ControlProxy::finish(ControlCall& call, bool closed_cleanly) {
   const std::string_view answer = call.incoming;
   const std::size_t head_end = answer.find("\r\n\r\n");
   unsigned status = 0;
@@ -194,8 +230,21 @@ void ControlProxy::finish(ControlCall& call) {
     close(call);
     return;
   }
-  const std::string_view body = answer.substr(head_end + 4);
+  if (!pending->head_only && status != 304 &&
+      !is_whole(answer.substr(0, head_end), answer.substr(head_end + 4), closed_cleanly)) {
+    fail(call, "the control plane's answer was cut off");
+    return;
+  }
+  relay(call, *connection, *pending, status);
+  close(call);
+}
+
+// Gives the answer the data plane's framing and sends it on.
+void ControlProxy::relay(ControlCall& call, Connection& connection, Pending& pending, unsigned status) {
+  const std::string_view answer = call.incoming;
+  const std::size_t head_end = answer.find("\r\n\r\n");
   const std::size_t line_end = answer.find("\r\n");
+  const std::string_view body = answer.substr(head_end + 4);
   std::string text(answer.substr(0, line_end));
   text.replace(0, 8, "HTTP/1.1").append("\r\n");
   for_each_field(answer.substr(line_end + 2, head_end - line_end),
@@ -204,20 +253,29 @@ void ControlProxy::finish(ControlCall& call) {
                        equals_ignoring_case(name, "x-request-id")) {
                      return;
                    }
-                   if (equals_ignoring_case(name, "content-length") && !pending->head_only) return;
+                   if (equals_ignoring_case(name, "content-length") && !pending.head_only) return;
                    text.append(line).append("\r\n");
                  });
-  text.append("X-Request-Id: ").append(pending->request_id()).append("\r\n");
-  if (!pending->head_only && status != 204 && status != 304)
+  text.append("X-Request-Id: ").append(pending.request_id()).append("\r\n");
+  if (!pending.head_only && status != 204 && status != 304)
     text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
-  if (!pending->keep_alive) text.append("Connection: close\r\n");
+  if (!pending.keep_alive) text.append("Connection: close\r\n");
   text.append("\r\n");
-  if (!pending->head_only) text.append(body);
+  if (!pending.head_only) text.append(body);
+  if (text.size() > kConnectionBytes) {
+    // A client may ask for many of them and read none.
+    pending.reply = loop_.engine.pool.try_acquire(text.size());
+    if (!pending.reply) {
+      Problem problem;
+      problem.set(ProblemCode::kMemoryExhausted, "no memory is left for the answer of %zu bytes", text.size());
+      session_.refuse(connection, pending, problem);
+      return;
+    }
+  }
   loop_.stats.responses[status].add();
-  char* out = session_.begin_reply(*connection, *pending, text.size());
+  char* out = session_.begin_reply(connection, pending, text.size());
   std::memcpy(out, text.data(), text.size());
-  session_.end_reply(*connection, *pending, text.size());
-  close(call);
+  session_.end_reply(connection, pending, text.size());
 }
 
 void ControlProxy::fail(ControlCall& call, const char* what) {
@@ -232,9 +290,11 @@ void ControlProxy::fail(ControlCall& call, const char* what) {
 }
 
 void ControlProxy::close(ControlCall& call) {
-  if (call.fd >= 0) ::close(call.fd);
+  if (call.fd >= 0) {
+    ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, call.fd, nullptr);  // as for a connection: close() alone may not do it
+    ::close(call.fd);
+  }
   call.fd = -1;
-  call.incoming.clear();
   call.kind = WatchKind::kClosed;
   --active_;
   loop_.stats.control_active.sub();
@@ -244,7 +304,6 @@ void ControlProxy::start_waiting() {
   while (!waiting_.empty() && active_ < kActiveMax) {
     ControlCall& call = *waiting_.front();
     waiting_.erase(waiting_.begin());
-    call.waiting = false;
     if (!connect(call)) fail(call, "the control plane cannot be reached");
   }
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "http_session.hpp"
@@ -18,8 +19,9 @@ struct ControlCall : Watch {
   std::uint32_t connection = 0;
   std::uint32_t generation = 0;
   std::uint32_t request = 0;
-  bool waiting = false;  // for one of the few places
-  std::string outgoing;
+  std::string outgoing;  // the head, and a body that came without a block
+  Block block;           // any other body: it counts until it was sent
+  std::string_view body;
   std::size_t sent = 0;
   std::string incoming;
 };
@@ -27,17 +29,23 @@ struct ControlCall : Watch {
 class ControlProxy {
  public:
   ControlProxy(LoopContext& loop, HttpSession& session) : loop_(loop), session_(session) {}
+  ~ControlProxy();
+  ControlProxy(const ControlProxy&) = delete;
+  ControlProxy& operator=(const ControlProxy&) = delete;
 
   void start(Connection& connection, Pending& pending, const Request& request);
+  // Nobody waits for the answer any more: its place goes to the next.
+  void abandon(const Connection& connection, const Pending& pending);
   void on_event(ControlCall& call, std::uint32_t events);
-  // Closes what was finished in this pass: an event of the same pass may still name it.
+  // At the end of a pass: frees what was finished in it (an event of the pass may have named it), starts what waited.
   void recycle_closed();
 
  private:
   [[nodiscard]] bool connect(ControlCall& call);
   void send(ControlCall& call);
   void receive(ControlCall& call);
-  void finish(ControlCall& call);
+  void finish(ControlCall& call, bool closed_cleanly);
+  void relay(ControlCall& call, Connection& connection, Pending& pending, unsigned status);
   void fail(ControlCall& call, const char* what);
   void close(ControlCall& call);
   void start_waiting();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <stdexcept>
 
 #include "listener.hpp"
@@ -40,11 +41,17 @@ void Engine::listen_unix(const std::string& path) {
 void Engine::start() {
   if (running_) throw std::logic_error("the engine runs already");
   running_ = true;
-  jobs_.start(state_.options.decode_threads);
   for (std::uint32_t i = 0; i < state_.options.io_threads; ++i) {
     loops_.push_back(std::make_unique<EventLoop>(state_, jobs_, i, listeners_));
   }
+  // Signals belong to the main thread: those started here inherit the mask.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  jobs_.start(state_.options.decode_threads);
   for (const auto& loop : loops_) loop->start();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Engine::stop() {
@@ -80,6 +87,7 @@ batcher::Recovery Engine::recover(std::uint32_t ring, std::uint32_t worker) {
 }
 
 void Engine::publish(const std::vector<RouteSpec>& routes) {
+  const std::lock_guard publishing(publish_mutex_);
   auto table = std::make_shared<const RouteTable>(routes, entries());
   {
     const std::lock_guard lock(state_.table_mutex);

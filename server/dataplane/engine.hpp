@@ -53,6 +53,7 @@ class Engine {
   std::vector<std::string> socket_paths_;
   mutable std::mutex entries_mutex_;
   std::vector<std::shared_ptr<ModelEntry>> entries_;  // by ring id; never shrinks
+  std::mutex publish_mutex_;                          // a table of fewer rings must not replace one of more
   std::vector<std::unique_ptr<EventLoop>> loops_;
   bool running_ = false;
 };

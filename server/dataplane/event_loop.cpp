@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <ctime>
 #include <system_error>
 
@@ -53,13 +52,7 @@ EventLoop::~EventLoop() {
 }
 
 void EventLoop::start() {
-  // Signals belong to the main thread.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(thread_.native_handle(), "penstock-io");
 }
 
@@ -126,6 +119,7 @@ int EventLoop::wait_ms() const noexcept {
   };
   if (predict_.rows_in_flight() > 0) at_most(kSafetyMs);
   if (session_.has_memory_waiters()) at_most(kMemoryRetryMs);
+  if (session_.has_dirty()) at_most(0);  // a call that waited for the control plane failed at the end of the pass
   return timeout_ms;
 }
 
@@ -237,10 +231,16 @@ void EventLoop::refuse_socket(int fd) {
 // --- routes
 // -------------------------------------------------------------------------------------------------------------------
 
-bool EventLoop::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem&) {
+bool EventLoop::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) {
   if (head.path != "/predict") {
     body_bytes_max = loop_.engine.options.control_body_bytes_max;
     return true;
+  }
+  if (loop_.table->body_bytes_max({}) == 0) {
+    const bool was_ready = loop_.engine.was_ready.load(std::memory_order_relaxed);
+    problem.set(was_ready ? ProblemCode::kModelNotFound : ProblemCode::kModelUnavailable,
+                was_ready ? "no model is served here" : "the models are still loading");
+    return false;
   }
   // A model named in the query narrows the limit; percent-escapes in it only make it the wider one.
   std::string_view query = head.query;
@@ -304,6 +304,12 @@ void EventLoop::handle_health(Connection& connection, Pending& pending, bool rea
   session_.refuse(connection, pending, problem);
 }
 
-void EventLoop::abandon(Connection&, Pending& pending) { predict_.abandon(pending); }
+void EventLoop::abandon(Connection& connection, Pending& pending) {
+  if (pending.state == Pending::State::kControl) {
+    control_.abandon(connection, pending);
+  } else {
+    predict_.abandon(pending);
+  }
+}
 
 }  // namespace penstock::dataplane

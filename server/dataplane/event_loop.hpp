@@ -35,7 +35,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   // Workers write it to say that a batch is done.
   [[nodiscard]] int event_fd() const noexcept { return wake_.fd; }
   [[nodiscard]] const LoopStats& stats() const noexcept { return loop_.stats; }
-  // Requests and bytes still owed; valid while draining.
+  // Nobody is connected any more; valid while draining.
   [[nodiscard]] bool is_drained() const noexcept { return drained_.load(std::memory_order_acquire); }
 
  private:

@@ -21,12 +21,12 @@
 
 namespace penstock::dataplane {
 
-class JobPool;
+struct Job;
 
 // Where finished jobs go: an I/O loop's inbox.
 class JobInbox {
  public:
-  virtual void post(std::unique_ptr<struct Job> job) = 0;
+  virtual void post(std::unique_ptr<Job> job) = 0;
 
  protected:
   ~JobInbox() = default;

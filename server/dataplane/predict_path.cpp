@@ -15,7 +15,7 @@ constexpr std::size_t kInlineBytesMax = 256 * 1024;  // decoded or encoded on th
 constexpr std::size_t kQueryBytes = 1024;            // decoded names
 constexpr std::uint64_t kTimeoutMsMax = 24ull * 3600 * 1000;
 
-// A request's 128-bit id: the text when it is 32 hex digits, a hash of it otherwise.
+// A request's 128-bit id: a hash of the text.
 void write_id(std::string_view text, std::array<std::uint8_t, 16>& id) noexcept {
   std::uint64_t high = 14695981039346656037ull;
   std::uint64_t low = 1099511628211ull;

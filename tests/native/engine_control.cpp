@@ -1,0 +1,193 @@
+// The relay to the control plane, against a control plane that hangs, dies, answers early and says too much.
+#include <sys/un.h>
+
+#include "engine_fixture.hpp"
+
+namespace {
+
+using penstock::dataplane::EngineOptions;
+using penstock::test::Client;
+using penstock::test::Server;
+
+constexpr std::string_view kModels = "GET /models HTTP/1.1\r\nHost: a\r\n\r\n";
+
+// The private socket, and what comes in over it.
+class ControlPlane {
+ public:
+  ControlPlane()
+      : path_("/tmp/penstock-control-" + std::to_string(::getpid())),
+        fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    ::unlink(path_.c_str());
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
+    CHECK(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    CHECK(::listen(fd_, 64) == 0);
+  }
+  ~ControlPlane() { stop(); }
+  ControlPlane(const ControlPlane&) = delete;
+  ControlPlane& operator=(const ControlPlane&) = delete;
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  void stop() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+    ::unlink(path_.c_str());
+  }
+  // A call, of which `bytes` bytes at most were read.
+  [[nodiscard]] int accept(std::size_t bytes = 65536) const {
+    const int call = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
+    CHECK(call >= 0);
+    std::string request(bytes, '\0');
+    CHECK(::recv(call, request.data(), request.size(), 0) > 0);
+    return call;
+  }
+  static void answer(int call, std::string_view bytes) {
+    CHECK(::send(call, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
+    ::close(call);
+  }
+
+ private:
+  std::string path_;
+  int fd_;
+};
+
+EngineOptions options_for(const ControlPlane& plane) {
+  EngineOptions options;
+  options.control_socket = plane.path();
+  return options;
+}
+
+template <class Condition>
+void await(Condition&& condition) {
+  for (int i = 0; i < 10'000'000 && !condition(); ++i) std::this_thread::yield();
+  CHECK(condition());
+}
+
+// A control plane that never answers is left alone once nobody waits: its places go to the next callers.
+void places_of_abandoned_calls() {
+  const ControlPlane plane;
+  Server server(options_for(plane));
+  const auto& active = server.engine().loops()[0]->stats().control_active;
+  std::vector<int> calls;
+  for (int round = 0; round < 2; ++round) {
+    Client client(server.port());
+    for (int i = 0; i < 20; ++i) client.send(kModels);  // 16 are under way, the others wait
+    for (int i = 0; i < 16; ++i) calls.push_back(plane.accept());
+    CHECK(active.get() == 16);
+    // A reset: a client that has only closed its side may still wait for answers.
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    CHECK(::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+  }
+  await([&] { return active.get() == 0; });
+  for (const int call : calls) ::close(call);
+  std::string body;
+  Client client(server.port());
+  client.send(kModels);
+  ControlPlane::answer(plane.accept(), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]");
+  CHECK(client.receive_reply(body) == 200 && body == "[]");
+}
+
+// An answer that ends early is not passed on as if it were whole.
+void cut_answer() {
+  const ControlPlane plane;
+  Server server(options_for(plane));
+  Client client(server.port());
+  for (const std::string_view answer : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[]", "HTTP/1.1 200 OK\r\nCon"}) {
+    client.send(kModels);
+    ControlPlane::answer(plane.accept(), answer);
+    std::string body;
+    CHECK(client.receive_reply(body) == 502);
+  }
+}
+
+// A refusal that was sent before the body was read reaches the client. Meanwhile the body counts.
+void early_answer() {
+  const ControlPlane plane;
+  Server server(options_for(plane));
+  Client client(server.port());
+  constexpr std::size_t kBodyBytes = 4u << 20;
+  client.send("POST /models HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(kBodyBytes) + "\r\n\r\n" +
+              std::string(kBodyBytes, 'x'));
+  const int call = plane.accept(64);
+  CHECK(server.engine().state().pool.bytes_used() >= kBodyBytes);
+  ControlPlane::answer(call, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+  std::string body;
+  CHECK(client.receive_reply(body) == 413 && body == "no");
+  await([&] { return server.engine().state().pool.bytes_used() == 0; });
+}
+
+void whole_body() {
+  const ControlPlane plane;
+  Server server(options_for(plane));
+  Client client(server.port());
+  const std::string sent(1u << 20, 'x');
+  client.send("POST /models HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(sent.size()) + "\r\n\r\n" + sent);
+  const int call = plane.accept(1);
+  std::string request;
+  while (!request.ends_with(sent)) {
+    char bytes[65536];
+    const ssize_t received = ::recv(call, bytes, sizeof bytes, 0);
+    CHECK(received > 0);
+    request.append(bytes, static_cast<std::size_t>(received));
+  }
+  ControlPlane::answer(call, "HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n");
+  std::string head(22, '\0');
+  client.receive(head.data(), head.size());
+  CHECK(head.starts_with("HTTP/1.1 204"));
+}
+
+// Answers are held in the body pool: many large ones cannot take the server's memory.
+void large_answer_without_memory() {
+  const ControlPlane plane;
+  EngineOptions options = options_for(plane);
+  options.body_pool_bytes = 64 * 1024;
+  Server server(options);
+  Client client(server.port());
+  client.send(kModels);
+  std::thread thread([&plane] {
+    ControlPlane::answer(plane.accept(),
+                         "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + std::string(100'000, 'x'));
+  });
+  std::string body;
+  CHECK(client.receive_reply(body) == 503);
+  thread.join();
+}
+
+// A call that waited for a place and then finds nobody is refused at once, not with the next event.
+void waiting_call_fails() {
+  ControlPlane plane;
+  EngineOptions options = options_for(plane);
+  options.request_timeout_ms = options.idle_timeout_ms = 65'000;  // no turn of the timer wheel helps out before
+  Server server(options);
+  Client client(server.port());
+  Client last(server.port());
+  for (int i = 0; i < 16; ++i) client.send(kModels);
+  std::vector<int> calls;
+  for (int i = 0; i < 16; ++i) calls.push_back(plane.accept());
+  last.send(kModels);
+  await([&] { return server.engine().loops()[0]->stats().control_forwarded.get() == 17; });
+  plane.stop();
+  const timeval patience{.tv_sec = 4, .tv_usec = 0};
+  CHECK(::setsockopt(last.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+  ::close(calls.front());
+  std::string body;
+  CHECK(last.receive_reply(body) == 502);
+  for (std::size_t i = 1; i < calls.size(); ++i) ::close(calls[i]);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  struct Case {
+    const char* name;
+    void (*run)();
+  };
+  for (const Case& each : {Case{"places_of_abandoned_calls", places_of_abandoned_calls}, Case{"cut_answer", cut_answer},
+                           Case{"early_answer", early_answer}, Case{"whole_body", whole_body},
+                           Case{"large_answer_without_memory", large_answer_without_memory},
+                           Case{"waiting_call_fails", waiting_call_fails}}) {
+    if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
+  }
+  return 0;
+}
