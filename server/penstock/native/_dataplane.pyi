@@ -46,7 +46,10 @@ class Engine:
         """What max_batch_size became after queue_bytes was honoured."""
     def loop_event_fds(self) -> list[int]: ...
     def recover(self, ring: int, worker: int) -> dict[str, Any]:
-        """A worker is dead: run its batches again or fail them. {'batches_requeued', 'batches_failed', 'rows_failed', 'corrupt'}."""
+        """A worker is dead: run its batches again or fail them.
+
+        {'batches_requeued', 'batches_failed', 'rows_failed', 'corrupt'}.
+        """
     def publish(self, routes: Sequence[tuple[str, str, int, bool, bool]]) -> None:
         """Swap the whole route table: (model, version, ring, latest, available) each. Any thread."""
     def set_ready(self, ready: bool) -> None: ...
