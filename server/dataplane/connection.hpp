@@ -44,6 +44,7 @@ struct Pending {
   std::uint32_t owed_bytes = 0;   // counted against kOwedBytesMax
   batcher::Claim claim;           // kRow: which row it became
   std::string_view content_type;  // of the reply; static text
+  std::array<std::uint8_t, 16> trace_id{};
   std::uint64_t arrival_ns = 0;
   std::uint64_t deadline_ns = 0;
   ModelEntry* entry = nullptr;

@@ -12,6 +12,8 @@
 
 namespace penstock::dataplane {
 
+inline constexpr std::size_t kInlineBytesMax = 256 * 1024;  // decoded or encoded on the loop; larger goes to a job
+
 class PredictPath {
  public:
   PredictPath(LoopContext& loop, HttpSession& session, JobPool& jobs, JobInbox& inbox)
