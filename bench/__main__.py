@@ -10,6 +10,7 @@ from bench.accept import CHECKS, accept, print_verdicts
 from bench.bare import run_bare
 from bench.compare import Bench, Cell, Sample, compare
 from bench.models import W1_WIDTHS, W2_WIDTHS, write_models
+from bench.priority import raise_priority
 from bench.report import machine, print_samples, save
 from bench.soak import SoakOptions, run_soak
 from bench.workloads import Encoding, Workload
@@ -19,11 +20,16 @@ WIDTHS = {"w1": W1_WIDTHS[0], "w2": W2_WIDTHS[0]}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when everything that was judged is good."""
-    options = _parser().parse_args(arguments or sys.argv[1:] or ["accept"])
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    options = _parser().parse_args(given)
+    if options.command is None:
+        options = _parser().parse_args([*given, "accept"])
     if options.command == "models":
         for path in write_models(options.folder).values():
             print(path)
         return 0
+    if options.priority and not raise_priority():
+        print("no right to raise the priority (root has it): going on without", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         return COMMANDS[options.command](options, Path(folder))
 
@@ -34,11 +40,10 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     workloads = _workloads(folder)
     for name in options.workload:
         for encoding in options.encoding:
-            for connections in options.connections:
-                cell = Cell(workloads[name], Encoding(encoding), connections)
-                for sample in compare(Bench(folder, options.seconds, options.rounds), cell):
-                    print(f"{sample.target} {cell}: {sample.load.rps:,.0f} requests/s", file=sys.stderr, flush=True)
-                    samples.append(sample)
+            cells = [Cell(workloads[name], Encoding(encoding), count) for count in options.connections]
+            for sample in compare(Bench(folder, options.seconds, options.rounds), cells):
+                print(f"{sample.target} {sample.cell}: {sample.load.rps:,.0f} requests/s", file=sys.stderr, flush=True)
+                samples.append(sample)
     print_samples(samples)
     print(f"\n{save('run', samples)}")
     return 0
@@ -87,7 +92,8 @@ def _workloads(folder: Path) -> dict[str, Workload]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--priority", action="store_true", help="run before other work (root, on a shared machine)")
+    commands = parser.add_subparsers(dest="command")
     command = commands.add_parser("models", help="write the models of the benchmarks")
     command.add_argument("folder", type=Path)
     command = commands.add_parser("run", help="Penstock and nginx in alternating runs")

@@ -1,7 +1,7 @@
 """Penstock and nginx under the same load, in alternating runs."""
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,20 +88,25 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.median(known), known[0], known[-1])
 
 
-def compare(bench: Bench, cell: Cell) -> Iterator[Sample]:
-    """Run both servers side by side and load them in turn; one sample at a time."""
-    body = bench.folder / f"{cell.workload.name}.{cell.encoding}"
+def compare(bench: Bench, cells: Sequence[Cell]) -> Iterator[Sample]:
+    """Run both servers side by side and load them in turn; one sample at a time, all cells in every round.
+
+    The cells are of one workload and one encoding.
+    """
+    first = cells[0]
+    body = bench.folder / f"{first.workload.name}.{first.encoding}"
     bench.folder.mkdir(parents=True, exist_ok=True)
-    body.write_bytes(encode(cell.encoding, cell.workload.name, cell.workload.row()))
+    body.write_bytes(encode(first.encoding, first.workload.name, first.workload.row()))
     with ExitStack() as running:
-        models = {cell.workload.name: cell.workload.path}
+        models = {first.workload.name: first.workload.path}
         server = running.enter_context(penstock(bench.folder / "penstock", models, bench.serve_arguments))
-        reply = check_answer(server, cell, body.read_bytes())
-        pid, port = running.enter_context(nginx(bench.folder / "nginx", len(reply), cell.encoding))
+        reply = check_answer(server, first, body.read_bytes())
+        pid, port = running.enter_context(nginx(bench.folder / "nginx", len(reply), first.encoding))
         for _ in range(bench.rounds):
-            check_answer(server, cell, body.read_bytes())
-            yield sample_penstock(server, cell, body, bench.seconds)
-            yield sample_nginx(pid, f"http://127.0.0.1:{port}", cell, body, bench.seconds)
+            for cell in cells:
+                check_answer(server, cell, body.read_bytes())
+                yield sample_penstock(server, cell, body, bench.seconds)
+                yield sample_nginx(pid, f"http://127.0.0.1:{port}", cell, body, bench.seconds)
 
 
 def check_answer(server: Penstock, cell: Cell, body: bytes) -> bytes:
