@@ -125,7 +125,7 @@ class Ring {
     if (!slot) throw std::runtime_error("no slot for a claimed row");
     std::memcpy(ring_.slot(*slot), row.c_str(), row.size());
     ring_.set_span(claim, k, *slot);
-    slots_[std::size_t{claim.buffer} * ring_.max_batch_size() + claim.row + k] = *slot;
+    slots_[std::size_t{claim.buffer} * ring_.max_batch_size() + claim.row + k] = slot;
   }
 
   BatchRing ring_;

@@ -15,8 +15,8 @@
 
 namespace penstock::batcher {
 
-void GatheredInput::Free::operator()(std::byte* bytes) const noexcept {
-  ::operator delete(bytes, std::align_val_t{kTensorAlignment});
+void GatheredInput::Free::operator()(std::byte* memory) const noexcept {
+  ::operator delete(memory, std::align_val_t{kTensorAlignment});
 }
 
 const std::byte* BatchTaker::input(const TakenBatch& batch, std::size_t index) {

@@ -32,7 +32,7 @@ class Descriptor {
 // Rows gathered from the arena, one after the other.
 struct GatheredInput {
   struct Free {
-    void operator()(std::byte* bytes) const noexcept;
+    void operator()(std::byte* memory) const noexcept;
   };
   std::unique_ptr<std::byte, Free> bytes;
   std::uint64_t capacity = 0;
