@@ -274,6 +274,12 @@ void HttpSession::on_timer(Connection& connection) {
     close(connection);
     return;
   }
+  if (due(connection.read_deadline_ns) && connection.phase == Connection::Phase::kHead &&
+      !connection.may_read_request()) {
+    // Nothing is read at the moment, so nothing is late: the request is looked at anew when there is room for it.
+    connection.read_deadline_ns = 0;
+    connection.wanted = 0;
+  }
   if (due(connection.read_deadline_ns)) {
     Problem problem;
     if (connection.phase == Connection::Phase::kMemory) {
