@@ -12,7 +12,7 @@
 #include <tuple>
 #include <vector>
 
-#include "engine.hpp"
+#include "engine/engine.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -20,7 +20,7 @@ def test_entries_are_complete_and_unique() -> None:
 
 
 def test_table_in_cpp_equals_the_catalogue() -> None:
-    source = (ROOT / "server/dataplane/problem.cpp").read_text()
+    source = (ROOT / "server/dataplane/http/problem.cpp").read_text()
     rows = re.findall(r'\{"(\w+)", (\d+), "([^"]*)", (true|false)\}', source)
     assert rows[0][0] == "none"
     assert [(code, int(status), title, flag == "true") for code, status, title, flag in rows[1:]] == [
@@ -29,7 +29,7 @@ def test_table_in_cpp_equals_the_catalogue() -> None:
 
 
 def test_enum_in_cpp_follows_the_catalogue() -> None:
-    header = (ROOT / "server/dataplane/problem.hpp").read_text()
+    header = (ROOT / "server/dataplane/http/problem.hpp").read_text()
     body = header.split("enum class ProblemCode", 1)[1].split("};", 1)[0]
     names = re.findall(r"^\s*k\w+(?: = 0)?,", body, re.MULTILINE)
     comments = re.findall(r"^\s*k\w+,\s*// (\d+) (\w+)", body, re.MULTILINE)

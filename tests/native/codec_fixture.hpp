@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "check.hpp"
-#include "codec.hpp"
+#include "codec/codec.hpp"
 
 namespace penstock::test {
 

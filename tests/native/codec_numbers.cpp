@@ -10,8 +10,8 @@
 #include <type_traits>
 
 #include "check.hpp"
-#include "codec_number.hpp"
-#include "codec_number_text.hpp"
+#include "codec/codec_number.hpp"
+#include "codec/codec_number_text.hpp"
 
 namespace {
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "engine.hpp"
+#include "engine/engine.hpp"
 #include "penstock/batcher/batch_taker.hpp"
 
 namespace penstock::test {

@@ -5,11 +5,11 @@
 #include <string>
 
 #include "check.hpp"
+#include "http/http_parser.hpp"
+#include "http/media_type.hpp"
+#include "http/query.hpp"
+#include "http/response.hpp"
 #include "http_cases.hpp"
-#include "http_parser.hpp"
-#include "media_type.hpp"
-#include "query.hpp"
-#include "response.hpp"
 
 namespace {
 std::size_t allocations = 0;

@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <string>
 
-#include "media_type.hpp"
-#include "query.hpp"
-#include "response.hpp"
+#include "http/media_type.hpp"
+#include "http/query.hpp"
+#include "http/response.hpp"
 
 namespace {
 

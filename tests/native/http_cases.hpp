@@ -4,7 +4,7 @@
 #include <array>
 #include <string_view>
 
-#include "problem.hpp"
+#include "http/problem.hpp"
 
 namespace penstock::test {
 

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "check.hpp"
+#include "http/media_type.hpp"
+#include "http/query.hpp"
+#include "http/response.hpp"
 #include "http_parse.hpp"
-#include "media_type.hpp"
-#include "query.hpp"
-#include "response.hpp"
 
 namespace penstock::test {
 

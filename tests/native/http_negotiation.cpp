@@ -3,8 +3,8 @@
 #include <string>
 
 #include "check.hpp"
-#include "media_type.hpp"
-#include "query.hpp"
+#include "http/media_type.hpp"
+#include "http/query.hpp"
 
 namespace {
 

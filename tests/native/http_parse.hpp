@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "http_parser.hpp"
+#include "http/http_parser.hpp"
 
 namespace penstock::test {
 

@@ -5,8 +5,8 @@
 #include <iostream>
 #include <string>
 
-#include "ascii.hpp"
-#include "http_parser.hpp"
+#include "http/ascii.hpp"
+#include "http/http_parser.hpp"
 
 namespace {
 

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "check.hpp"
-#include "json_text.hpp"
-#include "response.hpp"
+#include "http/json_text.hpp"
+#include "http/response.hpp"
 
 namespace {
 

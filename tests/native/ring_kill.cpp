@@ -49,6 +49,7 @@ class Worker {
     start();
   }
   ~Worker() {
+    if (pid_ == 0) return;
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
     close(pidfd_);
@@ -60,17 +61,17 @@ class Worker {
   [[nodiscard]] std::uint32_t deaths() const { return deaths_; }
   [[nodiscard]] const KillPlan& current() const { return current_; }
 
-  // The pidfd says that the process is gone: recover its batches, start its successor.
-  Recovery bury() {
+  // The pidfd says that the process is gone: recover its batches, start its successor if there is to be one.
+  void bury(bool successor) {
     int status = 0;
     CHECK(waitpid(pid_, &status, 0) == pid_);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);  // anything else is a failed CHECK in the worker
     close(pidfd_);
     ++deaths_;
-    const Recovery recovery = ring_.recover(id_);
-    CHECK(!recovery.corrupt);
-    start();
-    return recovery;
+    pid_ = 0;
+    pidfd_ = -1;  // poll() passes over it
+    CHECK(!ring_.recover(id_).corrupt);
+    if (successor) start();
   }
 
  private:
@@ -106,8 +107,8 @@ class Worker {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-// What happened to one worker was noticed by the main process.
-using OnDeath = std::function<void(const Worker&)>;
+// A worker has died. True: it gets a successor.
+using OnDeath = std::function<bool(const Worker&)>;
 
 // One pass of the main process: collect answers, bury the dead, sleep when there is nothing to do. False: nothing
 // happened.
@@ -123,8 +124,7 @@ void pass(BatchRing& ring, Loop& loop, Workers& workers, const OnDeath& on_death
   loop.drain_event();
   for (std::size_t i = 0; i < workers.size(); ++i) {
     if (events[i + 1].revents == 0) continue;
-    on_death(*workers[i]);
-    workers[i]->bury();
+    workers[i]->bury(on_death(*workers[i]));
   }
 }
 
@@ -141,23 +141,39 @@ void check_all_answered(const BatchRing& ring, const Loop& loop) {
 
 std::array<std::uint32_t, kKillPoints> deaths_at{};
 
-// Kills a worker at `point`, after `earlier` others have died with a batch in hand.
-void kill_at(KillPoint point, std::uint32_t earlier, std::uint32_t worker_count, bool rerun) {
+struct Case {
+  KillPoint point;
+  std::uint32_t earlier = 0;  // lives of each worker that end with a batch in hand, before one ends at the point
+  std::uint32_t workers = 1;
+  bool rerun = true;
+  bool successor = true;  // false: only the first worker dies, and the other must do with what it left
+};
+
+void kill_at(const Case& test) {
+  const auto& [point, earlier, worker_count, rerun, successor] = test;
   RingConfig config = small_config(3, 4);
   config.rerun_on_worker_death = rerun;
   BatchRing ring(config);
   Loop loop(ring, 0, static_cast<std::uint32_t>(point));
-  const auto plan_of = [point, earlier](std::uint32_t life) {
-    if (life < earlier) return KillPlan{kInHand, 1};
-    return life == earlier ? KillPlan{point, 1} : KillPlan{};
+  const auto plan_of = [&test](std::uint32_t life) {
+    if (life < test.earlier) return KillPlan{kInHand, 1};
+    return life == test.earlier ? KillPlan{test.point, 1} : KillPlan{};
   };
+  const auto immortal = [](std::uint32_t) { return KillPlan{}; };
   Workers workers;
-  for (std::uint32_t id = 0; id < worker_count; ++id)
-    workers.push_back(std::make_unique<Worker>(ring, loop, id, plan_of));
+  workers.push_back(std::make_unique<Worker>(ring, loop, 0, plan_of));
+  if (worker_count == 2) {
+    if (successor) {
+      workers.push_back(std::make_unique<Worker>(ring, loop, 1, plan_of));
+    } else {
+      workers.push_back(std::make_unique<Worker>(ring, loop, 1, immortal));
+    }
+  }
   std::uint64_t deaths = 0;
   const OnDeath on_death = [&](const Worker& worker) {
     ++deaths;
-    if (worker.current().point == point) ++deaths_at[static_cast<std::size_t>(point)];
+    if (worker.current().point == test.point) ++deaths_at[static_cast<std::size_t>(test.point)];
+    return test.successor;
   };
   while (loop.tally().submitted < 60 || loop.waiting() > 0) {
     // Two full batches and a part of one at once, so that one taker has reason to wake the other.
@@ -173,13 +189,15 @@ void kill_at(KillPoint point, std::uint32_t earlier, std::uint32_t worker_count,
 }
 
 void kill_at_every_point() {
-  for (int point = 0; point < kKillPoints; ++point) {
+  for (int number = 0; number < kKillPoints; ++number) {
+    const auto point = static_cast<KillPoint>(number);
     for (const std::uint32_t workers : {1u, 2u}) {
       for (const std::uint32_t earlier : {0u, 1u, 2u}) {
-        kill_at(static_cast<KillPoint>(point), earlier, workers, true);
-        kill_at(static_cast<KillPoint>(point), earlier, workers, false);
+        kill_at({.point = point, .earlier = earlier, .workers = workers, .rerun = true});
+        kill_at({.point = point, .earlier = earlier, .workers = workers, .rerun = false});
       }
     }
+    kill_at({.point = point, .workers = 2, .successor = false});
   }
   std::uint32_t deaths = 0;
   for (int point = 0; point < kKillPoints; ++point) {
@@ -207,7 +225,10 @@ void kill_at_random(std::uint64_t kill_count, std::uint32_t worker_count, bool r
   Workers workers;
   for (std::uint32_t id = 0; id < worker_count; ++id)
     workers.push_back(std::make_unique<Worker>(ring, loop, id, plan_of));
-  const OnDeath on_death = [&](const Worker&) { ++kills; };
+  const OnDeath on_death = [&](const Worker&) {
+    ++kills;
+    return true;
+  };
   while (kills < kill_count || loop.waiting() > 0) {
     for (std::uint32_t burst = loop.random(2 * ring.max_batch_size()); burst > 0 && kills < kill_count; --burst) {
       if (!loop.submit(loop.random(4) == 0 ? 1 + loop.random(8) : 1)) break;

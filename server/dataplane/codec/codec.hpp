@@ -1,0 +1,82 @@
+// The codec contract: a request body becomes the packed tensors of one row, the outputs of one row become a reply body.
+//
+// Every function here is called on an I/O loop or a decode thread, allocates nothing, takes no lock and keeps no state
+// between calls. A decoder writes nothing outside the row it was given and reads nothing outside the body.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/problem.hpp"
+#include "penstock/kernels/row_layout.hpp"
+
+namespace penstock::dataplane {
+
+enum class Encoding : std::uint8_t { kJson, kMsgpack, kRaw };
+
+// Bounds of a schema: decoding keeps its state on the stack.
+inline constexpr std::size_t kTensorsMax = 1024;
+inline constexpr std::size_t kRankMax = 32;
+
+// Where the decoder puts a row: packed as `schema->inputs` says, 64-byte aligned.
+struct RowTarget {
+  const ModelSchema* schema = nullptr;
+  std::byte* row = nullptr;
+};
+
+// Turns the names in a request into a row to fill. Called at most once per body, as soon as both names are known or
+// known to be absent (empty). A target without a schema means refused: `problem` says why.
+class RowResolver {
+ public:
+  virtual RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) = 0;
+
+ protected:
+  ~RowResolver() = default;
+};
+
+// Names given in the query string; empty when absent. A body that names something else is a kContradiction.
+struct QueryNames {
+  std::string_view model;
+  std::string_view version;
+};
+
+// {"model": ..., "version": ..., "inputs": [...] | {name: value}}, names in any order. `inputs` without names is for
+// models of one input. False: `problem` is set (kMalformedBody with the byte offset; kInvalidInput with the field, what
+// was expected and what came; kContradiction; or what the resolver set).
+[[nodiscard]] bool decode_json(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
+[[nodiscard]] bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver,
+                                  Problem& problem);
+// One row of a single-input model, little-endian, C order, exactly the tensor's bytes.
+[[nodiscard]] bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
+
+// Replies of one model version. Built once per route snapshot (may allocate then); encoding allocates nothing.
+class ReplyEncoder {
+ public:
+  ReplyEncoder() = default;
+  // `schema` must outlive the encoder. Throws std::invalid_argument for more than kTensorsMax inputs or outputs, for
+  // one of more than kRankMax dimensions, and for a reply too long to count.
+  ReplyEncoder(std::string_view model, std::string_view version, const ModelSchema& schema);
+
+  // Upper bound in bytes of any reply body in this encoding (for kRaw: of the largest output).
+  [[nodiscard]] std::size_t bytes_max(Encoding encoding) const noexcept;
+
+  // Writes a body into `out` (at least bytes_max bytes) and returns its length. `outputs[i]` points at output i of this
+  // row. `output` selects the tensor for kRaw and is ignored otherwise.
+  [[nodiscard]] std::size_t encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
+                                   char* out) const noexcept;
+
+ private:
+  const ModelSchema* schema_ = nullptr;
+  // Everything of a reply that does not depend on the values, rendered once: what stands before each output's value.
+  std::vector<std::string> json_prefix_;
+  std::vector<std::string> msgpack_prefix_;
+  std::size_t json_bytes_max_ = 0;
+  std::size_t msgpack_bytes_max_ = 0;
+  std::size_t raw_bytes_max_ = 0;
+};
+
+}  // namespace penstock::dataplane

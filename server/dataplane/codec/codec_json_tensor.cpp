@@ -1,0 +1,216 @@
+#include "codec/codec_json_tensor.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "codec/codec_number.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+// The fast path of one element: behind it, or nullptr for anything that is not a value of T.
+template <typename T>
+inline const char* read_element(const char* p, const char* end, T& value) noexcept {
+  if constexpr (std::is_same_v<T, bool>) {
+    const std::string_view rest(p, static_cast<std::size_t>(end - p));
+    value = rest.starts_with("true");
+    if (value) return p + 4;
+    return rest.starts_with("false") ? p + 5 : nullptr;
+  } else if constexpr (FloatElement<T>) {
+    if (p != end && *p == '"') [[unlikely]] {
+      double special = 0;
+      const char* const next = read_special(p, end, special);
+      if constexpr (std::is_same_v<T, Half>) {
+        value = to_half(special);
+      } else {
+        value = static_cast<T>(special);
+      }
+      return next;
+    }
+    return read_number(p, end, value);
+  } else {
+    return read_number(p, end, value);
+  }
+}
+
+class TensorReader {
+ public:
+  TensorReader(JsonText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept
+      : text_(text), place_{spec, named, {}}, out_(out) {}
+
+  [[nodiscard]] bool read() noexcept {
+    text_.skip_space();
+    return place_.spec.shape.empty() ? read_by_dtype(0) : read_dimension(0);
+  }
+
+ private:
+  // The array of dimension `depth`, at the first `depth` indices.
+  [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
+    text_.skip_space();
+    if (text_.at == text_.end || *text_.at != '[') return refuse_kind(depth);
+    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth);
+    ++text_.at;
+    const std::uint32_t extent = place_.spec.shape[depth];
+    for (std::uint32_t i = 0; i < extent; ++i) {
+      place_.index[depth] = i;
+      if (i != 0 && !text_.consume(',')) return refuse_length(depth, i);
+      text_.skip_space();
+      if (text_.at != text_.end && *text_.at == ']') return refuse_length(depth, i);
+      if (!read_dimension(depth + 1)) return false;
+    }
+    return text_.consume(']') || refuse_length(depth, extent);
+  }
+
+  [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {
+    switch (place_.spec.dtype) {
+      case DType::kBool:
+        return read_elements<bool>(depth);
+      case DType::kUint8:
+        return read_elements<std::uint8_t>(depth);
+      case DType::kUint16:
+        return read_elements<std::uint16_t>(depth);
+      case DType::kUint32:
+        return read_elements<std::uint32_t>(depth);
+      case DType::kUint64:
+        return read_elements<std::uint64_t>(depth);
+      case DType::kInt8:
+        return read_elements<std::int8_t>(depth);
+      case DType::kInt16:
+        return read_elements<std::int16_t>(depth);
+      case DType::kInt32:
+        return read_elements<std::int32_t>(depth);
+      case DType::kInt64:
+        return read_elements<std::int64_t>(depth);
+      case DType::kFloat16:
+        return read_elements<Half>(depth);
+      case DType::kFloat32:
+        return read_elements<float>(depth);
+      case DType::kFloat64:
+        return read_elements<double>(depth);
+    }
+    return false;
+  }
+
+  template <typename T>
+  [[nodiscard]] bool read_elements(std::size_t depth) noexcept {
+    return place_.spec.shape.empty() ? read_scalar<T>() : read_vector<T>(depth);
+  }
+
+  template <typename T>
+  [[nodiscard]] bool read_scalar() noexcept {
+    T value{};
+    const char* const next = read_element(text_.at, text_.end, value);
+    if (next == nullptr) return refuse_element<T>(text_.at, 0);
+    std::memcpy(out_, &value, sizeof(T));
+    text_.at = next;
+    return true;
+  }
+
+  // The innermost array, whose bracket is at the cursor. All time is spent here.
+  template <typename T>
+  [[nodiscard]] bool read_vector(std::size_t depth) noexcept {
+    const char* p = text_.at + 1;
+    const char* const end = text_.end;
+    const std::uint32_t extent = place_.spec.shape[depth];
+    std::byte* out = out_;
+    for (std::uint32_t i = 0; i < extent; ++i) {
+      p = skip_json_space(p, end);
+      if (i != 0) {
+        if (p == end || *p != ',') return refuse_vector_length(p, depth, i);
+        p = skip_json_space(p + 1, end);
+      }
+      T value{};
+      const char* const next = read_element(p, end, value);
+      if (next == nullptr) [[unlikely]] {
+        if (p != end && *p == ']') return refuse_vector_length(p, depth, i);
+        place_.index[depth] = i;
+        return refuse_element<T>(p, depth + 1);
+      }
+      p = next;
+      std::memcpy(out, &value, sizeof(T));
+      out += sizeof(T);
+    }
+    p = skip_json_space(p, end);
+    if (p == end || *p != ']') return refuse_vector_length(p, depth, extent);
+    text_.at = p + 1;
+    out_ = out;
+    return true;
+  }
+
+  [[gnu::cold]] bool refuse_vector_length(const char* p, std::size_t depth, std::uint32_t read) noexcept {
+    text_.at = p;
+    return refuse_length(depth, read);
+  }
+
+  // After `read` elements of the array at `depth` something else came than the array's shape asks for.
+  [[gnu::cold]] bool refuse_length(std::size_t depth, std::uint32_t read) noexcept {
+    if (text_.consume(']')) {
+      // "[1,]": a comma that no value follows is a fault of JSON, not of the shape.
+      if (read != 0 && text_.at[-1] == ']' && comma_before(text_.at - 1)) {
+        return text_.refuse_at(text_.at - 1, "a value behind ','");
+      }
+      refuse_count(text_.problem, place_, depth, read);
+      return false;
+    }
+    const std::uint32_t extent = place_.spec.shape[depth];
+    if (read < extent) return text_.refuse_at(text_.at, "',' or ']'");
+    // Too many: count them, so that the client learns how many came.
+    std::uint64_t count = read;
+    if (count != 0 && !text_.consume(',')) return text_.refuse_at(text_.at, "',' or ']'");
+    do {
+      if (!text_.skip_value()) return false;
+      ++count;
+    } while (text_.consume(','));
+    if (!text_.expect(']', "',' or ']'")) return false;
+    refuse_count(text_.problem, place_, depth, count);
+    return false;
+  }
+
+  [[nodiscard]] bool comma_before(const char* p) const noexcept {
+    while (p != text_.begin && skip_json_space(p - 1, p) == p) --p;
+    return p != text_.begin && p[-1] == ',';
+  }
+
+  // Where an array was expected, something else stands.
+  [[gnu::cold]] bool refuse_kind(std::size_t depth) noexcept {
+    const char* const got = text_.describe_value();
+    if (got == nullptr) return false;
+    refuse_tensor(text_.problem, place_, depth, "an array", got);
+    return false;
+  }
+
+  template <typename T>
+  [[gnu::cold]] bool refuse_element(const char* p, std::size_t depth) noexcept {
+    text_.at = p;
+    const char* const got = text_.describe_value();
+    if (got == nullptr) return false;
+    constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+    const char* expected = std::is_same_v<T, bool> ? "true or false" : kIsInteger ? "an integer" : "a number";
+    std::string_view shown = got;
+    if (!std::is_same_v<T, bool> && (*p == '-' || number_detail::is_digit(*p))) {
+      Decimal unused;
+      const char* const token_end = scan_number(p, text_.end, unused);
+      shown = std::string_view(p, static_cast<std::size_t>(std::min<std::ptrdiff_t>(token_end - p, 32)));
+      if (explain_number(p, text_.end, kIsInteger) == NumberFault::kOutOfRange) expected = "a number in range";
+    }
+    refuse_tensor(text_.problem, place_, depth, expected, shown);
+    return false;
+  }
+
+  JsonText& text_;
+  TensorPlace place_;
+  std::byte* out_;
+};
+
+}  // namespace
+
+bool read_json_tensor(JsonText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept {
+  if (spec.shape.size() > kRankMax) {
+    text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
+    return false;
+  }
+  return TensorReader(text, spec, named, out).read();
+}
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,97 @@
+// The members of codec_json.cpp as msgpack: a map with string keys, in any order.
+#include "codec/codec_msgpack_tensor.hpp"
+#include "codec/codec_request.hpp"
+#include "codec/codec_utf8.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+class MsgpackDecoder {
+ public:
+  MsgpackDecoder(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) noexcept
+      : text_(body, problem), request_(names, resolver, problem) {}
+
+  [[nodiscard]] bool decode() {
+    MsgpackToken root;
+    if (!text_.next(root)) return false;
+    if (root.kind != MsgpackKind::kMap) {
+      text_.problem.set(ProblemCode::kInvalidInput, "expected a map, got %s", describe(root));
+      return false;
+    }
+    for (std::uint64_t left = root.number; left != 0; --left) {
+      if (!read_member(left == 1)) return false;
+    }
+    if (text_.at != text_.end) return text_.refuse_at(text_.at, "nothing behind the map");
+    return finish();
+  }
+
+ private:
+  [[nodiscard]] bool read_member(bool last) {
+    std::string_view name;
+    if (!text_.read_name(name)) return false;
+    const Member member = member_from_name(name);
+    if (!request_.begin_member(member, name)) return false;
+    if (member != Member::kInputs) return read_name_member(member);
+    inputs_at_ = text_.at;
+    // The map's head says how many members there are: behind the last no further name can come.
+    if (last || request_.names_settled()) return request_.resolve() && decode_inputs();
+    return text_.skip_value();
+  }
+
+  [[nodiscard]] bool read_name_member(Member member) noexcept {
+    const char* const start = text_.at;
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind != MsgpackKind::kString) {
+      const bool is_model = member == Member::kModel;
+      text_.problem.set(ProblemCode::kInvalidInput, "%s: expected a string, got %s", is_model ? "model" : "version",
+                        describe(token));
+      return false;
+    }
+    if (!is_utf8(token.bytes)) return text_.refuse_at(start, "UTF-8 in a string");
+    return request_.set_name(member, token.bytes);
+  }
+
+  // Every member was read. Decodes the inputs if they had to wait for the names; skip_value() and the decoder agree on
+  // where every object ends, because msgpack declares lengths in front.
+  [[nodiscard]] bool finish() {
+    if (request_.resolved()) return true;
+    if (!request_.has(Member::kInputs)) return request_.refuse_missing_inputs();
+    if (!request_.resolve()) return false;
+    text_.at = inputs_at_;
+    return decode_inputs();
+  }
+
+  [[nodiscard]] bool decode_inputs() noexcept {
+    const char* const start = text_.at;
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind == MsgpackKind::kMap) return decode_named_inputs(token.number);
+    if (!request_.allow_unnamed(describe(token))) return false;
+    text_.at = start;
+    return read_msgpack_tensor(text_, request_.inputs().tensors()[0], false, request_.input(0));
+  }
+
+  [[nodiscard]] bool decode_named_inputs(std::uint64_t count) noexcept {
+    for (; count != 0; --count) {
+      std::string_view name;
+      if (!text_.read_name(name)) return false;
+      const std::optional<std::size_t> index = request_.begin_input(name);
+      if (!index) return false;
+      if (!read_msgpack_tensor(text_, request_.inputs().tensors()[*index], true, request_.input(*index))) return false;
+    }
+    return request_.end_inputs();
+  }
+
+  MsgpackText text_;
+  RowRequest request_;
+  const char* inputs_at_ = nullptr;
+};
+
+}  // namespace
+
+bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) {
+  return MsgpackDecoder(body, names, resolver, problem).decode();
+}
+
+}  // namespace penstock::dataplane

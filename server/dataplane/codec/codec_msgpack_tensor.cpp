@@ -1,0 +1,199 @@
+#include "codec/codec_msgpack_tensor.hpp"
+
+#include <bit>
+#include <cmath>
+#include <concepts>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "penstock/kernels/half.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+enum class Fit : std::uint8_t { kFits, kOutOfRange, kOtherKind };
+
+template <typename T>
+constexpr bool kIsFloat = std::is_floating_point_v<T> || std::is_same_v<T, Half>;
+
+// To the nearest T; a finite value must stay finite.
+template <typename T>
+Fit convert_real(double real, T& value) noexcept {
+  if constexpr (std::is_same_v<T, Half>) {
+    value = to_half(real);
+    return (value.bits & 0x7FFFU) == 0x7C00U && std::isfinite(real) ? Fit::kOutOfRange : Fit::kFits;
+  } else {
+    value = static_cast<T>(real);
+    return std::isinf(value) && std::isfinite(real) ? Fit::kOutOfRange : Fit::kFits;
+  }
+}
+
+template <typename T, typename Integer>
+Fit convert_integer(Integer number, T& value) noexcept {
+  if constexpr (std::is_same_v<T, Half>) {
+    // float64 is not exact beyond 2^53, but float16 ends long before.
+    return convert_real(static_cast<double>(number), value);
+  } else if constexpr (kIsFloat<T>) {
+    value = static_cast<T>(number);
+    return Fit::kFits;
+  } else {
+    if (!std::in_range<T>(number)) return Fit::kOutOfRange;
+    value = static_cast<T>(number);
+    return Fit::kFits;
+  }
+}
+
+template <typename T>
+Fit convert(const MsgpackToken& token, T& value) noexcept {
+  if constexpr (std::is_same_v<T, bool>) {
+    value = token.number != 0;
+    return token.kind == MsgpackKind::kBool ? Fit::kFits : Fit::kOtherKind;
+  } else {
+    if (token.kind == MsgpackKind::kUnsigned) return convert_integer(token.number, value);
+    if (token.kind == MsgpackKind::kNegative) return convert_integer(token.negative, value);
+    if constexpr (kIsFloat<T>) {
+      if (token.kind == MsgpackKind::kFloat32 || token.kind == MsgpackKind::kFloat64) {
+        return convert_real(token.real, value);
+      }
+    }
+    return Fit::kOtherKind;
+  }
+}
+
+class TensorReader {
+ public:
+  TensorReader(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept
+      : text_(text), place_{spec, named, {}}, out_(out) {}
+
+  [[nodiscard]] bool read() noexcept {
+    const char* const start = text_.at;
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind == MsgpackKind::kBinary) return copy_tensor(text_.problem, place_, token.bytes, out_);
+    text_.at = start;
+    return place_.spec.shape.empty() ? read_by_dtype(0) : read_dimension(0);
+  }
+
+ private:
+  [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind != MsgpackKind::kArray) {
+      refuse_tensor(text_.problem, place_, depth, "an array", describe(token));
+      return false;
+    }
+    const std::uint32_t extent = place_.spec.shape[depth];
+    if (token.number != extent) {
+      refuse_count(text_.problem, place_, depth, token.number);
+      return false;
+    }
+    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth);
+    for (std::uint32_t i = 0; i < extent; ++i) {
+      place_.index[depth] = i;
+      if (!read_dimension(depth + 1)) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {
+    switch (place_.spec.dtype) {
+      case DType::kBool:
+        return read_elements<bool>(depth);
+      case DType::kUint8:
+        return read_elements<std::uint8_t>(depth);
+      case DType::kUint16:
+        return read_elements<std::uint16_t>(depth);
+      case DType::kUint32:
+        return read_elements<std::uint32_t>(depth);
+      case DType::kUint64:
+        return read_elements<std::uint64_t>(depth);
+      case DType::kInt8:
+        return read_elements<std::int8_t>(depth);
+      case DType::kInt16:
+        return read_elements<std::int16_t>(depth);
+      case DType::kInt32:
+        return read_elements<std::int32_t>(depth);
+      case DType::kInt64:
+        return read_elements<std::int64_t>(depth);
+      case DType::kFloat16:
+        return read_elements<Half>(depth);
+      case DType::kFloat32:
+        return read_elements<float>(depth);
+      case DType::kFloat64:
+        return read_elements<double>(depth);
+    }
+    return false;
+  }
+
+  template <typename T>
+  [[nodiscard]] bool read_elements(std::size_t depth) noexcept {
+    const bool is_scalar = place_.spec.shape.empty();
+    const std::uint32_t extent = is_scalar ? 1 : place_.spec.shape[depth];
+    std::uint32_t i = 0;
+    if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) i = read_own_floats<T>(extent);
+    for (; i < extent; ++i) {
+      MsgpackToken token;
+      if (!text_.next(token)) return false;
+      T value{};
+      const Fit fit = convert(token, value);
+      if (fit != Fit::kFits) {
+        if (!is_scalar) place_.index[depth] = i;
+        return refuse_element<T>(token, fit, is_scalar ? 0 : depth + 1);
+      }
+      store(value);
+    }
+    return true;
+  }
+
+  // As many floats of T's own size as come in a row: the form in which nearly all requests arrive.
+  template <typename T>
+  [[nodiscard]] std::uint32_t read_own_floats(std::uint32_t extent) noexcept {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    constexpr char kMarker = static_cast<char>(sizeof(T) == 4 ? 0xca : 0xcb);
+    const char* p = text_.at;
+    std::byte* out = out_;
+    std::uint32_t i = 0;
+    for (; i<extent&& static_cast<std::size_t>(text_.end - p)> sizeof(T) && *p == kMarker; ++i) {
+      Bits bits = 0;
+      std::memcpy(&bits, p + 1, sizeof(bits));
+      bits = swap_bytes(bits);
+      std::memcpy(out, &bits, sizeof(bits));
+      p += 1 + sizeof(T);
+      out += sizeof(T);
+    }
+    text_.at = p;
+    out_ = out;
+    return i;
+  }
+
+  template <typename T>
+  void store(const T& value) noexcept {
+    std::memcpy(out_, &value, sizeof(T));
+    out_ += sizeof(T);
+  }
+
+  template <typename T>
+  [[gnu::cold]] bool refuse_element(const MsgpackToken& token, Fit fit, std::size_t depth) noexcept {
+    const char* expected = std::is_same_v<T, bool> ? "true or false" : kIsFloat<T> ? "a number" : "an integer";
+    if (fit == Fit::kOutOfRange) expected = "a number in range";
+    refuse_tensor(text_.problem, place_, depth, expected, describe(token));
+    return false;
+  }
+
+  MsgpackText& text_;
+  TensorPlace place_;
+  std::byte* out_;
+};
+
+}  // namespace
+
+bool read_msgpack_tensor(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept {
+  if (spec.shape.size() > kRankMax) {
+    text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
+    return false;
+  }
+  return TensorReader(text, spec, named, out).read();
+}
+
+}  // namespace penstock::dataplane

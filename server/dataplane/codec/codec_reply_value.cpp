@@ -1,0 +1,137 @@
+#include "codec/codec_reply_value.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "codec/codec_msgpack_write.hpp"
+#include "codec/codec_number_text.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+constexpr std::uint64_t kSaturated = 1ULL << 62;
+
+// Bytes of all elements and of the arrays around them, `array_bytes` for each array and its separator.
+std::uint64_t value_bytes_max(const TensorSpec& spec, std::uint64_t element_bytes, std::uint64_t array_bytes) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  Wide arrays = 1;
+  Wide total = 0;
+  for (const std::uint32_t extent : spec.shape) {
+    total += arrays * array_bytes;
+    arrays *= extent;
+    if (total > kSaturated || arrays > kSaturated) return kSaturated;
+  }
+  total += arrays * element_bytes;
+  return static_cast<std::uint64_t>(std::min<Wide>(total, kSaturated));
+}
+
+// What one encoding writes around and between elements.
+struct JsonForm {
+  template <typename T>
+  static char* element(T value, char* out) noexcept {
+    return write_element(value, out);
+  }
+  static char* open(std::uint32_t, char* out) noexcept {
+    *out = '[';
+    return out + 1;
+  }
+  static char* separate(char* out) noexcept {
+    *out = ',';
+    return out + 1;
+  }
+  static char* close(char* out) noexcept {
+    *out = ']';
+    return out + 1;
+  }
+};
+
+struct MsgpackForm {
+  template <typename T>
+  static char* element(T value, char* out) noexcept {
+    return write_msgpack(value, out);
+  }
+  static char* open(std::uint32_t count, char* out) noexcept { return write_msgpack_array(count, out); }
+  static char* separate(char* out) noexcept { return out; }
+  static char* close(char* out) noexcept { return out; }
+};
+
+template <typename T>
+T load(const std::byte* data) noexcept {
+  if constexpr (std::is_same_v<T, bool>) {
+    return *data != std::byte{0};  // a worker may have left any byte there, and only 0 and 1 are a bool
+  } else {
+    T value;
+    std::memcpy(&value, data, sizeof(T));
+    return value;
+  }
+}
+
+template <typename Form, typename T>
+char* write_dimension(std::span<const std::uint32_t> shape, const std::byte*& data, char* out) noexcept {
+  if (shape.empty()) {
+    const T value = load<T>(data);
+    data += sizeof(T);
+    return Form::element(value, out);
+  }
+  out = Form::open(shape.front(), out);
+  for (std::uint32_t i = 0; i < shape.front(); ++i) {
+    if (i != 0) out = Form::separate(out);
+    out = write_dimension<Form, T>(shape.subspan(1), data, out);
+  }
+  return Form::close(out);
+}
+
+template <typename Form>
+char* write_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
+  switch (spec.dtype) {
+    case DType::kBool:
+      return write_dimension<Form, bool>(spec.shape, data, out);
+    case DType::kUint8:
+      return write_dimension<Form, std::uint8_t>(spec.shape, data, out);
+    case DType::kUint16:
+      return write_dimension<Form, std::uint16_t>(spec.shape, data, out);
+    case DType::kUint32:
+      return write_dimension<Form, std::uint32_t>(spec.shape, data, out);
+    case DType::kUint64:
+      return write_dimension<Form, std::uint64_t>(spec.shape, data, out);
+    case DType::kInt8:
+      return write_dimension<Form, std::int8_t>(spec.shape, data, out);
+    case DType::kInt16:
+      return write_dimension<Form, std::int16_t>(spec.shape, data, out);
+    case DType::kInt32:
+      return write_dimension<Form, std::int32_t>(spec.shape, data, out);
+    case DType::kInt64:
+      return write_dimension<Form, std::int64_t>(spec.shape, data, out);
+    case DType::kFloat16:
+      return write_dimension<Form, Half>(spec.shape, data, out);
+    case DType::kFloat32:
+      return write_dimension<Form, float>(spec.shape, data, out);
+    case DType::kFloat64:
+      return write_dimension<Form, double>(spec.shape, data, out);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::uint64_t json_value_bytes_max(const TensorSpec& spec) noexcept {
+  return value_bytes_max(spec, json_bytes_max(spec.dtype) + 1, 3);
+}
+
+std::uint64_t msgpack_value_bytes_max(const TensorSpec& spec) noexcept {
+  const std::size_t size = spec.dtype == DType::kFloat16 ? sizeof(float) : size_of(spec.dtype);
+  return value_bytes_max(spec, 1 + size, kMsgpackHeadBytesMax);
+}
+
+char* write_json_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
+  return write_value<JsonForm>(spec, data, out);
+}
+
+char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
+  return write_value<MsgpackForm>(spec, data, out);
+}
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,19 @@
+// One output tensor as the value of a reply: nested arrays of a row's shape.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/codec.hpp"
+
+namespace penstock::dataplane {
+
+// Upper bound of what the writers below write, saturated at 2^62.
+[[nodiscard]] std::uint64_t json_value_bytes_max(const TensorSpec& spec) noexcept;
+[[nodiscard]] std::uint64_t msgpack_value_bytes_max(const TensorSpec& spec) noexcept;
+
+// Write the tensor at `data` (which may be shared with a worker: every element is read once) and return the end.
+[[nodiscard]] char* write_json_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept;
+[[nodiscard]] char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept;
+
+}  // namespace penstock::dataplane

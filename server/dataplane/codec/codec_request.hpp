@@ -1,0 +1,88 @@
+// What a structured request says about itself, whatever its encoding: names, members, and where a tensor is in it.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "codec/codec.hpp"
+
+namespace penstock::dataplane {
+
+// A string with escapes is decoded into this much; no name of a model or a tensor needs more.
+inline constexpr std::size_t kEscapedNameBytesMax = 256;
+inline constexpr std::size_t kNestingMax = 64;
+
+enum class Member : std::uint8_t { kModel, kVersion, kInputs, kEntities, kUnknown };
+
+[[nodiscard]] Member member_from_name(std::string_view name) noexcept;
+
+// At most 64 bytes of a name for a message, cut between characters.
+[[nodiscard]] std::string_view clip(std::string_view name) noexcept;
+
+// Collects the names of a request, resolves them once, and counts off the inputs.
+class RowRequest {
+ public:
+  RowRequest(const QueryNames& names, RowResolver& resolver, Problem& problem) noexcept
+      : model_(names.model), version_(names.version), resolver_(resolver), problem_(problem) {}
+
+  // A member of the body begins. False: it came before (kMalformedBody), or is none of ours (kInvalidInput).
+  [[nodiscard]] bool begin_member(Member member, std::string_view name) noexcept;
+  // `name` stays valid as long as this object. False: empty, or another than the query's.
+  [[nodiscard]] bool set_name(Member member, std::string_view name) noexcept;
+  [[nodiscard]] bool has(Member member) const noexcept { return (members_ & bit(member)) != 0; }
+  // Whatever may still come, it cannot change the names.
+  [[nodiscard]] bool names_settled() const noexcept { return !model_.empty() && !version_.empty(); }
+
+  // Asks the resolver. False: it refused, and said why.
+  [[nodiscard]] bool resolve();
+  [[nodiscard]] bool resolved() const noexcept { return target_.schema != nullptr; }
+
+  // Below: only after resolve().
+  [[nodiscard]] const RowLayout& inputs() const noexcept { return target_.schema->inputs; }
+  [[nodiscard]] std::byte* input(std::size_t index) const noexcept { return target_.row + inputs().offset(index); }
+  // The index of the input called `name`. Nothing: there is none, or it came before.
+  [[nodiscard]] std::optional<std::size_t> begin_input(std::string_view name) noexcept;
+  // False: an input is missing.
+  [[nodiscard]] bool end_inputs() noexcept;
+  // False: `inputs` came without names, and the model does not have one input.
+  [[nodiscard]] bool allow_unnamed(const char* got) noexcept;
+  [[nodiscard]] bool refuse_missing_inputs() noexcept;
+
+ private:
+  static constexpr std::uint8_t bit(Member member) noexcept {
+    return static_cast<std::uint8_t>(1U << static_cast<unsigned>(member));
+  }
+
+  std::string_view model_;
+  std::string_view version_;
+  RowResolver& resolver_;
+  Problem& problem_;
+  RowTarget target_{};
+  std::uint8_t members_ = 0;
+  std::size_t next_input_ = 0;  // names mostly come in the schema's order
+  std::size_t inputs_seen_ = 0;
+  std::bitset<kTensorsMax> seen_;
+};
+
+// Where a reader stands inside `inputs`; used by messages only.
+struct TensorPlace {
+  const TensorSpec& spec;
+  bool named = false;  // whether the client wrote the input's name
+  std::array<std::uint32_t, kRankMax> index{};
+};
+
+// "inputs.x[3]: expected 4 values, got 5 (float32 of shape [8, 4])", for the element or array at the first `depth`
+// indices.
+void refuse_tensor(Problem& problem, const TensorPlace& place, std::size_t depth, std::string_view expected,
+                   std::string_view got) noexcept;
+void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth, std::uint64_t got) noexcept;
+
+// Checks bytes that are a whole tensor: their number, and that each bool is 0 or 1. Copies them into `out`.
+[[nodiscard]] bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes,
+                               std::byte* out) noexcept;
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,136 @@
+// The state of one client connection: two fixed buffers, the request being read, the replies owed in order.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "codec/codec.hpp"
+#include "engine/body_pool.hpp"
+#include "engine/model_entry.hpp"
+#include "engine/timer_wheel.hpp"
+#include "http/http_parser.hpp"
+
+namespace penstock::dataplane {
+
+// What an epoll event is about; the first member of everything that is registered.
+enum class WatchKind : std::uint8_t { kListener, kWake, kConnection, kControlCall, kClosed };
+
+struct Watch {
+  WatchKind kind;
+  int fd = -1;
+};
+
+inline constexpr std::size_t kConnectionBytes = 16 * 1024;  // each of the two buffers
+inline constexpr std::size_t kPipelineMax = 32;             // requests of one connection under way
+inline constexpr std::size_t kOwedBytesMax = 64 * 1024;     // replies of pipelined requests, by their bounds
+inline constexpr std::size_t kRequestIdBytesMax = 128;
+
+// A request that was read and not yet answered.
+struct Pending {
+  enum class State : std::uint8_t { kFree, kOpen, kRow, kJob, kControl, kReady };
+
+  State state = State::kFree;
+  Encoding encoding = Encoding::kJson;  // of the reply
+  std::uint8_t output = 0;              // of a raw reply
+  bool head_only = false;
+  bool keep_alive = true;
+  bool http_1_0 = false;
+  std::uint8_t request_id_bytes = 0;
+  std::uint32_t id = 0;           // position in the connection's order of requests
+  std::uint32_t owed_bytes = 0;   // counted against kOwedBytesMax
+  batcher::Claim claim;           // kRow: which row it became
+  std::string_view content_type;  // of the reply; static text
+  std::array<std::uint8_t, 16> trace_id{};
+  std::uint64_t arrival_ns = 0;
+  std::uint64_t deadline_ns = 0;
+  ModelEntry* entry = nullptr;
+  Block reply;  // reserved for a large reply, or a reply that waits for its turn
+  std::size_t reply_begin = 0;
+  std::size_t reply_end = 0;
+  char request_id_text[kRequestIdBytesMax];
+  std::uint8_t output_name_bytes = 0;  // ?output=
+  char output_name_text[64];
+
+  [[nodiscard]] std::string_view request_id() const noexcept { return {request_id_text, request_id_bytes}; }
+  [[nodiscard]] std::string_view output_name() const noexcept { return {output_name_text, output_name_bytes}; }
+  [[nodiscard]] bool remember_output(std::string_view name) noexcept {
+    if (name.size() > sizeof output_name_text) return false;
+    std::memcpy(output_name_text, name.data(), name.size());
+    output_name_bytes = static_cast<std::uint8_t>(name.size());
+    return true;
+  }
+};
+
+// A fixed window of bytes: filled at the end, consumed at the front.
+struct Buffer {
+  char* data = nullptr;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+
+  [[nodiscard]] std::size_t size() const noexcept { return end - begin; }
+  [[nodiscard]] bool empty() const noexcept { return begin == end; }
+  [[nodiscard]] std::size_t space() const noexcept { return kConnectionBytes - end; }
+  [[nodiscard]] std::string_view view() const noexcept { return {data + begin, size()}; }
+  void consume(std::size_t bytes) noexcept {
+    begin += bytes;
+    if (begin == end) begin = end = 0;
+  }
+  void compact() noexcept {
+    if (begin == 0) return;
+    std::memmove(data, data + begin, size());
+    end -= begin;
+    begin = 0;
+  }
+};
+
+struct Connection : Watch {
+  // kHead: a head, and a body that fits the buffer. kBody: a body into a block. kChunked: likewise, length unknown.
+  // kMemory: waits for a block. kLinger: the last reply is out; what still arrives is dropped until the peer closes.
+  enum class Phase : std::uint8_t { kHead, kBody, kChunked, kMemory, kLinger };
+
+  std::uint32_t index = 0;
+  std::uint32_t generation = 0;  // of this index: tickets of an earlier connection do not match
+  Phase phase = Phase::kHead;
+  bool reserved = false;  // beyond max_connections: administration only
+  bool closing = false;   // no further request is read
+  bool peer_closed = false;
+  bool dirty = false;    // in the loop's list of connections to flush
+  bool writable = true;  // the last send() took everything
+  bool owes_continue = false;
+  bool waited = false;         // for memory, and has not got it yet
+  std::uint32_t interest = 0;  // epoll events registered
+
+  Buffer in;
+  Buffer out;
+  std::unique_ptr<char[]> memory;
+
+  std::size_t scanned = 0;  // of an incomplete head, see parse_head()
+  std::size_t wanted = 0;   // head and body bytes of a request that fits the buffer; 0: head incomplete
+  Block block;              // head and body of a large request
+  std::size_t block_filled = 0;
+  std::size_t block_head = 0;  // bytes of the head at its start
+  std::uint64_t body_limit = 0;
+  ChunkedDecoder chunks;
+
+  std::array<Pending, kPipelineMax> pending;
+  std::uint32_t first = 0;  // oldest request not answered
+  std::uint32_t last = 0;   // next request's id
+  std::size_t owed_bytes = 0;
+
+  Timer timer;
+  std::uint64_t read_deadline_ns = 0;   // 0: nothing is being read
+  std::uint64_t write_deadline_ns = 0;  // 0: nothing is stuck
+  std::uint64_t idle_deadline_ns = 0;
+
+  [[nodiscard]] Pending& slot(std::uint32_t id) noexcept { return pending[id % kPipelineMax]; }
+  [[nodiscard]] bool has_pending() const noexcept { return first != last; }
+  [[nodiscard]] bool may_read_request() const noexcept {
+    return !closing && last - first < kPipelineMax && writable && (first == last || owed_bytes < kOwedBytesMax);
+  }
+};
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,121 @@
+#include "engine/engine.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <stdexcept>
+
+#include "engine/listener.hpp"
+
+namespace penstock::dataplane {
+
+Engine::Engine(EngineOptions options) : state_(std::move(options)) {
+  if (state_.options.io_threads < 1 || state_.options.io_threads > 64)
+    throw std::invalid_argument("io_threads must be 1 to 64");
+  if (state_.options.decode_threads < 1 || state_.options.decode_threads > 64)
+    throw std::invalid_argument("decode_threads must be 1 to 64");
+  if (state_.options.head_bytes_max < 256 || state_.options.head_bytes_max > kConnectionBytes / 2) {
+    throw std::invalid_argument("head_bytes_max must be 256 to 8192");
+  }
+}
+
+Engine::~Engine() {
+  stop();
+  for (const int fd : listeners_) ::close(fd);
+  for (const std::string& path : socket_paths_) ::unlink(path.c_str());
+}
+
+std::uint16_t Engine::listen_tcp(const std::string& host, std::uint16_t port) {
+  const BoundSocket bound = dataplane::listen_tcp(host, port);
+  listeners_.push_back(bound.fd);
+  return bound.port;
+}
+
+void Engine::listen_unix(const std::string& path) {
+  listeners_.push_back(dataplane::listen_unix(path).fd);
+  socket_paths_.push_back(path);
+}
+
+void Engine::start() {
+  if (running_) throw std::logic_error("the engine runs already");
+  running_ = true;
+  for (std::uint32_t i = 0; i < state_.options.io_threads; ++i) {
+    loops_.push_back(std::make_unique<EventLoop>(state_, jobs_, i, listeners_));
+  }
+  // Signals belong to the main thread: those started here inherit the mask.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  jobs_.start(state_.options.decode_threads);
+  for (const auto& loop : loops_) loop->start();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Engine::stop() {
+  state_.stopping.store(true, std::memory_order_relaxed);
+  wake_loops();
+  for (const auto& loop : loops_) loop->join();
+  jobs_.stop();  // after the loops, which submit; before they are destroyed, which jobs post to
+}
+
+std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config) {
+  config.loops = state_.options.io_threads;
+  const std::lock_guard lock(entries_mutex_);
+  const auto id = static_cast<std::uint32_t>(entries_.size());
+  entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config));
+  return id;
+}
+
+std::shared_ptr<ModelEntry> Engine::entry(std::uint32_t ring) const {
+  const std::lock_guard lock(entries_mutex_);
+  if (ring >= entries_.size()) throw std::out_of_range("no ring of that id");
+  return entries_[ring];
+}
+
+std::vector<std::shared_ptr<ModelEntry>> Engine::entries() const {
+  const std::lock_guard lock(entries_mutex_);
+  return entries_;
+}
+
+batcher::Recovery Engine::recover(std::uint32_t ring, std::uint32_t worker) {
+  const batcher::Recovery recovery = entry(ring)->ring.recover(worker);
+  wake_loops();  // batches may be done now, and nobody else says so
+  return recovery;
+}
+
+void Engine::publish(const std::vector<RouteSpec>& routes) {
+  const std::lock_guard publishing(publish_mutex_);
+  auto table = std::make_shared<const RouteTable>(routes, entries());
+  {
+    const std::lock_guard lock(state_.table_mutex);
+    state_.table = std::move(table);
+    state_.table_version.fetch_add(1, std::memory_order_release);  // pairs with the loops' adopt_changes()
+  }
+  wake_loops();
+}
+
+void Engine::set_ready(bool ready) {
+  if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
+  state_.ready.store(ready, std::memory_order_relaxed);
+}
+
+void Engine::drain() {
+  state_.ready.store(false, std::memory_order_relaxed);
+  state_.draining.store(true, std::memory_order_relaxed);
+  // The kernel refuses new connections from here on, without a descriptor being closed under a loop.
+  for (const int fd : listeners_) ::shutdown(fd, SHUT_RD);
+  wake_loops();
+}
+
+bool Engine::drained() const {
+  return std::ranges::all_of(loops_, [](const auto& loop) { return loop->is_drained(); });
+}
+
+void Engine::wake_loops() {
+  for (const auto& loop : loops_) loop->wake();
+}
+
+}  // namespace penstock::dataplane

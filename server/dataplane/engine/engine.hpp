@@ -1,0 +1,61 @@
+// The data plane as a whole: sockets, I/O loops, rings. Its control surface is called from any thread, never from a
+// loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/event_loop.hpp"
+#include "engine/job_pool.hpp"
+#include "engine/loop_context.hpp"
+#include "engine/route_table.hpp"
+
+namespace penstock::dataplane {
+
+class Engine {
+ public:
+  // Throws std::invalid_argument for options that make no sense.
+  explicit Engine(EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Before start(). std::system_error when the address is taken or not ours.
+  std::uint16_t listen_tcp(const std::string& host, std::uint16_t port);
+  void listen_unix(const std::string& path);
+  void start();
+  // Ends the loops at once: what is in flight is dropped. drain() first.
+  void stop();
+
+  // The id of the new ring. std::invalid_argument, std::system_error as BatchRing.
+  std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config);
+  [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
+  [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;
+  batcher::Recovery recover(std::uint32_t ring, std::uint32_t worker);
+  void publish(const std::vector<RouteSpec>& routes);
+
+  void set_ready(bool ready);
+  void drain();
+  [[nodiscard]] bool drained() const;
+
+  [[nodiscard]] const std::vector<std::unique_ptr<EventLoop>>& loops() const noexcept { return loops_; }
+  [[nodiscard]] const EngineState& state() const noexcept { return state_; }
+
+ private:
+  void wake_loops();
+
+  EngineState state_;
+  JobPool jobs_;
+  std::vector<int> listeners_;
+  std::vector<std::string> socket_paths_;
+  mutable std::mutex entries_mutex_;
+  std::vector<std::shared_ptr<ModelEntry>> entries_;  // by ring id; never shrinks
+  std::mutex publish_mutex_;                          // a table of fewer rings must not replace one of more
+  std::vector<std::unique_ptr<EventLoop>> loops_;
+  bool running_ = false;
+};
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,315 @@
+#include "engine/event_loop.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <system_error>
+
+namespace penstock::dataplane {
+namespace {
+
+constexpr int kEventsMax = 256;
+constexpr int kAcceptsMax = 64;     // per pass and listener
+constexpr int kSafetyMs = 200;      // longest sleep while a worker owes an answer
+constexpr int kMemoryRetryMs = 10;  // memory that another loop frees wakes nobody
+
+constexpr std::uint64_t kSpinRowsMax = 2;  // with more under way there is other work for the core
+
+}  // namespace
+
+EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners)
+    : loop_(engine, index), session_(loop_, *this), predict_(loop_, session_, jobs, *this), control_(loop_, session_) {
+  loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  wake_.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  spare_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (loop_.epoll < 0 || wake_.fd < 0) throw std::system_error(errno, std::generic_category(), "I/O loop");
+  // Edge-triggered: every write is an event, so the counter never has to be read.
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = &wake_}};
+  ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, wake_.fd, &event);
+  listeners_.reserve(listeners.size());
+  for (const int fd : listeners) {
+    listeners_.push_back({WatchKind::kListener, fd});
+    epoll_event listening{.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.ptr = &listeners_.back()}};
+    ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, fd, &listening);
+  }
+}
+
+EventLoop::~EventLoop() {
+  join();
+  for (const auto& connection : loop_.connections) {
+    if (connection->fd >= 0) ::close(connection->fd);
+  }
+  for (const int fd : {loop_.epoll, wake_.fd, spare_fd_}) {
+    if (fd >= 0) ::close(fd);
+  }
+}
+
+void EventLoop::start() {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "penstock-io");
+}
+
+void EventLoop::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void EventLoop::wake() noexcept {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.fd, &one, sizeof one);  // full means: awake already
+}
+
+void EventLoop::post(std::unique_ptr<Job> job) {
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(job));
+  }
+  inbox_filled_.store(true, std::memory_order_release);  // pairs with the acquire in adopt_changes()
+  wake();
+}
+
+void EventLoop::run() {
+  adopt_changes();
+  while (!loop_.engine.stopping.load(std::memory_order_relaxed)) pass();
+}
+
+void EventLoop::pass() {
+  epoll_event events[kEventsMax];
+  int count = 0;
+  wait(events, count);
+  loop_.now_ns = monotonic_ns();
+  loop_.stats.passes.add();
+  loop_.date.refresh_date(std::time(nullptr));
+  adopt_changes();
+  for (int i = 0; i < count; ++i) dispatch(events[i]);
+  predict_.ring_bells();
+  predict_.collect();
+  session_.flush_dirty();
+  // Requests that were waiting in a connection's buffer may have become rows just now.
+  predict_.ring_bells();
+  loop_.timers.advance(loop_.now_ns,
+                       [this](Timer& timer) { session_.on_timer(*static_cast<Connection*>(timer.owner)); });
+  session_.resume_memory_waiters();
+  session_.flush_dirty();
+  predict_.ring_bells();
+  finish_pass();
+}
+
+void EventLoop::finish_pass() {
+  session_.recycle_closed();
+  control_.recycle_closed();
+  if (loop_.engine.draining.load(std::memory_order_relaxed)) {
+    session_.drain();
+    session_.recycle_closed();
+    drained_.store(loop_.stats.connections_open.get() == 0, std::memory_order_release);  // read by is_drained()
+  }
+  loop_.stats.longest_pass_ns.raise_to(monotonic_ns() - loop_.now_ns);
+}
+
+int EventLoop::wait_ms() const noexcept {
+  int timeout_ms = loop_.timers.wait_ms(monotonic_ns());
+  const auto at_most = [&timeout_ms](int bound_ms) {
+    if (timeout_ms < 0 || timeout_ms > bound_ms) timeout_ms = bound_ms;
+  };
+  if (predict_.rows_in_flight() > 0) at_most(kSafetyMs);
+  if (session_.has_memory_waiters()) at_most(kMemoryRetryMs);
+  if (session_.has_dirty()) at_most(0);  // a call that waited for the control plane failed at the end of the pass
+  return timeout_ms;
+}
+
+void EventLoop::wait(epoll_event* events, int& count) {
+  const bool owed = predict_.rows_in_flight() > 0;
+  if (owed) {
+    // Announcing a sleep costs the workers a look and maybe a system call: first see whether there is anything to do.
+    count = ::epoll_wait(loop_.epoll, events, kEventsMax, 0);
+    if (count != 0 || predict_.has_done() || spin_for_answer() || !predict_.prepare_wait()) return;
+  }
+  loop_.stats.wakeups.add();
+  const int timeout_ms = wait_ms();
+  count = ::epoll_wait(loop_.epoll, events, kEventsMax, timeout_ms);
+  if (owed && count == 0 && timeout_ms == kSafetyMs && predict_.has_done()) {
+    // A worker may have completed in this very moment: then its wake-up is on the way.
+    count = ::epoll_wait(loop_.epoll, events, kEventsMax, kSafetyMs);
+    if (count == 0) loop_.stats.lost_wakeups.add();
+  }
+  if (owed) predict_.finish_wait();
+  count = std::max(count, 0);  // EINTR
+}
+
+bool EventLoop::spin_for_answer() {
+  return predict_.rows_in_flight() <= kSpinRowsMax && spinner_.find([this] { return predict_.has_done(); });
+}
+
+void EventLoop::dispatch(const epoll_event& event) {
+  Watch& watch = *static_cast<Watch*>(event.data.ptr);
+  switch (watch.kind) {
+    case WatchKind::kListener:
+      accept_all(watch);
+      break;
+    case WatchKind::kConnection:
+      session_.on_event(static_cast<Connection&>(watch), event.events);
+      break;
+    case WatchKind::kControlCall:
+      control_.on_event(static_cast<ControlCall&>(watch), event.events);
+      break;
+    case WatchKind::kWake:
+    case WatchKind::kClosed:
+      break;
+  }
+}
+
+void EventLoop::adopt_changes() {
+  EngineState& engine = loop_.engine;
+  if (engine.table_version.load(std::memory_order_acquire) != loop_.table_version) {  // pairs with Engine::publish()
+    const std::lock_guard lock(engine.table_mutex);
+    loop_.table = engine.table;
+    loop_.table_version = engine.table_version.load(std::memory_order_relaxed);
+    predict_.adopt_table();
+  }
+  if (accepting_ && engine.draining.load(std::memory_order_relaxed)) {
+    accepting_ = false;
+    for (const Watch& listener : listeners_) ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
+  }
+  if (inbox_filled_.exchange(false, std::memory_order_acquire)) {  // pairs with post()
+    std::vector<std::unique_ptr<Job>> jobs;
+    {
+      const std::lock_guard lock(inbox_mutex_);
+      jobs.swap(inbox_);
+    }
+    for (auto& job : jobs) predict_.on_job(std::move(job));
+  }
+}
+
+void EventLoop::accept_all(Watch& listener) {
+  const EngineOptions& options = loop_.engine.options;
+  for (int i = 0; i < kAcceptsMax; ++i) {
+    const int fd = ::accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno == EMFILE || errno == ENFILE) {
+        // The queue of the listener would stay full and epoll would report it for ever: take one and refuse it.
+        ::close(spare_fd_);
+        const int refused = ::accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (refused >= 0) refuse_socket(refused);
+        spare_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (refused >= 0) continue;
+      }
+      return;
+    }
+    const std::uint32_t open = loop_.engine.connections.fetch_add(1, std::memory_order_relaxed);
+    if (open >= options.max_connections + options.reserved_connections) {
+      loop_.engine.connections.fetch_sub(1, std::memory_order_relaxed);
+      refuse_socket(fd);
+      continue;
+    }
+    session_.open(fd, open >= options.max_connections);
+  }
+}
+
+void EventLoop::refuse_socket(int fd) {
+  Problem problem;
+  problem.set(ProblemCode::kConnectionsExhausted, "the server has all the connections it may have");
+  char id[kRequestIdBytesMax];
+  const std::size_t id_bytes = loop_.request_ids.write(id);
+  char reply[kProblemBytesMax];
+  const std::size_t bytes =
+      write_problem(reply, problem,
+                    {.request_id = {id, id_bytes}, .date = loop_.date.view(), .keep_alive = false, .retry_after_s = 1});
+  [[maybe_unused]] const ssize_t sent = ::send(fd, reply, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::shutdown(fd, SHUT_WR);
+  ::close(fd);
+  loop_.stats.connections_refused.add();
+  loop_.stats.responses[503].add();
+}
+
+// --- routes
+// -------------------------------------------------------------------------------------------------------------------
+
+bool EventLoop::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) {
+  if (head.path != "/predict") {
+    body_bytes_max = loop_.engine.options.control_body_bytes_max;
+    return true;
+  }
+  if (loop_.table->body_bytes_max({}) == 0) {
+    const bool was_ready = loop_.engine.was_ready.load(std::memory_order_relaxed);
+    problem.set(was_ready ? ProblemCode::kModelNotFound : ProblemCode::kModelUnavailable,
+                was_ready ? "no model is served here" : "the models are still loading");
+    return false;
+  }
+  // A model named in the query narrows the limit; percent-escapes in it only make it the wider one.
+  std::string_view query = head.query;
+  std::string_view model;
+  if (query.starts_with("model="))
+    model = query.substr(6, query.find('&') == std::string_view::npos ? query.npos : query.find('&') - 6);
+  body_bytes_max = loop_.table->body_bytes_max(model);
+  return true;
+}
+
+void EventLoop::handle(Connection& connection, Pending& pending, const Request& request) {
+  const RequestHead& head = request.head;
+  const std::string_view path = head.path;
+  Problem problem;
+  if (path == "/predict") {
+    if (head.method != Method::kPost) {
+      problem.set(ProblemCode::kMethodNotAllowed, "/predict takes POST");
+      session_.refuse(connection, pending, problem, "POST");
+    } else if (!head.has_content_length && !head.chunked) {
+      problem.set(ProblemCode::kLengthRequired, "a body with Content-Length or Transfer-Encoding: chunked is needed");
+      session_.refuse(connection, pending, problem);
+    } else if (connection.reserved) {
+      problem.set(ProblemCode::kConnectionsExhausted,
+                  "all connections for predictions are in use; this one is kept for administration");
+      pending.keep_alive = false;
+      connection.closing = true;
+      session_.refuse(connection, pending, problem);
+    } else {
+      predict_.start(connection, pending, request);
+    }
+    return;
+  }
+  const bool live = path == "/health/live" || path == "/health";
+  const bool ready = path == "/health/ready" || path == "/ready";
+  if (!live && !ready) {
+    control_.start(connection, pending, request);
+    return;
+  }
+  if (head.method != Method::kGet && head.method != Method::kHead) {
+    problem.set(ProblemCode::kMethodNotAllowed, "health is asked with GET");
+    session_.refuse(connection, pending, problem, "GET, HEAD");
+    return;
+  }
+  handle_health(connection, pending, ready);
+}
+
+void EventLoop::handle_health(Connection& connection, Pending& pending, bool ready_asked) {
+  if (!ready_asked) {
+    session_.reply(connection, pending, 200, "application/json", "{\"status\":\"live\"}");
+    return;
+  }
+  const bool draining = loop_.engine.draining.load(std::memory_order_relaxed);
+  if (loop_.engine.ready.load(std::memory_order_relaxed) && !draining) {
+    session_.reply(connection, pending, 200, "application/json", "{\"status\":\"ready\"}");
+    return;
+  }
+  Problem problem;
+  problem.set(draining ? ProblemCode::kDraining : ProblemCode::kModelUnavailable,
+              draining ? "the server is shutting down"
+                       : "a model is loading, restarting or has failed: GET /models says which");
+  session_.refuse(connection, pending, problem);
+}
+
+void EventLoop::abandon(Connection& connection, Pending& pending) {
+  if (pending.state == Pending::State::kControl) {
+    control_.abandon(connection, pending);
+  } else {
+    predict_.abandon(pending);
+  }
+}
+
+}  // namespace penstock::dataplane

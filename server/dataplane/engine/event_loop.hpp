@@ -1,0 +1,74 @@
+// One I/O loop: a thread, an epoll set, and every connection it accepted.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/control_proxy.hpp"
+#include "engine/http_session.hpp"
+#include "engine/job_pool.hpp"
+#include "engine/loop_context.hpp"
+#include "engine/predict_path.hpp"
+#include "penstock/batcher/spinner.hpp"
+
+namespace penstock::dataplane {
+
+class EventLoop final : private RequestHandler, public JobInbox {
+ public:
+  // `listeners` are listening non-blocking sockets, shared by all loops and owned by the engine.
+  EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners);
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  void start();
+  void join();
+  // Any thread: makes the loop look at tables, drain state, jobs and rings.
+  void wake() noexcept;
+  void post(std::unique_ptr<Job> job) override;
+  // Workers write it to say that a batch is done.
+  [[nodiscard]] int event_fd() const noexcept { return wake_.fd; }
+  [[nodiscard]] const LoopStats& stats() const noexcept { return loop_.stats; }
+  // Nobody is connected any more; valid while draining.
+  [[nodiscard]] bool is_drained() const noexcept { return drained_.load(std::memory_order_acquire); }
+
+ private:
+  void handle(Connection& connection, Pending& pending, const Request& request) override;
+  bool admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) override;
+  void abandon(Connection& connection, Pending& pending) override;
+  void handle_health(Connection& connection, Pending& pending, bool ready_asked);
+
+  void run();
+  void pass();
+  void wait(epoll_event* events, int& count);
+  [[nodiscard]] int wait_ms() const noexcept;
+  [[nodiscard]] bool spin_for_answer();
+  void dispatch(const epoll_event& event);
+  void adopt_changes();
+  void accept_all(Watch& listener);
+  void refuse_socket(int fd);
+  void finish_pass();
+
+  LoopContext loop_;
+  HttpSession session_;
+  PredictPath predict_;
+  ControlProxy control_;
+  Watch wake_{WatchKind::kWake};
+  std::vector<Watch> listeners_;
+  int spare_fd_ = -1;  // given up to accept and refuse when descriptors run out
+  bool accepting_ = true;
+  std::mutex inbox_mutex_;
+  std::vector<std::unique_ptr<Job>> inbox_;
+  std::atomic<bool> inbox_filled_{false};
+  std::atomic<bool> drained_{false};
+  batcher::Spinner spinner_;
+  std::thread thread_;
+};
+
+}  // namespace penstock::dataplane

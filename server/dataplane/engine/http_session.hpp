@@ -1,0 +1,113 @@
+// The server's side of HTTP/1.1 on a connection: framing of requests, replies in order, back-pressure, timeouts.
+//
+// Runs on one I/O loop's thread. It knows nothing of routes: complete requests go to a RequestHandler, which answers
+// now or later through begin_reply()/end_reply().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "engine/connection.hpp"
+#include "engine/loop_context.hpp"
+#include "http/http_parser.hpp"
+
+namespace penstock::dataplane {
+
+// A complete request. Views end with the call, unless `block` is kept: then they live in it.
+struct Request {
+  const RequestHead& head;
+  std::string_view body;
+  Block& block;  // holds head and body of a large request; empty for one that fitted the connection's buffer
+};
+
+class RequestHandler {
+ public:
+  // Must lead to exactly one end_reply() (or refuse()) for `pending`, at once or later.
+  virtual void handle(Connection& connection, Pending& pending, const Request& request) = 0;
+  // Called when a request with a body has shown its head. False: `problem` is set and the body will not be read.
+  virtual bool admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) = 0;
+  // The client is gone, or its deadline has passed: nobody waits for `pending` any more.
+  virtual void abandon(Connection& connection, Pending& pending) = 0;
+
+ protected:
+  ~RequestHandler() = default;
+};
+
+class HttpSession {
+ public:
+  HttpSession(LoopContext& loop, RequestHandler& handler) : loop_(loop), handler_(handler) {}
+
+  // Takes over a connected non-blocking socket.
+  void open(int fd, bool reserved);
+  void on_event(Connection& connection, std::uint32_t events);
+  void on_timer(Connection& connection);
+  // Ends connections that owe nothing; the others end when their replies are out.
+  void drain();
+
+  // --- replies
+  // --------------------------------------------------------------------------------------------------------
+
+  // Memory for a whole reply of at most `bytes_max` bytes. Valid until end_reply(), which must follow before anything
+  // else.
+  [[nodiscard]] char* begin_reply(Connection& connection, Pending& pending, std::size_t bytes_max);
+  // `bytes` were written from `begin` bytes behind what begin_reply() returned.
+  void end_reply(Connection& connection, Pending& pending, std::size_t bytes, std::size_t begin = 0);
+  void refuse(Connection& connection, Pending& pending, const Problem& problem, std::string_view allow = {});
+  void reply(Connection& connection, Pending& pending, unsigned status, std::string_view content_type,
+             std::string_view body);
+  [[nodiscard]] ResponseOptions response_options(const Pending& pending) const noexcept;
+
+  // --- once per pass
+  // ---------------------------------------------------------------------------------------------------
+
+  void flush_dirty();
+  void resume_memory_waiters();
+  void recycle_closed();
+  [[nodiscard]] bool has_memory_waiters() const noexcept { return !memory_waiters_.empty(); }
+  [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty(); }
+
+ private:
+  struct Destination {
+    char* data;
+    std::size_t bytes;
+  };
+
+  void read(Connection& connection);
+  [[nodiscard]] Destination read_destination(Connection& connection) noexcept;
+  void accept_bytes(Connection& connection, std::size_t bytes);
+  void process(Connection& connection);
+  [[nodiscard]] bool process_head(Connection& connection);
+  [[nodiscard]] bool begin_body(Connection& connection, const RequestHead& head);
+  [[nodiscard]] bool begin_block(Connection& connection, const RequestHead& head);
+  [[nodiscard]] bool process_chunks(Connection& connection);
+  [[nodiscard]] bool grow_block(Connection& connection, std::size_t bytes);
+  void leave_memory_queue(Connection& connection);
+  void dispatch_block(Connection& connection);
+  void dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block);
+  Pending& open_pending(Connection& connection);
+  void refuse_connection(Connection& connection, const Problem& problem);
+
+  void drain_ready(Connection& connection);
+  void pop(Connection& connection, Pending& pending);
+  void mark_dirty(Connection& connection);
+  void flush(Connection& connection);
+  // Bytes sent; nothing when the socket is full (`writable` is cleared) or broken (the connection is closed).
+  [[nodiscard]] std::size_t send_bytes(Connection& connection, const char* data, std::size_t bytes);
+  void after_flush(Connection& connection);
+  void linger(Connection& connection);
+  void close(Connection& connection);
+  void update_interest(Connection& connection);
+  void expect_by(Connection& connection, std::uint64_t& deadline, std::uint64_t when_ns);
+  void expect_request(Connection& connection);
+
+  LoopContext& loop_;
+  RequestHandler& handler_;
+  std::vector<Connection*> dirty_;
+  std::vector<Connection*> memory_waiters_;
+  std::vector<Connection*> closed_;  // this pass: an event of the same pass may still name them
+  std::vector<Connection*> free_;
+};
+
+}  // namespace penstock::dataplane

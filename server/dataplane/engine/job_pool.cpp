@@ -1,0 +1,104 @@
+#include "engine/job_pool.hpp"
+
+#include <array>
+
+namespace penstock::dataplane {
+
+bool decode_body(Encoding encoding, std::string_view body, const QueryNames& names, RowResolver& resolver,
+                 Problem& problem) {
+  switch (encoding) {
+    case Encoding::kJson:
+      return decode_json(body, names, resolver, problem);
+    case Encoding::kMsgpack:
+      return decode_msgpack(body, names, resolver, problem);
+    case Encoding::kRaw:
+      break;
+  }
+  return decode_raw(body, names, resolver, problem);
+}
+
+RowTarget TableResolver::resolve(std::string_view model, std::string_view version, Problem& problem) {
+  entry_ = table_.find(model, version, problem);
+  if (entry_ == nullptr) return {};
+  const ModelSchema& schema = entry_->ring.schema();
+  if (entry_->ring.uses_arena()) {
+    const std::optional<std::uint32_t> slot = entry_->ring.acquire_slot();
+    if (!slot.has_value()) {
+      problem.set(ProblemCode::kQueueFull, "the queue of model '%s' is full", entry_->model.c_str());
+      return {};
+    }
+    slot_ = *slot;
+    return {&schema, entry_->ring.slot(slot_)};
+  }
+  if (row_ == nullptr) {
+    owned_row_ = std::make_unique<std::byte[]>(schema.inputs.bytes());
+    row_ = owned_row_.get();
+  }
+  return {&schema, row_};
+}
+
+void JobPool::start(std::uint32_t threads) {
+  for (std::uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+void JobPool::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  available_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void JobPool::submit(std::unique_ptr<Job> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  available_.notify_one();
+}
+
+namespace {
+
+void decode(Job& job) {
+  TableResolver resolver(*job.table, nullptr);
+  if (decode_body(job.encoding, job.body, {job.model, job.version}, resolver, job.problem)) {
+    job.entry = resolver.entry();
+    job.slot = resolver.slot();
+    job.row = resolver.take_owned_row();
+  } else {
+    resolver.discard();
+  }
+}
+
+void encode(Job& job) {
+  const std::size_t count = job.entry->ring.schema().outputs.size();
+  std::vector<const std::byte*> outputs(count);
+  for (std::size_t i = 0; i < count; ++i) outputs[i] = job.entry->ring.output(job.batch, job.batch_row, i);
+  job.reply_bytes = job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset);
+}
+
+}  // namespace
+
+void JobPool::work() {
+  for (;;) {
+    std::unique_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      available_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (stopping_) return;
+      job = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    if (job->kind == Job::Kind::kDecode) {
+      decode(*job);
+    } else {
+      encode(*job);
+    }
+    JobInbox& inbox = *job->inbox;
+    inbox.post(std::move(job));
+  }
+}
+
+}  // namespace penstock::dataplane

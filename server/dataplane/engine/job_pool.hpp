@@ -1,0 +1,114 @@
+// Decoding and encoding of large rows, off the I/O loops: a few threads and one queue.
+//
+// Locks are fine here: a job moves at least 256 KiB. The queue needs no bound of its own, since every job holds a block
+// of the bounded body pool.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "codec/codec.hpp"
+#include "engine/body_pool.hpp"
+#include "engine/model_entry.hpp"
+#include "engine/route_table.hpp"
+
+namespace penstock::dataplane {
+
+struct Job;
+
+// Where finished jobs go: an I/O loop's inbox.
+class JobInbox {
+ public:
+  virtual void post(std::unique_ptr<Job> job) = 0;
+
+ protected:
+  ~JobInbox() = default;
+};
+
+struct Job {
+  enum class Kind : std::uint8_t { kDecode, kEncode };
+
+  Kind kind = Kind::kDecode;
+  Encoding encoding = Encoding::kJson;
+  JobInbox* inbox = nullptr;
+  // Who asked; checked again when the job is done, since the client may be gone by then.
+  std::uint32_t connection = 0;
+  std::uint32_t generation = 0;
+  std::uint32_t request = 0;
+  std::shared_ptr<const RouteTable> table;  // keeps `entry` alive
+  ModelEntry* entry = nullptr;
+
+  // kDecode: block holds the request, body lies in it. Result: the arena slot or the packed row, or a problem.
+  Block block;
+  std::string_view body;
+  std::string model;
+  std::string version;
+  std::uint32_t slot = kNoSlot;
+  std::unique_ptr<std::byte[]> row;
+  Problem problem;
+
+  // kEncode: one row of a completed batch into `reply`, from `reply_offset` on. The batch stays until the job is back.
+  batcher::DoneBatch batch;
+  std::uint32_t batch_row = 0;
+  std::size_t output = 0;
+  Block reply;
+  std::size_t reply_offset = 0;
+  std::size_t reply_bytes = 0;
+};
+
+class JobPool {
+ public:
+  JobPool() = default;
+  ~JobPool() { stop(); }
+  JobPool(const JobPool&) = delete;
+  JobPool& operator=(const JobPool&) = delete;
+
+  void start(std::uint32_t threads);
+  void stop();
+  void submit(std::unique_ptr<Job> job);
+
+ private:
+  void work();
+
+  std::mutex mutex_;
+  std::condition_variable available_;
+  std::deque<std::unique_ptr<Job>> queue_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+// Resolves names against a route table and finds room for the row: an arena slot, or memory of the caller.
+class TableResolver final : public RowResolver {
+ public:
+  // `row` has room for a packed row that needs no arena; null: one is allocated.
+  TableResolver(const RouteTable& table, std::byte* row) : table_(table), row_(row) {}
+  RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) override;
+
+  [[nodiscard]] ModelEntry* entry() const noexcept { return entry_; }
+  [[nodiscard]] std::uint32_t slot() const noexcept { return slot_; }
+  [[nodiscard]] std::unique_ptr<std::byte[]> take_owned_row() noexcept { return std::move(owned_row_); }
+  // The slot goes back: the row did not become a request.
+  void discard() noexcept {
+    if (entry_ != nullptr && slot_ != kNoSlot) entry_->ring.release_slot(slot_);
+    slot_ = kNoSlot;
+  }
+
+ private:
+  const RouteTable& table_;
+  std::byte* row_;
+  std::unique_ptr<std::byte[]> owned_row_;
+  ModelEntry* entry_ = nullptr;
+  std::uint32_t slot_ = kNoSlot;
+};
+
+[[nodiscard]] bool decode_body(Encoding encoding, std::string_view body, const QueryNames& names, RowResolver& resolver,
+                               Problem& problem);
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,108 @@
+#include "engine/route_table.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <stdexcept>
+
+namespace penstock::dataplane {
+namespace {
+
+constexpr std::uint32_t kMagic = 0x52544231;  // "RTB1"
+
+// FNV-1a: names are short and few; the hash only spares most string comparisons.
+std::uint32_t hash(std::string_view text) noexcept {
+  std::uint32_t value = 2166136261u;
+  for (const char character : text) value = (value ^ static_cast<unsigned char>(character)) * 16777619u;
+  return value;
+}
+
+}  // namespace
+
+RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries)
+    : entries_(std::move(entries)) {
+  std::size_t bytes = sizeof(Header) + routes.size() * sizeof(Route);
+  std::set<std::string_view> models;
+  for (const RouteSpec& route : routes) {
+    if (route.ring >= entries_.size() || entries_[route.ring] == nullptr)
+      throw std::invalid_argument("route names a ring that does not exist");
+    models.insert(route.model);
+    bytes += route.model.size() + route.version.size();
+    body_bytes_max_ = std::max(body_bytes_max_, entries_[route.ring]->body_bytes_max);
+  }
+  bytes_.resize(bytes);
+  const Header header{kMagic, static_cast<std::uint32_t>(routes.size()), static_cast<std::uint32_t>(models.size()), 0};
+  std::memcpy(bytes_.data(), &header, sizeof header);
+  std::size_t text_offset = sizeof(Header) + routes.size() * sizeof(Route);
+  auto store = [&](const std::string& text) {
+    std::memcpy(bytes_.data() + text_offset, text.data(), text.size());
+    const std::size_t at = text_offset;
+    text_offset += text.size();
+    return static_cast<std::uint32_t>(at);
+  };
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    const RouteSpec& spec = routes[i];
+    Route route{};
+    route.model_offset = store(spec.model);
+    route.model_bytes = static_cast<std::uint32_t>(spec.model.size());
+    route.version_offset = store(spec.version);
+    route.version_bytes = static_cast<std::uint32_t>(spec.version.size());
+    route.ring = spec.ring;
+    route.model_hash = hash(spec.model);
+    route.latest = spec.latest ? 1 : 0;
+    route.available = spec.available ? 1 : 0;
+    std::memcpy(bytes_.data() + sizeof(Header) + i * sizeof(Route), &route, sizeof route);
+  }
+}
+
+ModelEntry* RouteTable::find(std::string_view model, std::string_view version, Problem& problem) const noexcept {
+  if (model.empty() && header().models != 1) {
+    if (header().models == 0) {
+      problem.set(ProblemCode::kModelNotFound, "no model is served here");
+    } else {
+      problem.set(ProblemCode::kInvalidInput,
+                  "field 'model' is missing: name one of the %u models served (GET /models lists them)",
+                  header().models);
+    }
+    return nullptr;
+  }
+  const bool latest = version.empty() || version == "latest";
+  const std::uint32_t wanted = hash(model);
+  bool model_known = false;
+  const Route* const begin = routes();
+  for (const Route* route = begin; route != begin + header().routes; ++route) {
+    if (!model.empty() && (route->model_hash != wanted || text(route->model_offset, route->model_bytes) != model))
+      continue;
+    model_known = true;
+    if (latest ? route->latest == 0 : text(route->version_offset, route->version_bytes) != version) continue;
+    if (route->available == 0) {
+      problem.set(ProblemCode::kModelUnavailable, "model '%s' has no live instance at the moment",
+                  entries_[route->ring]->model.c_str());
+      return nullptr;
+    }
+    return entries_[route->ring].get();
+  }
+  if (!model_known) {
+    problem.set(ProblemCode::kModelNotFound, "no model '%.*s' is served here; GET /models lists them",
+                static_cast<int>(std::min<std::size_t>(model.size(), 64)), model.data());
+  } else {
+    problem.set(ProblemCode::kVersionNotFound, "model has no version '%.*s'; GET /models lists them",
+                static_cast<int>(std::min<std::size_t>(version.size(), 64)), version.data());
+  }
+  return nullptr;
+}
+
+std::uint64_t RouteTable::body_bytes_max(std::string_view model) const noexcept {
+  if (model.empty()) return body_bytes_max_;
+  std::uint64_t known = 0;
+  const std::uint32_t wanted = hash(model);
+  const Route* const begin = routes();
+  for (const Route* route = begin; route != begin + header().routes; ++route) {
+    if (route->model_hash == wanted && text(route->model_offset, route->model_bytes) == model) {
+      known = std::max(known, entries_[route->ring]->body_bytes_max);
+    }
+  }
+  return known == 0 ? body_bytes_max_ : known;
+}
+
+}  // namespace penstock::dataplane

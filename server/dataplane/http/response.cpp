@@ -1,0 +1,125 @@
+#include "http/response.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "http/json_text.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+constexpr std::size_t kFieldBytesKept = 64;
+
+struct StatusLine {
+  unsigned status;
+  std::string_view line;
+};
+
+// Most frequent first: the search is linear.
+constexpr std::array kStatusLines = std::to_array<StatusLine>({
+    {200, "HTTP/1.1 200 OK\r\n"},
+    {422, "HTTP/1.1 422 Unprocessable Content\r\n"},
+    {503, "HTTP/1.1 503 Service Unavailable\r\n"},
+    {429, "HTTP/1.1 429 Too Many Requests\r\n"},
+    {400, "HTTP/1.1 400 Bad Request\r\n"},
+    {404, "HTTP/1.1 404 Not Found\r\n"},
+    {401, "HTTP/1.1 401 Unauthorized\r\n"},
+    {403, "HTTP/1.1 403 Forbidden\r\n"},
+    {405, "HTTP/1.1 405 Method Not Allowed\r\n"},
+    {406, "HTTP/1.1 406 Not Acceptable\r\n"},
+    {408, "HTTP/1.1 408 Request Timeout\r\n"},
+    {411, "HTTP/1.1 411 Length Required\r\n"},
+    {413, "HTTP/1.1 413 Content Too Large\r\n"},
+    {414, "HTTP/1.1 414 URI Too Long\r\n"},
+    {415, "HTTP/1.1 415 Unsupported Media Type\r\n"},
+    {417, "HTTP/1.1 417 Expectation Failed\r\n"},
+    {431, "HTTP/1.1 431 Request Header Fields Too Large\r\n"},
+    {500, "HTTP/1.1 500 Internal Server Error\r\n"},
+    {501, "HTTP/1.1 501 Not Implemented\r\n"},
+    {502, "HTTP/1.1 502 Bad Gateway\r\n"},
+    {504, "HTTP/1.1 504 Gateway Timeout\r\n"},
+    {505, "HTTP/1.1 505 HTTP Version Not Supported\r\n"},
+});
+
+class Cursor {
+ public:
+  explicit Cursor(char* out) noexcept : begin_(out), at_(out) {}
+
+  Cursor& text(std::string_view text) noexcept {
+    std::memcpy(at_, text.data(), text.size());
+    at_ += text.size();
+    return *this;
+  }
+  Cursor& number(std::uint64_t value) noexcept {
+    at_ = std::to_chars(at_, at_ + 20, value).ptr;
+    return *this;
+  }
+  Cursor& json_string(std::string_view text) noexcept {
+    at_ = write_json_string(at_, text);
+    return *this;
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept { return static_cast<std::size_t>(at_ - begin_); }
+
+ private:
+  char* begin_;
+  char* at_;
+};
+
+// A status without a standing line gets its number and no reason, which RFC 9112 4 allows.
+void write_status_line(Cursor& out, unsigned status) noexcept {
+  for (const StatusLine& known : kStatusLines) {
+    if (known.status == status) {
+      out.text(known.line);
+      return;
+    }
+  }
+  out.text("HTTP/1.1 ").number(std::clamp(status, 100U, 999U)).text(" \r\n");
+}
+
+}  // namespace
+
+std::size_t write_head(char* out, unsigned status, std::string_view content_type, std::size_t content_length,
+                       const ResponseOptions& options) noexcept {
+  Cursor head(out);
+  write_status_line(head, status);
+  if (!content_type.empty()) head.text("Content-Type: ").text(content_type.substr(0, kFieldBytesKept)).text("\r\n");
+  head.text("Content-Length: ").number(content_length).text("\r\n");
+  if (!options.date.empty()) head.text("Date: ").text(options.date.substr(0, kFieldBytesKept)).text("\r\n");
+  if (!options.request_id.empty()) {
+    head.text("X-Request-Id: ").text(options.request_id.substr(0, kRequestIdBytesKept)).text("\r\n");
+  }
+  if (!options.keep_alive) {
+    head.text("Connection: close\r\n");
+  } else if (options.http_1_0) {
+    head.text("Connection: keep-alive\r\n");
+  }
+  std::uint32_t retry_after_s = options.retry_after_s;
+  if (retry_after_s == 0 && (status == 429 || status == 503)) retry_after_s = 1;
+  if (retry_after_s != 0) head.text("Retry-After: ").number(retry_after_s).text("\r\n");
+  if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
+  head.text("\r\n");
+  return head.bytes();
+}
+
+std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& options) noexcept {
+  // A detail or an id of control characters alone grows sixfold; the rest is names of the catalogue.
+  constexpr std::size_t kBodyBytesMax = 6 * (Problem::kDetailBytes + kRequestIdBytesKept) + 512;
+  static_assert(kHeadBytesMax + kBodyBytesMax <= kProblemBytesMax);
+  char body[kBodyBytesMax];
+  const ProblemInfo& info = info_of(problem.code());
+  Cursor json(body);
+  json.text(R"({"type":"/problems/)").text(info.code);
+  json.text(R"(","title":")").text(info.title);
+  json.text(R"(","status":)").number(info.status);
+  json.text(R"(,"detail":)").json_string(problem.detail());
+  json.text(R"(,"code":")").text(info.code);
+  json.text(R"(","request_id":)").json_string(options.request_id.substr(0, kRequestIdBytesKept)).text("}");
+
+  const std::size_t head_bytes = write_head(out, info.status, "application/problem+json", json.bytes(), options);
+  if (options.head_only) return head_bytes;
+  std::memcpy(out + head_bytes, body, json.bytes());
+  return head_bytes + json.bytes();
+}
+
+}  // namespace penstock::dataplane

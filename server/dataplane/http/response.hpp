@@ -1,0 +1,40 @@
+// Response heads and problem replies, written into memory that the caller has. Nothing here allocates or does I/O.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "http/date_cache.hpp"
+#include "http/problem.hpp"
+#include "http/request_id.hpp"
+
+namespace penstock::dataplane {
+
+// Bounds on what the writers below write, whatever they are given.
+inline constexpr std::size_t kHeadBytesMax = 640;
+inline constexpr std::size_t kProblemBytesMax = 4096;
+
+// To a request with "Expect: 100-continue" whose body is wanted.
+inline constexpr std::string_view kContinueResponse = "HTTP/1.1 100 Continue\r\n\r\n";
+
+struct ResponseOptions {
+  std::string_view request_id = {};  // must pass valid_request_id(), or be empty: then there is no such field
+  std::string_view date = {};        // DateCache::view(); empty: no Date
+  bool keep_alive = true;            // false: Connection: close
+  bool head_only = false;            // to HEAD: a problem is written without its body
+  bool http_1_0 = false;             // the request was HTTP/1.0, which takes a kept connection only when told so
+  std::uint32_t retry_after_s = 0;   // 0: no Retry-After, but for 429 and 503, which never go without
+  std::string_view allow = {};       // of a 405, such as "GET, HEAD"
+};
+
+// Writes status line, fields and empty line into `out` (kHeadBytesMax bytes) and returns their length. No Content-Type
+// when `content_type` is empty; content type and allow are cut at 64 bytes, the request id at 128.
+[[nodiscard]] std::size_t write_head(char* out, unsigned status, std::string_view content_type,
+                                     std::size_t content_length, const ResponseOptions& options) noexcept;
+
+// Writes a whole application/problem+json reply (RFC 9457) into `out` (kProblemBytesMax bytes) and returns its length.
+// The detail is escaped, and bytes of it that are not UTF-8 are replaced.
+[[nodiscard]] std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& options) noexcept;
+
+}  // namespace penstock::dataplane
