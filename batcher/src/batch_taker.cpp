@@ -231,7 +231,7 @@ bool BatchTaker::State::wait(const TakeDecision& decision, std::uint64_t deadlin
   WorkerLines& lines = header.workers[worker];
   std::atomic<std::uint64_t>& mask =
       decision.take == Take::kWaitForRows ? header.waiting_for_rows : header.waiting_for_buffer;
-  lines.asleep.store(1, std::memory_order_relaxed);  // ordered by the mask
+  lines.asleep.store(1, std::memory_order_seq_cst);  // pairs with wake_all(), which looks here and not at the masks
   PENSTOCK_KILL_POINT(kAnnouncing);
   // Sequentially consistent: announce, then look again; pairs with pick_waiting(), before which work was made visible.
   mask.fetch_or(bit, std::memory_order_seq_cst);

@@ -123,7 +123,20 @@ void BatchRing::State::recycle(const DoneBatch& batch) noexcept {
     give_up();
     return;
   }
-  wake_one(map.header(), map.header().waiting_for_buffer);
+  if (wake_for_buffer(next)) bell_rings.fetch_add(1, std::memory_order_relaxed);  // a statistic
+}
+
+// A buffer is free for batch `next`. True: a worker was woken.
+bool BatchRing::State::wake_for_buffer(std::uint64_t next) noexcept {
+  RingHeader& header = map.header();
+  if (wake_one(header, header.waiting_for_buffer)) return true;
+  // The open batch was held for want of this buffer, and the worker that held it may have taken another since, and be
+  // busy: then one that waits for rows can have it. Found by the model checker (BUG_RECYCLE_FOR_BUFFER_ONLY).
+  const std::uint64_t open = tail.load(std::memory_order_acquire);  // pairs with advance_tail()
+  if (next != open + 1 || header.waiting_for_rows.load(std::memory_order_seq_cst) == 0) return false;
+  const BatchWord held = word(buffer_of(open));
+  return held.state == BatchState::kOpen && held.is_of(open) && held.rows > 0 &&
+         wake_one(header, header.waiting_for_rows);
 }
 
 bool BatchRing::prepare_wait(std::uint32_t loop) noexcept {

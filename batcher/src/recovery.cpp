@@ -4,7 +4,6 @@
 #include "futex.hpp"
 #include "penstock/batcher/batch_ring.hpp"
 #include "ring_state.hpp"
-#include "waiting_workers.hpp"
 
 namespace penstock::batcher {
 namespace {
@@ -127,11 +126,13 @@ bool BatchRing::State::fail_rows(std::uint32_t buffer, std::uint32_t row_count, 
   return true;
 }
 
+// By the futex words, not by the masks: a worker that the dead one had picked, and not yet woken, is on no mask any
+// more.
 void BatchRing::State::wake_all() noexcept {
-  RingHeader& header = map.header();
-  for (std::uint32_t i = 0; i < kWorkersMax && wake_one(header, header.waiting_for_rows); ++i) {
-  }
-  for (std::uint32_t i = 0; i < kWorkersMax && wake_one(header, header.waiting_for_buffer); ++i) {
+  for (WorkerLines& worker : map.header().workers) {
+    // Sequentially consistent: what recovery queued is visible before; pairs with the announcement in
+    // BatchTaker::State::wait().
+    if (worker.asleep.exchange(0, std::memory_order_seq_cst) != 0) futex_wake(worker.asleep);
   }
 }
 

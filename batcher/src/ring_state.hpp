@@ -51,6 +51,7 @@ struct BatchRing::State {
   [[nodiscard]] std::optional<DoneBatch> describe(std::uint32_t loop, std::uint32_t buffer, std::uint64_t sequence,
                                                   std::uint32_t rows) noexcept;
   void recycle(const DoneBatch& batch) noexcept;
+  bool wake_for_buffer(std::uint64_t next) noexcept;
   void close(RowError why) noexcept;
   // The region holds a word that the protocol cannot have written. Nothing in it is believed any more.
   void give_up() noexcept;

@@ -106,7 +106,7 @@ void a_full_batch_ends_the_wait_for_a_buffer() {
     CHECK(!ring.ring_bell());  // the partial batch is still held
     CHECK(loop.submit(1));
     CHECK(ring.ring_bell());
-    while (loop.collect() == 0) loop.sleep();
+    for (std::size_t rows = 0; rows < 2; rows += loop.collect()) loop.sleep();
   }
   run_batch(busy, held);
   await_answers(loop);
@@ -124,7 +124,7 @@ void a_free_buffer_ends_the_wait_for_it() {
   {
     const Sleeper idle(ring, loop, 1);
     await(map.header().waiting_for_buffer, 2);
-    CHECK(loop.collect() == 1);
+    CHECK(loop.collect() >= 1);  // the idle worker may be quick
     await_answers(loop);
   }
   CHECK(ring.counters().lost_wakeups == 0);
@@ -146,8 +146,8 @@ void a_free_buffer_wakes_who_waits_for_rows() {
     const TakenBatch second = busy.take(0).value();
     CHECK(second.rows == 2 && !busy.take(0));  // the third batch is held: the first one's buffer is not free
     CHECK(map.header().waiting_for_rows.load(std::memory_order_seq_cst) == 2);
-    CHECK(loop.collect() == 1);
-    while (loop.collect() == 0) loop.sleep();
+    std::size_t rows = loop.collect();
+    for (; rows < 2; rows += loop.collect()) loop.sleep();
     run_batch(busy, second);
   }
   await_answers(loop);
