@@ -176,7 +176,9 @@ void EventLoop::adopt_changes() {
     accepting_ = false;
     for (const Watch& listener : listeners_) ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
   }
-  if (inbox_filled_.exchange(false, std::memory_order_acquire)) {  // pairs with post()
+  // A load first: it is in every pass, and an exchange is a locked instruction.
+  if (inbox_filled_.load(std::memory_order_relaxed) &&
+      inbox_filled_.exchange(false, std::memory_order_acquire)) {  // pairs with post()
     std::vector<std::unique_ptr<Job>> jobs;
     {
       const std::lock_guard lock(inbox_mutex_);

@@ -25,8 +25,8 @@ class PredictPath {
 
   // Once per pass, after all sockets were read: wake the workers for everything published.
   void ring_bells();
-  // Answers the rows of completed batches. True: there were some.
-  bool collect();
+  // Answers the rows of completed batches.
+  void collect();
   // Before blocking: announce to every ring that owes this loop an answer. False: one is there already.
   [[nodiscard]] bool prepare_wait();
   void finish_wait();

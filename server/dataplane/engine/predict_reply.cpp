@@ -6,13 +6,11 @@
 
 namespace penstock::dataplane {
 
-bool PredictPath::collect() {
-  bool any = false;
+void PredictPath::collect() {
   for (std::size_t i = 0; i < active_.size();) {
     const std::uint32_t id = active_[i];
     ModelEntry& entry = *loop_.table->entries()[id];
     while (const auto batch = entry.ring.poll_done(loop_.index)) {
-      any = true;
       answer_batch(entry, *batch);
     }
     if (lanes_[id].in_flight == 0) {
@@ -22,7 +20,6 @@ bool PredictPath::collect() {
       ++i;
     }
   }
-  return any;
 }
 
 void PredictPath::answer_batch(ModelEntry& entry, const batcher::DoneBatch& batch) {
