@@ -18,6 +18,7 @@ import pytest
 
 from bench.wire import Reply, Wire, request_bytes
 from tests.integration.gate import Gate
+from tests.integration.workers import kill_worker, restarts
 from tests.serving import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -26,31 +27,6 @@ READY = request_bytes("GET", "/health/ready")
 
 def predict_bytes(row: list[float], model: str = "gated") -> bytes:
     return request_bytes("POST", "/predict", json.dumps({"model": model, "inputs": row}).encode(), JSON)
-
-
-def workers(server: Server, model: str) -> list[dict[str, object]]:
-    """What the control plane says of a model's workers."""
-    versions = server.request("GET", f"/models/{model}").json()["versions"]
-    return [worker for version in versions for worker in version["workers"]]
-
-
-def restarts(server: Server, model: str) -> int:
-    return sum(worker["restarts"] for worker in workers(server, model))
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Look again and again; each look asks the server something."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to pass"
-
-
-def kill_worker(server: Server, model: str) -> None:
-    """Kill a model's only worker once it is ready, and wait for its successor to be started."""
-    before = restarts(server, model)
-    eventually(lambda: workers(server, model)[0]["state"] == "ready")
-    os.kill(workers(server, model)[0]["pid"], signal.SIGKILL)
-    eventually(lambda: restarts(server, model) > before)
 
 
 # --- start ----------------------------------------------------------------------------------------------------------
@@ -94,9 +70,12 @@ def test_server_without_models(serve: Callable[..., Server], connect: Callable[.
     assert server.request("GET", "/models").json() == {"models": []}
     wire = connect(server)
     head, _, body = predict_bytes([1], "any").partition(b"\r\n\r\n")
-    wire.send(head + b"\r\n\r\n" + body)
-    refused = wire.reply()
-    assert (refused.status, refused.json()["code"]) == (404, "model_not_found")
+    for pieces in ([head + b"\r\n\r\n" + body], [head + b"\r\n\r\n", body]):
+        for piece in pieces:
+            wire.send(piece)
+            assert server.request("GET", "/health/live").status == 200  # by now the server has read the piece
+        refused = wire.reply()
+        assert (refused.status, refused.json()["code"]) == (404, "model_not_found")
 
 
 def test_banner_names_models_and_address(server: Server) -> None:
@@ -109,10 +88,12 @@ def test_banner_names_models_and_address(server: Server) -> None:
 # --- death ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("io_threads", "instances"), [(1, 1), (2, 3)])
 def test_killed_worker_costs_an_onnx_model_no_request(
-    serve: Callable[..., Server], connect: Callable[..., Wire], model_folder: Path
+    serve: Callable[..., Server], connect: Callable[..., Wire], model_folder: Path, io_threads: int, instances: int
 ) -> None:
-    server = serve(models={"affine": model_folder / "affine.onnx"})
+    threads_and_instances = ["--io-threads", str(io_threads), "--instances", str(instances)]
+    server = serve(*threads_and_instances, models={"affine": model_folder / "affine.onnx"})
     stop = threading.Event()
 
     def load(number: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.models import write_extremes
-from bench.wire import Reply, Wire, request_bytes
+from bench.wire import ClosedError, Reply, Wire, request_bytes
+from tests.integration.workers import kill_worker
 from tests.serving import Server
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -100,10 +102,7 @@ def test_large_bodies_share_a_bounded_pool(
         reply = wire.reply()
         assert reply.status == 200, reply.body
         assert reply.json()["outputs"]["y"] == [-6, 1005]
-    used = [
-        line for line in server.request("GET", "/metrics").body.decode().splitlines() if "body_pool_used_bytes " in line
-    ]
-    assert [float(line.split()[1]) for line in used if not line.startswith("#")] == [0]
+    assert metrics_of(server)["penstock_body_pool_used_bytes"] == 0
 
 
 def test_body_that_the_pool_can_never_hold(
@@ -167,3 +166,50 @@ def test_client_that_leaves_in_the_middle_of_a_large_body(
     # What they held is free again: two bodies of 10 MB fill the pool.
     for _ in range(2):
         assert post(connect(server), "large", row(LARGE, 3), as_json=False).json()["outputs"]["y"] == [-4, 1003]
+
+
+def test_client_that_never_reads_is_cut_off(
+    serve: Callable[..., Server], connect: Callable[..., Wire], models: dict[str, Path]
+) -> None:
+    """Its answer holds memory of the pool no longer than the time to write allows."""
+    server = serve(models={"fill": models["fill"]}, env={"PENSTOCK_WRITE_TIMEOUT_MS": "200"})
+    deaf = connect(server, receive_buffer=4096)
+    deaf.send(request_bytes("POST", "/predict", struct.pack("<f", 7), RAW) * 4)
+    while (seen := metrics_of(server))["penstock_connections_timed_out_total"] == 0:
+        assert seen["penstock_ready"] == 1  # each look is a request that has to be answered
+    assert metrics_of(server)["penstock_body_pool_used_bytes"] == 0
+    with pytest.raises((ClosedError, ConnectionError)):
+        list(map(Wire.reply, [deaf] * 4))
+
+
+def metrics_of(server: Server) -> dict[str, float]:
+    """The metrics without labels."""
+    lines = server.request("GET", "/metrics").body.decode().splitlines()
+    return {name: float(value) for name, _, value in (line.partition(" ") for line in lines if line[0] != "#")}
+
+
+def test_killed_worker_runs_large_rows_again(
+    serve: Callable[..., Server], connect: Callable[..., Wire], models: dict[str, Path]
+) -> None:
+    """Rows outside their buffer outlive the worker as well."""
+    server = serve(models={"medium": models["medium"]})
+    stop = threading.Event()
+
+    def load(number: int) -> int:
+        wire = connect(server)
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            reply = post(wire, "medium", row(MEDIUM, 1000 * number + turn), as_json=False)
+            assert reply.status == 200, reply.body
+            assert reply.json()["outputs"]["y"] == [-1 - 1000 * number - turn, 1000 + 1000 * number + turn]
+        return turn
+
+    with ThreadPoolExecutor(6) as threads:
+        loads = [threads.submit(load, number) for number in range(6)]
+        try:
+            for _ in range(3):
+                kill_worker(server, "medium")
+        finally:
+            stop.set()
+        assert all(done.result() > 0 for done in loads)
