@@ -188,7 +188,7 @@ void a_partial_batch_is_held_until_a_buffer_is_free() {
   const TakenBatch batch = take(taker);
   submit(loop, 2);
   CHECK(!idle.take(0) && !idle.take(1));  // the only other buffer is in use: the batch goes on growing
-  CHECK(ring.counters().partial_takes_held == 1);
+  CHECK(ring.counters().partial_takes_held >= 1);
   submit(loop, 1);
   run_batch(taker, batch);
   CHECK(!idle.take(0));  // done, but not answered yet
