@@ -20,7 +20,9 @@ constexpr int kAcceptsMax = 64;     // per pass and listener
 constexpr int kSafetyMs = 200;      // longest sleep while a worker owes an answer
 constexpr int kMemoryRetryMs = 10;  // memory that another loop frees wakes nobody
 
-constexpr std::uint64_t kSpinRowsMax = 2;  // with more under way there is other work for the core
+constexpr int kEventsBetweenLooks = 8;
+constexpr std::uint64_t kReadingNsMax = 1'000'000;  // of a pass, after which it stops reading
+constexpr std::uint64_t kSpinRowsMax = 2;           // with more under way there is other work for the core
 
 }  // namespace
 
@@ -87,7 +89,7 @@ void EventLoop::pass() {
   loop_.stats.passes.add();
   loop_.date.refresh_date(std::time(nullptr));
   adopt_changes();
-  for (int i = 0; i < count; ++i) dispatch(events[i]);
+  dispatch_all(events, count);
   predict_.ring_bells();
   predict_.collect();
   session_.flush_dirty();
@@ -144,6 +146,19 @@ void EventLoop::wait(epoll_event* events, int& count) {
 
 bool EventLoop::spin_for_answer() {
   return predict_.rows_in_flight() <= kSpinRowsMax && spinner_.find([this] { return predict_.has_done(); });
+}
+
+// Large bodies may make a pass long. It stops reading then, answers what is done, and goes on with the next connection.
+void EventLoop::dispatch_all(const epoll_event* events, int count) {
+  const int first = count > 0 ? static_cast<int>(rotation_ % static_cast<unsigned>(count)) : 0;
+  for (int i = 0; i < count; ++i) {
+    dispatch(events[(first + i) % count]);
+    if (i % kEventsBetweenLooks == kEventsBetweenLooks - 1 && monotonic_ns() - loop_.now_ns > kReadingNsMax) {
+      rotation_ = static_cast<unsigned>(first + i + 1);  // level-triggered: who was left out is reported again
+      return;
+    }
+  }
+  rotation_ = 0;
 }
 
 void EventLoop::dispatch(const epoll_event& event) {

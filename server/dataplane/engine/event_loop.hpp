@@ -49,6 +49,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void wait(epoll_event* events, int& count);
   [[nodiscard]] int wait_ms() const noexcept;
   [[nodiscard]] bool spin_for_answer();
+  void dispatch_all(const epoll_event* events, int count);
   void dispatch(const epoll_event& event);
   void adopt_changes();
   void accept_all(Watch& listener);
@@ -67,6 +68,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   std::vector<std::unique_ptr<Job>> inbox_;
   std::atomic<bool> inbox_filled_{false};
   std::atomic<bool> drained_{false};
+  unsigned rotation_ = 0;  // where the next pass starts among its events, after one that was cut short
   batcher::Spinner spinner_;
   std::thread thread_;
 };

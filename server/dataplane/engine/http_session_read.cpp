@@ -11,7 +11,7 @@ namespace penstock::dataplane {
 namespace {
 
 constexpr int kReadRoundsMax = 4;                      // one connection may not keep the others waiting
-constexpr std::size_t kReadBytesMax = 256 * 1024;      // likewise, per recv()
+constexpr std::size_t kReadBytesMax = 128 * 1024;      // likewise, per recv()
 constexpr std::size_t kChunkedBlockBytes = 32 * 1024;  // first block of a body of unknown length
 constexpr std::uint64_t kBodyBytesPerMs = 64;          // a body may arrive as slowly as 64 kB/s
 
@@ -48,6 +48,7 @@ void HttpSession::read(Connection& connection) {
     }
     accept_bytes(connection, static_cast<std::size_t>(received));
     if (connection.fd < 0 || static_cast<std::size_t>(received) < destination.bytes) break;
+    if (connection.phase == Connection::Phase::kBody) break;  // a long one: the others first
   }
   if (connection.fd >= 0) update_interest(connection);
 }

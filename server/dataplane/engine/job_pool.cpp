@@ -70,6 +70,7 @@ void decode(Job& job) {
   } else {
     resolver.discard();
   }
+  job.block.reset();  // here: giving back megabytes takes a millisecond that the loop does not have
 }
 
 void encode(Job& job) {
