@@ -49,7 +49,8 @@ Claim BatchRing::claim(std::uint32_t count) noexcept {
   State& state = *state_;
   const std::uint32_t rows_max = state.map.plan().rows_max;
   Claim claim{.count = count};
-  // Acquire: pairs with the store in close(); a claim that still sees false is found by publish().
+  // Acquire: pairs with the store in close(). A claim that still sees false is found by its loop, which looks at the
+  // hints of a closed ring after it has published.
   if (state.closed.load(std::memory_order_acquire) || count == 0 || count > rows_max) {
     if (state.corrupt.load(std::memory_order_relaxed)) claim.status = ClaimStatus::kCorrupt;
     return claim;
@@ -123,17 +124,13 @@ void BatchRing::publish(const Claim& claim, std::uint32_t loop) noexcept {
     // Relaxed: a taker that reads it too early takes "now" instead.
     control.first_arrival_ns.store(meta(claim, 0).arrival_ns, std::memory_order_relaxed);
   }
-  // Sequentially consistent: see `closed` below. Before `committed`, so that a completed batch finds all its rows
-  // counted.
-  state.buffers[claim.buffer].published.fetch_add(claim.count, std::memory_order_seq_cst);
+  // Before `committed`, so that a completed batch finds all its rows counted. Relaxed: ordered by it, too.
+  state.buffers[claim.buffer].published.fetch_add(claim.count, std::memory_order_relaxed);
   // Release: the row's bytes; pairs with the acquire load in BatchTaker::State::await_rows().
   control.committed.fetch_add(claim.count, std::memory_order_release);
   LoopRecord& record = state.loops[loop];
   record.rows_published.store(record.rows_published.load(std::memory_order_relaxed) + claim.count,
                               std::memory_order_relaxed);  // a statistic with one writer
-  // Sequentially consistent: either we see here that the ring was closed, or poll_done() on the closed ring sees the
-  // row.
-  if (state.closed.load(std::memory_order_seq_cst)) record.closed.set(claim.buffer);
   const bool full = claim.row + claim.count == state.map.plan().rows_max;
   const std::uint32_t flags = full ? kBellRows | kBellFull : kBellRows;
   // Sequentially consistent: a loop that finds the flags set leaves the ringing to whoever clears them after this line.

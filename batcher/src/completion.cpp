@@ -52,8 +52,9 @@ std::optional<DoneBatch> BatchRing::State::report(std::uint32_t loop, std::uint3
 
 std::optional<DoneBatch> BatchRing::State::report_closed(std::uint32_t loop, std::uint32_t buffer) noexcept {
   BufferRecord& record = buffers[buffer];
-  // Sequentially consistent: pairs with publish(), which counts the row and then looks whether the ring is closed.
-  const std::uint32_t published = record.published.load(std::memory_order_seq_cst);
+  // Acquire: the rows of other loops; this loop's own are counted already, for it claims no more once it knows of the
+  // hint.
+  const std::uint32_t published = record.published.load(std::memory_order_acquire);
   if (published == 0) return std::nullopt;
   const std::uint64_t sequence = record.sequence.load(std::memory_order_acquire);
   const BatchWord seen = word(buffer);

@@ -61,9 +61,9 @@ void BatchRing::State::recover_batch(std::uint32_t buffer, const BatchWord& take
     complete_for_worker(buffer, taken, recovery);
     return;
   }
+  const std::uint32_t running =
+      map.control(buffer).running.exchange(0, std::memory_order_acq_rel);  // pairs with mark_running()
   if (taken.epoch >= kSinglyFrom) {
-    BufferControl& control = map.control(buffer);
-    const std::uint32_t running = control.running.exchange(0, std::memory_order_acq_rel);  // pairs with mark_running()
     if (running >= 1 && running <= taken.rows && !is_final(map.completion(buffer, running - 1))) {
       set_error(map.completion(buffer, running - 1), RowError::kCulprit);
       ++recovery.rows_failed;
@@ -141,8 +141,8 @@ void BatchRing::close(RowError error) noexcept { state_->close(error); }
 void BatchRing::State::close(RowError why) noexcept {
   if (closing_claimed.exchange(true, std::memory_order_acq_rel)) return;
   set_error(closing, why);
-  // Sequentially consistent: pairs with publish(), which counts its row and then looks here.
-  closed.store(true, std::memory_order_seq_cst);
+  // Release: pairs with claim() and poll_done(). Before the hints: a loop that has seen one claims no more.
+  closed.store(true, std::memory_order_release);
   // Answers come from private memory from now on, so nothing depends on what stands in the region.
   for (std::uint32_t loop = 0; loop < map.plan().loops; ++loop) {
     for (std::uint32_t buffer = 0; buffer < map.plan().buffers; ++buffer) loops[loop].closed.set(buffer);

@@ -44,9 +44,10 @@ const std::byte* BatchTaker::State::gather_input(const TakenBatch& batch, std::s
   }
   if (in_place) return rows.front();
   GatheredInput& target = gathered[index];
-  if (target.capacity < batch.rows * bytes) {
-    target.capacity = batch.rows * bytes;
-    target.bytes.reset(static_cast<std::byte*>(::operator new(target.capacity, std::align_val_t{kTensorAlignment})));
+  if (!target.bytes) {
+    // For the largest batch at once (pages cost nothing until they are used): a view that a model kept stays mapped.
+    const std::uint64_t capacity = map.plan().rows_max * bytes;
+    target.bytes.reset(static_cast<std::byte*>(::operator new(capacity, std::align_val_t{kTensorAlignment})));
   }
   gather(rows, bytes, target.bytes.get());
   return target.bytes.get();

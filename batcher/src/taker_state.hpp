@@ -35,7 +35,6 @@ struct GatheredInput {
     void operator()(std::byte* memory) const noexcept;
   };
   std::unique_ptr<std::byte, Free> bytes;
-  std::uint64_t capacity = 0;
 };
 
 struct BatchTaker::State {

@@ -136,6 +136,22 @@ void a_batch_dies_at_last() {
   CHECK(loop.collect() == 2 && loop.tally().worker_died == 2);
 }
 
+// What ran alone is blamed only in a run row by row, and only for the death it ran in.
+void an_old_mark_is_no_proof() {
+  BatchRing ring(config_of(true));
+  Loop loop(ring, 0, 1);
+  submit(loop, 2);
+  for (std::uint32_t death = 0; death < 4; ++death) {
+    BatchTaker taker(ring.fd(), {loop.event()}, 0);
+    const TakenBatch batch = take(taker);
+    if (death < 2) taker.mark_running(batch, 1);
+    CHECK(ring.recover(0).rows_failed == 0);
+  }
+  BatchTaker taker(ring.fd(), {loop.event()}, 0);
+  run_batch(taker, take(taker));
+  CHECK(loop.collect() == 2 && loop.tally().right == 2);
+}
+
 void every_loop_gets_its_rows_of_a_failed_batch() {
   BatchRing ring(config_of(false, 2));
   Loop first(ring, 0, 1);
@@ -297,6 +313,7 @@ int main() {
   the_culprit_is_found();
   all_rows_may_be_culprits();
   a_batch_dies_at_last();
+  an_old_mark_is_no_proof();
   every_loop_gets_its_rows_of_a_failed_batch();
   close_answers_everything();
   a_partial_batch_is_held_until_a_buffer_is_free();

@@ -224,8 +224,7 @@ class RingMachine(RuleBasedStateMachine):
                 expected["rows_failed"] += 1
         left = [row for row in batch.rows if row.word is None]
         give_up = not self.rerun or (batch.attempt >= 2 and not left)
-        if self.rerun and batch.attempt >= 2:
-            batch.running = None
+        batch.running = None
         if not give_up:
             batch.state = "queued"
             batch.attempt += 1

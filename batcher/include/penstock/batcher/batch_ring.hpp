@@ -84,7 +84,7 @@ class BatchRing {
   // --- producers: any I/O loop ---------------------------------------------------------------------------------------
 
   // Claims `count` neighbouring rows of the open batch. Between claim() and publish() the caller copies and does
-  // nothing else: no system call, no allocation, no wait.
+  // nothing else: no system call, no allocation, no wait. After the first kCorrupt the caller wakes the other loops.
   [[nodiscard]] Claim claim(std::uint32_t count = 1) noexcept;
   [[nodiscard]] std::byte* input(const Claim& claim, std::uint32_t k, std::size_t index) const noexcept;
   [[nodiscard]] RowMeta& meta(const Claim& claim, std::uint32_t k) const noexcept;
@@ -102,11 +102,11 @@ class BatchRing {
   // Points the row at the slot. The slot is released by the caller when the row has been answered.
   void set_span(const Claim& claim, std::uint32_t k, std::uint32_t slot) const noexcept;
 
-  // --- completion: the loop that claimed the rows
-  // ----------------------------------------------------------------------
+  // --- completion: the loop that claimed the rows --------------------------------------------------------------------
 
-  // Next completed batch that may hold rows of `loop`, or nothing. Each batch is reported once per loop that has rows
-  // in it.
+  // Next completed batch that may hold rows of `loop`, or nothing. A loop is told of a batch at most once, and surely
+  // when it has rows in it. Of a closed ring it is told of all buffers in use, whose batches may seem to have more
+  // rows.
   [[nodiscard]] std::optional<DoneBatch> poll_done(std::uint32_t loop) noexcept;
   [[nodiscard]] bool has_done(std::uint32_t loop) const noexcept;  // cheap look without taking
   [[nodiscard]] const Completion& completion(const DoneBatch& batch, std::uint32_t row) const noexcept;
@@ -122,15 +122,15 @@ class BatchRing {
   [[nodiscard]] bool prepare_wait(std::uint32_t loop) noexcept;
   void finish_wait(std::uint32_t loop) noexcept;
 
-  // --- supervisor: any thread
-  // -------------------------------------------------------------------------------------------
+  // --- supervisor: any thread ----------------------------------------------------------------------------------------
 
   // `worker` (0..63) is dead (its pidfd said so) and touches the region no more. Its batches are queued again, or
   // failed when the ring may not rerun. A batch that has killed twice is run row by row; the row that runs when a third
   // worker dies is the culprit and gets RowError::kCulprit. Loops must be woken by the caller afterwards (batches may
   // be done now).
   Recovery recover(std::uint32_t worker) noexcept;
-  // Nothing will be taken any more: completes every claimed row with `error`. Later claims are kFull.
+  // Nothing will be taken any more: completes every claimed row with `error`, unless a worker has completed its batch.
+  // Later claims are kFull. Loops must be woken by the caller afterwards.
   void close(RowError error) noexcept;
 
   [[nodiscard]] RingCounters counters() const noexcept;

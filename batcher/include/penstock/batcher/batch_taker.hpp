@@ -1,4 +1,5 @@
-// The batch ring as a worker sees it: take a batch, run it, complete it. One taker per worker thread.
+// The batch ring as a worker sees it: take a batch, run it, complete it. One taker per worker thread; a worker's number
+// is its own in the ring as long as it lives.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct TakenBatch {
 class BatchTaker {
  public:
   // Maps the region of `ring_fd` (kept open by the caller no longer than this call) and validates its header.
-  // `loop_event_fds[i]` wakes I/O loop i. Throws std::runtime_error for a region of another version or size.
+  // `loop_event_fds[i]` wakes I/O loop i; duplicated. Throws std::runtime_error for a region of another version or
+  // size.
   BatchTaker(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker);
   ~BatchTaker();
   BatchTaker(const BatchTaker&) = delete;
@@ -34,12 +36,13 @@ class BatchTaker {
   [[nodiscard]] std::uint32_t buffers() const noexcept;
   [[nodiscard]] const ModelSchema& schema() const noexcept;  // as the region's header declares it
 
-  // Waits until there is a batch to run, at most `timeout_ms` (-1: for ever, 0: not at all). No GIL needed.
+  // Waits until there is a batch to run, at most `timeout_ms` (-1: for ever, 0: not at all), or until a signal handler
+  // of the thread has run. No GIL needed.
   [[nodiscard]] std::optional<TakenBatch> take(int timeout_ms) noexcept;
 
   // First row of input `index`: rows are contiguous at the tensor's bytes (small rows). For rows in the arena this
-  // gathers into memory of the taker, valid until the next take(); neighbouring slots are returned in place, without a
-  // copy.
+  // gathers into memory of the taker, overwritten after the next take(); neighbouring slots are returned in place,
+  // without a copy.
   [[nodiscard]] const std::byte* input(const TakenBatch& batch, std::size_t index);
   [[nodiscard]] std::byte* output(const TakenBatch& batch, std::size_t index) const noexcept;
   [[nodiscard]] RowMeta& meta(const TakenBatch& batch, std::uint32_t row) const noexcept;
