@@ -1,8 +1,9 @@
 /* The protocol of docs/adr/0002-batch-ring.md, for the model checker spin. run_spin.sh runs it in all its variants.
  *
- * Bounds (compile-time): B buffers of C rows, R rows from LOOPS I/O loops, W workers, of which the
- * VICTIM is killed up to DEATHS times, between any two steps; FAIL: dead workers' rows are failed instead of run again. Memory is sequentially consistent, as every operation that two
- * sides order by is in the code. Not modelled: claims of several rows, the delay, row-by-row runs and culprits, hint
+ * Bounds (compile-time): B buffers of C rows, R rows from LOOPS I/O loops, W workers, of which the VICTIM is killed up to
+ * DEATHS times, between any two steps; FAIL: dead workers' rows are failed instead of run again. A look at the ring and a claim
+ * are one step each, with FINE one step per shared word. Memory is sequentially consistent, as the operations in the code are by
+ * which two sides sleep and wake. Not modelled: claims of several rows, the delay, row-by-row runs and culprits, hint
  * summaries, wrap of sequences, close(); the native tests have them.
  *
  * Checked: every claimed row is answered exactly once, with what its own worker computed from its own input (assertions); no

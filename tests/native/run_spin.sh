@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the model of the batch ring (ring.pml, ring_worker.pml): proves the protocol within several bounds, then breaks one rule at a time and
-# expects an error each time. A minute or two on two cores, at most 2 GiB. Logs land in build/spin.
+# Checks the model of the batch ring (ring.pml, ring_worker.pml): proves the protocol within several bounds, then breaks one
+# rule at a time and expects an error each time. A minute or two on two cores, at most 2 GiB a run. Logs: build/spin.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
