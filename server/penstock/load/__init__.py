@@ -1,0 +1,3 @@
+"""Load generation and measurement: what `penstock bench` runs, and what bench/ is built on."""
+
+__all__: list[str] = []

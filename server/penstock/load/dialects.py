@@ -1,0 +1,243 @@
+"""How a row becomes a request of some server's API, and how its answer is read.
+
+A dialect is one API in one encoding. Rows and answers are arrays by name, whatever the API calls them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.load.rows import Row, TensorSpec
+
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "HttpRequest",
+    "OpenInference",
+    "PenstockJson",
+    "PenstockMsgpack",
+    "PenstockRaw",
+    "json_values",
+    "request_bytes",
+]
+
+OIP_TYPES = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A POST: where to, with which header fields beside Host and Content-Length, and the body."""
+
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Dialect(Protocol):
+    """One API in one encoding. `outputs` are the model's, for encodings that do not name what they carry."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in options and tables."""
+
+    def request(self, model: str, row: Row) -> HttpRequest:
+        """Write the request for one row of `model`."""
+
+    def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
+        """Read the body of a 200; ValueError or KeyError when it is not an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PenstockJson:
+    """POST /predict with JSON."""
+
+    name: str = "json"
+
+    def request(self, model: str, row: Row) -> HttpRequest:
+        """Write the request for one row of `model`."""
+        inputs = ",".join(f"{json.dumps(name)}:{json_values(array)}" for name, array in row.items())
+        body = f'{{"model":{json.dumps(model)},"inputs":{{{inputs}}}}}'
+        return HttpRequest("/predict", _both_ways("application/json"), body.encode())
+
+    def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
+        """Read {"outputs": {name: value}}."""
+        values = json.loads(body)["outputs"]
+        return {spec.name: np.array(values[spec.name], dtype=spec.dtype) for spec in outputs}
+
+
+@dataclass(frozen=True, slots=True)
+class PenstockMsgpack:
+    """POST /predict with msgpack, numbers as typed elements of arrays."""
+
+    name: str = "msgpack"
+
+    def request(self, model: str, row: Row) -> HttpRequest:
+        """Write the request for one row of `model`."""
+        inputs = b"".join(_msgpack_text(name) + _msgpack_array(array) for name, array in row.items())
+        body = b"\x82" + _msgpack_text("model") + _msgpack_text(model)
+        body += _msgpack_text("inputs") + struct.pack(">BH", 0xDE, len(row)) + inputs
+        return HttpRequest("/predict", _both_ways("application/msgpack"), body)
+
+    def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
+        """Read {"outputs": {name: value}}."""
+        import msgpack  # type: ignore[import-untyped]
+
+        values = msgpack.unpackb(body)["outputs"]
+        return {spec.name: np.array(values[spec.name], dtype=spec.dtype) for spec in outputs}
+
+
+@dataclass(frozen=True, slots=True)
+class PenstockRaw:
+    """POST /predict with the tensors' bytes, little-endian, one after the other."""
+
+    name: str = "raw"
+
+    def request(self, model: str, row: Row) -> HttpRequest:
+        """Write the request for one row of `model`."""
+        body = b"".join(_little_endian(array).tobytes() for array in row.values())
+        return HttpRequest(f"/predict?model={quote(model)}", _both_ways("application/octet-stream"), body)
+
+    def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
+        """Cut the body into the outputs in the model's order."""
+        found: dict[str, NDArray[Any]] = {}
+        offset = 0
+        for spec in outputs:
+            dtype = np.dtype(spec.dtype).newbyteorder("<")
+            count = int(np.prod(spec.shape, dtype=np.int64))
+            found[spec.name] = np.frombuffer(body, dtype, count, offset).reshape(spec.shape)
+            offset += count * dtype.itemsize
+        if offset != len(body):
+            raise ValueError(f"{len(body)} bytes where the outputs take {offset}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInference:
+    """The Open Inference Protocol v2 over REST, tensors in JSON or (`binary`) behind it as bytes.
+
+    Source: the protocol's "inference_rest" and "extension_binary_data". Models batch, so shapes begin with 1.
+    """
+
+    binary: bool = False
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", "oip-binary" if self.binary else "oip")
+
+    def request(self, model: str, row: Row) -> HttpRequest:
+        """Write the request for one row of `model`."""
+        inputs = ",".join(self._tensor(name, array) for name, array in row.items())
+        extra = ',"parameters":{"binary_data_output":true}' if self.binary else ""
+        head = f'{{"id":"1","inputs":[{inputs}]{extra}}}'.encode()
+        target = f"/v2/models/{quote(model)}/infer"
+        if not self.binary:
+            return HttpRequest(target, {"Content-Type": "application/json"}, head)
+        fields = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+        return HttpRequest(target, fields, head + b"".join(_little_endian(array).tobytes() for array in row.values()))
+
+    def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
+        """Read the outputs, without the batch dimension."""
+        document, offset = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+        by_name = {tensor["name"]: tensor for tensor in document["outputs"]}
+        found: dict[str, NDArray[Any]] = {}
+        for tensor in document["outputs"] if self.binary else []:
+            end = offset + tensor["parameters"]["binary_data_size"]
+            tensor["data"] = np.frombuffer(body[offset:end], next(s.dtype for s in outputs if s.name == tensor["name"]))
+            offset = end
+        for spec in outputs:
+            found[spec.name] = np.array(by_name[spec.name]["data"], dtype=spec.dtype).reshape(spec.shape)
+        return found
+
+    def _tensor(self, name: str, array: NDArray[Any]) -> str:
+        shape = json.dumps([1, *array.shape])
+        if self.binary:
+            data = f'"parameters":{{"binary_data_size":{array.nbytes}}}'
+        else:
+            data = f'"data":{json_values(array.reshape(-1))}'
+        return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"{OIP_TYPES[array.dtype.name]}",{data}}}'
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (PenstockJson(), PenstockMsgpack(), PenstockRaw(), OpenInference(), OpenInference(binary=True))
+}
+
+
+def request_bytes(host: str, request: HttpRequest) -> bytes:
+    """Write an HTTP/1.1 request as it goes over the wire."""
+    fields = {"Host": host, **request.headers, "Content-Length": str(len(request.body))}
+    lines = [f"POST {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + request.body
+
+
+def json_values(array: NDArray[Any]) -> str:
+    """Write an array as nested JSON lists: the shortest text of each number in its own dtype, not in float64."""
+    if array.ndim == 0:
+        return str(array[()].item()).lower() if array.dtype.kind == "b" else str(array[()])
+    if array.ndim > 1:
+        return "[" + ",".join(json_values(part) for part in array) + "]"
+    if array.dtype.kind == "b":
+        return "[" + ",".join("true" if value else "false" for value in array) + "]"
+    return "[" + ",".join(map(str, array)) + "]"
+
+
+def _both_ways(media_type: str) -> dict[str, str]:
+    return {"Content-Type": media_type, "Accept": media_type}
+
+
+def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+# msgpack by hand where it is written: float32 elements, which the msgpack library has no way to ask for one by one.
+_MSGPACK_HEADS = {
+    "float32": b"\xca",
+    "float64": b"\xcb",
+    "uint8": b"\xcc",
+    "uint16": b"\xcd",
+    "uint32": b"\xce",
+    "uint64": b"\xcf",
+    "int8": b"\xd0",
+    "int16": b"\xd1",
+    "int32": b"\xd2",
+    "int64": b"\xd3",
+}
+
+
+def _msgpack_text(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack(">BB", 0xD9, len(encoded)) + encoded
+
+
+def _msgpack_array(array: NDArray[Any]) -> bytes:
+    if array.ndim > 1:
+        return struct.pack(">BI", 0xDD, len(array)) + b"".join(_msgpack_array(part) for part in array)
+    if array.dtype.kind == "b":
+        elements = b"".join(b"\xc3" if value else b"\xc2" for value in array.reshape(-1))
+    else:
+        wide = array.astype("float32") if array.dtype.name == "float16" else array
+        head = np.frombuffer(_MSGPACK_HEADS[wide.dtype.name], np.uint8)
+        body = wide.astype(wide.dtype.newbyteorder(">")).reshape(-1, 1).view(np.uint8)
+        elements = np.hstack([np.broadcast_to(head, (body.shape[0], 1)), body]).tobytes()
+    return elements if array.ndim == 0 else struct.pack(">BI", 0xDD, len(array)) + elements

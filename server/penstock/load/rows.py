@@ -1,0 +1,53 @@
+"""Rows to send: made from a model's schema, never twice the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Row", "TensorSpec", "random_rows", "same"]
+
+# One row: arrays by input or output name, without the batch dimension.
+Row: TypeAlias = Mapping[str, NDArray[Any]]
+
+INTEGER_MAX = 100
+TOLERANCE = 1e-5  # a backend may round otherwise in a batch of another size
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model: name, NumPy dtype name, shape of one row."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list[Row]:
+    """Make `count` rows. Floats lie in [-1, 1) with six decimals, so that JSON bodies have a usual length; integers in
+    [0, 100), uint8 in its whole range.
+    """  # noqa: D205
+    generator = np.random.default_rng(seed)
+    return [{spec.name: _random_array(generator, spec) for spec in inputs} for _ in range(count)]
+
+
+def same(answer: Row, expected: Row, tolerance: float = TOLERANCE) -> bool:
+    """Tell whether an answer has the expected names, shapes and, within a backend's rounding, values."""
+    return answer.keys() == expected.keys() and all(
+        answer[name].shape == expected[name].shape
+        and bool(np.allclose(answer[name], expected[name], rtol=tolerance, atol=tolerance))
+        for name in expected
+    )
+
+
+def _random_array(generator: np.random.Generator, spec: TensorSpec) -> NDArray[Any]:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return np.round(generator.uniform(-1.0, 1.0, spec.shape), 6).astype(dtype)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, spec.shape).astype(dtype)
+    return generator.integers(0, 256 if dtype == np.uint8 else INTEGER_MAX, spec.shape).astype(dtype)
