@@ -68,11 +68,11 @@ class Predictor:
         arrays: list[NDArray[Any]] = self._session.run(self._output_names, batch)
         return arrays
 
-    def run_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:
-        """Run rows given as {input name: nested lists or array of one row}; one {output name: array} per row."""
+    def run_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Run rows given as {input name: nested lists or array of one row}; {output name: nested lists} of each."""
         batch = {tensor.name: np.array([row[tensor.name] for row in rows], tensor.dtype) for tensor in self.inputs}
-        arrays = self.run(batch)
-        return [dict(zip(self._output_names, answer, strict=True)) for answer in zip(*arrays, strict=True)]
+        outputs = [array.tolist() for array in self.run(batch)]
+        return [dict(zip(self._output_names, answer, strict=True)) for answer in zip(*outputs, strict=True)]
 
 
 DTYPES = {
