@@ -1,6 +1,7 @@
 """Plain Python models: how they are loaded, what they may return, and what is said when something is missing."""
 
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -58,6 +59,17 @@ def run(backend: Backend, rows: int = 3) -> list[Array]:
     outputs = [np.zeros((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
     backend.run([x], outputs)
     return outputs
+
+
+def test_a_model_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Python tells cached bytecode apart by size and whole second, so an edit may go unseen."""
+    predicting(tmp_path, "return {}", '{"y": Tensor("float32")}')
+    path = tmp_path / "model.py"
+    written = path.stat()
+    path.write_text(path.read_text().replace('"y": Tensor("float32")', '"y": Tensor("float64")'))
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert open_backend(path, "auto", threads=1).spec.outputs == (TensorSpec("y", "float64", ()),)
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def test_schema_load_and_predict(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +114,14 @@ def _fits(result: Array, output: Array) -> bool:
     return np.can_cast(result.dtype, output.dtype, "same_kind")
 
 
+class _UncachedLoader(SourceFileLoader):
+    """Compiles the file as it is now: cached bytecode is told apart by size and second, so may be an older file's."""
+
+    def path_stats(self, path: str | bytes | os.PathLike[str]) -> Mapping[str, Any]:
+        """Leave the cache out: without a time there is no cached file to look for."""
+        raise OSError("not cached")
+
+
 def _import(path: Path) -> ModuleType:
     file = path
     if path.is_dir():
@@ -119,11 +129,17 @@ def _import(path: Path) -> ModuleType:
         if not file.is_file():
             raise ModelLoadError(f"the folder {path} has neither an __init__.py nor a model.py with a class Model")
     is_package = file.name == "__init__.py"
-    spec = spec_from_file_location(
-        MODULE_NAME, file, submodule_search_locations=[str(file.parent)] if is_package else None
-    )
-    if spec is None or spec.loader is None:
+    if file.suffix != ".py":
         raise ModelLoadError(f"{file} is no Python file: its name must end in .py")
+    spec = spec_from_file_location(
+        MODULE_NAME,
+        file,
+        loader=_UncachedLoader(MODULE_NAME, str(file)),
+        submodule_search_locations=[str(file.parent)] if is_package else None,
+    )
+    assert spec is not None and spec.loader is not None
+    # Nothing is written beside a user's model, and no module beside it is cached for the next worker either.
+    sys.dont_write_bytecode = True
     # As for a script: what lies beside the model can be imported by its plain name.
     sys.path.insert(0, str(file.parent.resolve()))
     module = module_from_spec(spec)

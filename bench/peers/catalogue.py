@@ -1,0 +1,34 @@
+"""Every rival by name. A rival's adapter is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bench.targets import Target
+
+__all__ = ["RIVALS"]
+
+
+def _mosec() -> Target:
+    from bench.peers.mosec import Mosec
+
+    return Mosec()
+
+
+def _mosec_msgpack() -> Target:
+    from bench.peers.mosec import MosecMsgpack
+
+    return MosecMsgpack()
+
+
+def _triton_py() -> Target:
+    from bench.peers.triton import TritonPython
+
+    return TritonPython()
+
+
+RIVALS: Mapping[str, Callable[[], Target]] = {
+    "triton-py": _triton_py,
+    "mosec": _mosec,
+    "mosec-msgpack": _mosec_msgpack,
+}
