@@ -15,7 +15,7 @@ from bench.peers.plain import PlainJson
 from bench.targets import Batches
 from penstock.load.dialects import Dialect
 
-__all__ = ["PackageTarget", "Place"]
+__all__ = ["PackageTarget", "Place", "RunningPackage"]
 
 
 @dataclass(frozen=True, slots=True)
