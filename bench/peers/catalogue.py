@@ -27,8 +27,43 @@ def _triton_py() -> Target:
     return TritonPython()
 
 
+def _fastapi() -> Target:
+    from bench.peers.fastapi import FastApi
+
+    return FastApi()
+
+
+def _flask() -> Target:
+    from bench.peers.flask import Flask
+
+    return Flask()
+
+
+def _litserve() -> Target:
+    from bench.peers.litserve import LitServe
+
+    return LitServe()
+
+
+def _mlserver() -> Target:
+    from bench.peers.mlserver import MLServer
+
+    return MLServer()
+
+
+def _torchserve() -> Target:
+    from bench.peers.torchserve import TorchServe
+
+    return TorchServe()
+
+
 RIVALS: Mapping[str, Callable[[], Target]] = {
     "triton-py": _triton_py,
     "mosec": _mosec,
     "mosec-msgpack": _mosec_msgpack,
+    "fastapi": _fastapi,
+    "flask": _flask,
+    "litserve": _litserve,
+    "mlserver": _mlserver,
+    "torchserve": _torchserve,
 }
