@@ -23,8 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.accounting import descendants
 from bench.targets import Batches, NotInstalledError
+from penstock.load.accounting import descendants
 
 __all__ = ["INSIDE", "Process", "answers", "free_port", "install", "read_batches", "versions"]
 
