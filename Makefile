@@ -62,7 +62,7 @@ build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
 	@$(CMAKE) --preset $* > $(STAMPS)/configure-$*.log 2>&1 || { cat $(STAMPS)/configure-$*.log; exit 1; }
 
 native: build/release/build.ninja
-	@$(CMAKE) --build --preset release --target _kernels _batcher _dataplane
+	@$(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen
 	@$(CMAKE) --install build/release --component modules --prefix server > /dev/null
 
 # ---- the demo --------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ test-slow: setup
 test-wheel: wheel
 	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
 	@build/wheel-venv/bin/python -m pip install -q dist/*.whl
-	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels' \
+	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels, _loadgen' \
 		&& wheel-venv/bin/penstock --version
 
 # ---- the rest --------------------------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.accounting import memory_of, snapshot, usage
 from bench.bare import run_bare
 from bench.compare import Bench, Cell, Sample, Spread, compare, spread
 from bench.large_rows import run_large_rows
 from bench.server import penstock
 from bench.workloads import Encoding, Workload
+from penstock.load.accounting import memory_of, snapshot, usage
 
 __all__ = ["CHECKS", "Verdict", "accept", "print_verdicts"]
 

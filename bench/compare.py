@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.accounting import Memory, Usage, memory_of, snapshot, usage
 from bench.nginx import nginx
 from bench.server import Penstock, penstock
 from bench.workloads import Encoding, Workload, decode, encode, same
 from bench.wrk import Load, LoadResult, run_wrk
+from penstock.load.accounting import Memory, Usage, memory_of, snapshot, usage
 
 __all__ = ["Bench", "Cell", "Sample", "Spread", "compare", "spread"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.accounting import memory_of
 from bench.models import write_extremes
 from bench.server import Penstock, penstock
 from bench.wire import Wire, request_bytes
+from penstock.load.accounting import memory_of
 
 __all__ = ["LargeRowsResult", "run_large_rows"]
 

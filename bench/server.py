@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.accounting import descendants
 from bench.metrics import Metrics, parse
+from penstock.load.accounting import descendants
 
 __all__ = ["Penstock", "penstock"]
 

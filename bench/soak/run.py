@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.accounting import memory_of
 from bench.models import PYTHON_MODEL, W1_WIDTHS, write_mlp
 from bench.server import Penstock, penstock
 from bench.soak.clients import Client, Tally
 from bench.soak.requests import ONNX_MODEL, PYTHON_MODEL_NAME, RequestMaker
 from bench.wire import Wire, request_bytes
 from bench.workloads import Row
+from penstock.load.accounting import memory_of
 
 __all__ = ["SoakOptions", "SoakResult", "run_soak"]
 

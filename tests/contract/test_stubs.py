@@ -14,7 +14,7 @@ PLAIN = {"int", "float", "bool", "str", "bytes", "None"}
 Signature = tuple[tuple[str, str, bool, str], ...]
 
 
-@pytest.mark.parametrize("name", ["_kernels", "_batcher", "_dataplane"])
+@pytest.mark.parametrize("name", ["_kernels", "_batcher", "_dataplane", "_loadgen"])
 def test_stub_matches_the_module(name: str) -> None:
     module = importlib.import_module(f"penstock.native.{name}")
     generator = StubGen(module)

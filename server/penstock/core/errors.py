@@ -6,6 +6,7 @@ PenstockError
 │   ├── ListenError      the public address cannot be used
 │   │   └── PortInUseError
 │   └── ModelLoadError   a model cannot be read, loaded or warmed up
+├── LoadError            a load could not be generated, or its figures mean nothing
 ├── WorkerError          a worker process broke the protocol or could not be started
 └── RequestError         a request is refused with an entry of the problem catalogue
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "ListenError",
+    "LoadError",
     "ModelLoadError",
     "PenstockError",
     "PortInUseError",
@@ -50,6 +52,10 @@ class PortInUseError(ListenError):
 
 class ModelLoadError(StartError):
     """A model cannot be read, loaded or warmed up."""
+
+
+class LoadError(PenstockError):
+    """A load could not be generated, or its figures mean nothing."""
 
 
 class WorkerError(PenstockError):

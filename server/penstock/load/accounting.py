@@ -9,7 +9,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CpuTime", "Memory", "Snapshot", "Usage", "descendants", "memory_of", "snapshot", "usage"]
+__all__ = [
+    "CpuTime",
+    "Memory",
+    "Snapshot",
+    "TreeMemory",
+    "Usage",
+    "descendants",
+    "memory_of",
+    "snapshot",
+    "tree_memory",
+    "usage",
+]
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -45,6 +56,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeMemory:
+    """Bytes of a tree of processes. `rss` counts a shared page in every process that has it, `pss` once in all."""
+
+    rss: int
+    pss: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """CPU clocks at one moment."""
 
@@ -75,10 +95,10 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def snapshot(pid: int) -> Snapshot:
-    """Read the clocks of a process tree and of the machine."""
+def snapshot(pid: int | None) -> Snapshot:
+    """Read the clocks of a process tree, if there is one, and of the machine."""
     tree = CpuTime()
-    for member in descendants(pid):
+    for member in [] if pid is None else descendants(pid):
         tree += _cpu_of(member)
     return Snapshot(time.monotonic(), tree, _machine_busy())
 
@@ -95,6 +115,17 @@ def memory_of(pid: int) -> Memory:
         name, _, value = line.partition(":")
         fields[name] = int(value.split()[0]) * 1024
     return Memory(fields["Rss"], fields["Pss"])
+
+
+def tree_memory(pid: int) -> TreeMemory:
+    """Read the size of a process and all that descend from it."""
+    sizes = []
+    for member in descendants(pid):
+        try:
+            sizes.append(memory_of(member))
+        except (OSError, KeyError):
+            continue  # it has ended, or is about to
+    return TreeMemory(sum(size.rss for size in sizes), sum(size.pss for size in sizes), len(sizes))
 
 
 def _children_of(pid: int) -> list[int]:

@@ -184,9 +184,9 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 
 
-def request_bytes(host: str, request: HttpRequest) -> bytes:
-    """Write an HTTP/1.1 request as it goes over the wire."""
-    fields = {"Host": host, **request.headers, "Content-Length": str(len(request.body))}
+def request_bytes(host: str, request: HttpRequest, more: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Write an HTTP/1.1 request as it goes over the wire, with more header fields if given."""
+    fields = {"Host": host, **request.headers, **dict(more), "Content-Length": str(len(request.body))}
     lines = [f"POST {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1") + request.body
 

@@ -28,9 +28,10 @@ class TensorSpec:
 
 
 def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list[Row]:
-    """Make `count` rows. Floats lie in [-1, 1) with six decimals, so that JSON bodies have a usual length; integers in
-    [0, 100), uint8 in its whole range.
-    """  # noqa: D205
+    """Make `count` rows: floats in [-1, 1) with six decimals, integers in [0, 100), uint8 in its whole range.
+
+    Six decimals give JSON bodies a usual length.
+    """
     generator = np.random.default_rng(seed)
     return [{spec.name: _random_array(generator, spec) for spec in inputs} for _ in range(count)]
 
@@ -47,7 +48,7 @@ def same(answer: Row, expected: Row, tolerance: float = TOLERANCE) -> bool:
 def _random_array(generator: np.random.Generator, spec: TensorSpec) -> NDArray[Any]:
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
-        return np.round(generator.uniform(-1.0, 1.0, spec.shape), 6).astype(dtype)
+        return np.asarray(np.round(generator.uniform(-1.0, 1.0, spec.shape), 6)).astype(dtype)
     if dtype.kind == "b":
-        return generator.integers(0, 2, spec.shape).astype(dtype)
-    return generator.integers(0, 256 if dtype == np.uint8 else INTEGER_MAX, spec.shape).astype(dtype)
+        return np.asarray(generator.integers(0, 2, spec.shape)).astype(dtype)
+    return np.asarray(generator.integers(0, 256 if dtype == np.uint8 else INTEGER_MAX, spec.shape)).astype(dtype)

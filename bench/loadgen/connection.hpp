@@ -1,0 +1,57 @@
+// One keep-alive connection: a socket, what is still to be written, and the requests whose replies are awaited.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <string_view>
+
+#include "plan.hpp"
+#include "record.hpp"
+#include "reply_reader.hpp"
+
+namespace penstock::loadgen {
+
+class Connection {
+ public:
+  enum class State : std::uint8_t { kClosed, kConnecting, kOpen };
+  enum class ReadResult : std::uint8_t { kReply, kNothing, kClosed, kNotHttp };
+
+  Connection() = default;
+  ~Connection() { close(); }
+  Connection(Connection&& other) noexcept;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Starts to connect; false when that failed at once.
+  [[nodiscard]] bool open(const Endpoint& endpoint);
+  // The socket can be written: whether the connection stands.
+  [[nodiscard]] bool finish_connecting() noexcept;
+  void close() noexcept;
+
+  // Writes what fits; the rest goes with flush(). False when the connection is broken.
+  [[nodiscard]] bool send(std::string_view request, std::size_t record);
+  [[nodiscard]] bool flush() noexcept;
+  // Takes what has arrived into `buffer`, once per call of the event loop...
+  [[nodiscard]] ReadResult receive(char* buffer, std::size_t bytes, std::string_view& received) noexcept;
+  // ... and replies off it, until nothing whole is left.
+  [[nodiscard]] ReadResult next_reply(std::string_view& received, Reply& reply);
+  [[nodiscard]] ReadResult last_reply(Reply& reply);
+
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] State state() const noexcept { return state_; }
+  // Indices of the records whose replies are awaited, in the order of sending.
+  [[nodiscard]] std::deque<std::size_t>& awaited() noexcept { return awaited_; }
+  [[nodiscard]] const std::deque<std::size_t>& awaited() const noexcept { return awaited_; }
+
+  bool is_queued = false;  // stands in the queue of connections that can take a request
+
+ private:
+  int fd_ = -1;
+  State state_ = State::kClosed;
+  std::deque<std::string_view> unsent_;
+  std::deque<std::size_t> awaited_;
+  ReplyReader reader_;
+};
+
+}  // namespace penstock::loadgen

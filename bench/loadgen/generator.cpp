@@ -1,0 +1,75 @@
+#include "generator.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "clock.hpp"
+
+namespace penstock::loadgen {
+namespace {
+
+void require(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+void check(const Plan& plan) {
+  require(plan.offsets.size() > 1, "there is no request to send");
+  require(std::ranges::is_sorted(plan.offsets) && plan.offsets.back() <= plan.requests.size(),
+          "the offsets do not lie in the requests");
+  require(!plan.picks.empty(), "nothing says which request to send");
+  require(std::ranges::all_of(plan.picks, [&](std::uint32_t pick) { return pick + 1 < plan.offsets.size(); }),
+          "a pick names a request that is not there");
+  require(plan.due_ns.empty() || plan.picks.size() == plan.due_ns.size(), "as many picks as arrivals are needed");
+  require(std::ranges::is_sorted(plan.due_ns), "the schedule is not in ascending order");
+  require(plan.is_open_loop() || plan.duration_ns > 0, "a closed loop needs a duration");
+  require(plan.connections > 0 && plan.depth > 0 && plan.threads > 0, "connections, depth and threads start at 1");
+  require(plan.threads <= plan.connections, "each thread needs a connection");
+}
+
+}  // namespace
+
+Generator::Generator(Plan plan) : plan_(plan) {
+  check(plan_);
+  for (std::uint32_t i = 0; i < plan_.threads; ++i) senders_.push_back(std::make_unique<Sender>(plan_, i));
+}
+
+Generator::~Generator() {
+  stop();
+  join();
+}
+
+std::int64_t Generator::start(std::int64_t lead_ns) {
+  std::uint32_t open = 0;
+  for (const auto& sender : senders_) open += sender->connect(stopping_);
+  if (open < plan_.connections) {
+    throw std::runtime_error("only " + std::to_string(open) + " of " + std::to_string(plan_.connections) +
+                             " connections could be made");
+  }
+  const std::int64_t start_ns = now_ns() + lead_ns;
+  running_.store(plan_.threads, std::memory_order_relaxed);
+  for (const auto& sender : senders_) {
+    threads_.emplace_back([this, &sender = *sender, start_ns] {
+      sender.run(start_ns, stopping_);
+      running_.fetch_sub(1, std::memory_order_release);  // pairs with is_done()
+    });
+  }
+  return start_ns;
+}
+
+void Generator::join() {
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+Totals Generator::totals() const noexcept {
+  Totals totals;
+  for (const auto& sender : senders_) {
+    totals.sent += sender->progress().sent.load(std::memory_order_relaxed);
+    totals.answered += sender->progress().answered.load(std::memory_order_relaxed);
+    totals.failed += sender->progress().failed.load(std::memory_order_relaxed);
+    totals.reconnects += sender->progress().reconnects.load(std::memory_order_relaxed);
+  }
+  return totals;
+}
+
+}  // namespace penstock::loadgen

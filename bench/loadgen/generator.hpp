@@ -1,0 +1,51 @@
+// A run as a whole: its threads, from the first connection to the last record.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "plan.hpp"
+#include "sender.hpp"
+
+namespace penstock::loadgen {
+
+struct Totals {
+  std::uint64_t sent = 0;
+  std::uint64_t answered = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t reconnects = 0;
+};
+
+class Generator {
+ public:
+  // std::invalid_argument for a plan that makes no sense.
+  explicit Generator(Plan plan);
+  // Ends the run.
+  ~Generator();
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+
+  // Opens the connections, then starts the schedule `lead_ns` later; the monotonic time of that start. Blocks while
+  // connecting; std::runtime_error when not every connection could be made.
+  std::int64_t start(std::int64_t lead_ns);
+  void stop() noexcept { stopping_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_done() const noexcept { return running_.load(std::memory_order_acquire) == 0; }
+  void join();
+
+  [[nodiscard]] Totals totals() const noexcept;
+  // After join().
+  [[nodiscard]] const std::vector<std::unique_ptr<Sender>>& senders() const noexcept { return senders_; }
+
+ private:
+  Plan plan_;
+  std::vector<std::unique_ptr<Sender>> senders_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::uint32_t> running_{0};
+};
+
+}  // namespace penstock::loadgen

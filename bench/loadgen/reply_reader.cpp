@@ -1,0 +1,117 @@
+#include "reply_reader.hpp"
+
+#include <boost/beast/http/basic_parser.hpp>
+#include <optional>
+
+namespace penstock::loadgen {
+namespace {
+
+namespace http = boost::beast::http;
+using ErrorCode = boost::beast::error_code;
+using BeastView = boost::beast::string_view;
+
+constexpr std::uint32_t kHeadBytesMax = 64 * 1024;
+
+// Keeps the status and the body; every other field only matters to Beast, which frames the message by them.
+class Message final : public http::basic_parser<false> {
+ public:
+  explicit Message(std::string& body) : body_(body) {
+    header_limit(kHeadBytesMax);
+    body_limit(boost::none);
+    eager(true);
+  }
+  [[nodiscard]] std::uint16_t status_code() const noexcept { return status_; }
+
+ private:
+  void on_request_impl(http::verb, BeastView, BeastView, int, ErrorCode&) override {}
+  void on_response_impl(int code, BeastView, int, ErrorCode&) override { status_ = static_cast<std::uint16_t>(code); }
+  void on_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
+  void on_trailer_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
+  void on_header_impl(ErrorCode&) override {}
+  void on_body_init_impl(const boost::optional<std::uint64_t>& length, ErrorCode&) override {
+    if (length.has_value()) body_.reserve(*length);
+  }
+  std::size_t on_body_impl(BeastView piece, ErrorCode&) override {
+    body_.append(piece.data(), piece.size());
+    return piece.size();
+  }
+  void on_chunk_header_impl(std::uint64_t, BeastView, ErrorCode&) override {}
+  std::size_t on_chunk_body_impl(std::uint64_t, BeastView piece, ErrorCode&) override {
+    body_.append(piece.data(), piece.size());
+    return piece.size();
+  }
+  void on_finish_impl(ErrorCode&) override {}
+
+  std::string& body_;
+  std::uint16_t status_ = 0;
+};
+
+}  // namespace
+
+class ReplyReader::Parser {
+ public:
+  Result read(std::string_view& bytes, Reply& reply) {
+    for (;;) {
+      if (!message_.has_value()) start();
+      if (!pending_.empty()) pending_.append(bytes);
+      const std::string_view fed = pending_.empty() ? bytes : std::string_view(pending_);
+      ErrorCode error;
+      const std::size_t taken = message_->put(boost::asio::const_buffer(fed.data(), fed.size()), error);
+      if (error && error != http::error::need_more) return Result::kNotHttp;
+      if (!message_->is_done()) {
+        // Beast takes a head only whole: what there is of it waits here.
+        pending_ = std::string(fed.substr(taken));
+        bytes = {};
+        return Result::kNeedMore;
+      }
+      // What is left is the tail of `bytes`, whichever buffer it was parsed from.
+      bytes.remove_prefix(bytes.size() - (fed.size() - taken));
+      pending_.clear();
+      if (finish(reply)) return Result::kReply;
+    }
+  }
+
+  Result read_end(Reply& reply) {
+    if (!is_inside()) return Result::kNeedMore;
+    ErrorCode error;
+    message_->put_eof(error);
+    if (error || !message_->is_done()) return Result::kNotHttp;
+    return finish(reply) ? Result::kReply : Result::kNotHttp;
+  }
+
+  [[nodiscard]] bool is_inside() const noexcept {
+    return !pending_.empty() || (message_.has_value() && message_->got_some());
+  }
+
+  void reset() {
+    pending_.clear();
+    message_.reset();
+  }
+
+ private:
+  void start() {
+    body_.clear();
+    message_.emplace(body_);
+  }
+  bool finish(Reply& reply) {
+    reply = {message_->status_code(), message_->keep_alive(), body_};
+    message_.reset();
+    return reply.status >= 200;
+  }
+
+  std::string body_;
+  std::string pending_;
+  std::optional<Message> message_;
+};
+
+ReplyReader::ReplyReader() : parser_(std::make_unique<Parser>()) {}
+ReplyReader::~ReplyReader() = default;
+ReplyReader::ReplyReader(ReplyReader&&) noexcept = default;
+ReplyReader& ReplyReader::operator=(ReplyReader&&) noexcept = default;
+
+ReplyReader::Result ReplyReader::read(std::string_view& bytes, Reply& reply) { return parser_->read(bytes, reply); }
+ReplyReader::Result ReplyReader::read_end(Reply& reply) { return parser_->read_end(reply); }
+bool ReplyReader::is_inside() const noexcept { return parser_->is_inside(); }
+void ReplyReader::reset() { parser_->reset(); }
+
+}  // namespace penstock::loadgen

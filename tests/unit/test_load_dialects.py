@@ -1,0 +1,110 @@
+"""What is sent says what the row says, read back by other implementations."""
+
+import json
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from penstock.core.errors import ConfigError
+from penstock.load.corpus import Corpus, Traffic
+from penstock.load.dialects import DIALECTS, OpenInference, PenstockJson, PenstockMsgpack, PenstockRaw, request_bytes
+from penstock.load.generator import Address
+from penstock.load.rows import TensorSpec, random_rows, same
+
+SPECS = [
+    TensorSpec("a", "float32", (3,)),
+    TensorSpec("b", "int64", (2, 2)),
+    TensorSpec("c", "bool", ()),
+    TensorSpec("d", "uint8", (2, 1, 2)),
+    TensorSpec("e", "float64", ()),
+    TensorSpec("f", "float16", (2,)),
+]
+ROW = random_rows(SPECS, 1, seed=3)[0]
+
+
+def assert_is_row(values: dict[str, Any]) -> None:
+    assert same({spec.name: np.array(values[spec.name], spec.dtype) for spec in SPECS}, ROW, tolerance=0)
+
+
+def test_json() -> None:
+    request = PenstockJson().request("m", ROW)
+    document = json.loads(request.body)
+    assert document["model"] == "m"
+    assert_is_row(document["inputs"])
+    assert b"0.1" not in PenstockJson().request("m", {"a": np.float32([0.25])}).body
+
+
+def test_msgpack() -> None:
+    document = msgpack.unpackb(PenstockMsgpack().request("m", ROW).body)
+    assert document["model"] == "m"
+    assert_is_row(document["inputs"])
+
+
+def test_raw() -> None:
+    request = PenstockRaw().request("m one", ROW)
+    assert request.target == "/predict?model=m%20one"
+    assert same(PenstockRaw().answer(request.body, SPECS), ROW, tolerance=0)
+    with pytest.raises(ValueError):
+        PenstockRaw().answer(request.body + b"x", SPECS)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_open_inference(binary: bool) -> None:
+    dialect = OpenInference(binary=binary)
+    request = dialect.request("m", ROW)
+    assert request.target == "/v2/models/m/infer"
+    head = json.loads(request.body[: int(request.headers.get("Inference-Header-Content-Length", len(request.body)))])
+    assert [tensor["name"] for tensor in head["inputs"]] == [spec.name for spec in SPECS]
+    assert head["inputs"][1]["shape"] == [1, 2, 2] and head["inputs"][1]["datatype"] == "INT64"
+    # An answer has the form of a request, with "outputs".
+    answer = request.body.replace(b'"inputs"', b'"outputs"')
+    assert same(dialect.answer(answer, SPECS), ROW, tolerance=0)
+
+
+def test_rows_differ_and_repeat_by_seed() -> None:
+    rows = random_rows(SPECS, 50, seed=1)
+    assert len({row["a"].tobytes() for row in rows}) == 50
+    assert all(same(row, again, tolerance=0) for row, again in zip(rows, random_rows(SPECS, 50, seed=1), strict=True))
+    assert max(row["d"].max() for row in rows) > 100
+
+
+def test_corpus_cuts_requests_and_honours_shares() -> None:
+    rows = random_rows(SPECS, 8)
+    traffics = [
+        Traffic("one", PenstockJson(), rows, SPECS, share=3, headers=(("X-A", "1"),)),
+        Traffic("two", PenstockRaw(), rows[:4], SPECS, share=1),
+    ]
+    corpus = Corpus.of(traffics, "host")
+    assert len(corpus.offsets) == 13
+    sixth = corpus.requests[int(corpus.offsets[5]) : int(corpus.offsets[6])].tobytes()
+    assert sixth == request_bytes("host", PenstockJson().request("one", rows[5]), [("X-A", "1")])
+    assert b"X-A: 1\r\n" in sixth and b"Host: host\r\n" in sixth
+    assert corpus.request(9) == (traffics[1], 1)
+    picks = corpus.picks(20_000, seed=5)
+    assert np.mean(corpus.kinds[picks] == 0) == pytest.approx(0.75, abs=0.02)
+    assert set(picks.tolist()) == set(range(12))
+
+
+def test_dialects_have_distinct_names() -> None:
+    assert set(DIALECTS) == {"json", "msgpack", "raw", "oip", "oip-binary"}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://127.0.0.1:80", Address("127.0.0.1", 80)),
+        ("localhost:8000/", Address("localhost", 8000)),
+        ("http://[::1]:9", Address("::1", 9)),
+        ("unix:/run/p.sock", Address("/run/p.sock", 0)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "http://host", "host:", ":80", "host:0", "host:99999", "unix:", "https://h:1"])
+def test_bad_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        Address.parse(text)
