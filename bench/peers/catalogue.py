@@ -27,6 +27,12 @@ def _triton_py() -> Target:
     return TritonPython()
 
 
+def _bentoml() -> Target:
+    from bench.peers.bentoml import BentoMl
+
+    return BentoMl()
+
+
 def _fastapi() -> Target:
     from bench.peers.fastapi import FastApi
 
@@ -61,6 +67,7 @@ RIVALS: Mapping[str, Callable[[], Target]] = {
     "triton-py": _triton_py,
     "mosec": _mosec,
     "mosec-msgpack": _mosec_msgpack,
+    "bentoml": _bentoml,
     "fastapi": _fastapi,
     "flask": _flask,
     "litserve": _litserve,
