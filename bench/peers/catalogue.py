@@ -63,7 +63,14 @@ def _torchserve() -> Target:
     return TorchServe()
 
 
+def _triton_native() -> Target:
+    from bench.peers.triton import TritonNative
+
+    return TritonNative()
+
+
 RIVALS: Mapping[str, Callable[[], Target]] = {
+    "triton-native": _triton_native,
     "triton-py": _triton_py,
     "mosec": _mosec,
     "mosec-msgpack": _mosec_msgpack,
