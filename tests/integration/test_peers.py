@@ -21,7 +21,7 @@ CONNECTIONS = 8
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ENVIRONMENTS.exists(), reason="rivals are gigabytes: make build/peers to install them here")
+@pytest.mark.skipif(not ENVIRONMENTS.exists(), reason="rivals are gigabytes: mkdir -p build/peers to allow them")
 @pytest.mark.parametrize("factory", RIVALS.values(), ids=list(RIVALS))
 def test_answers_rightly_and_leaves_nothing(factory: Callable[[], Target], tmp_path: Path) -> None:
     target = factory()
