@@ -57,6 +57,12 @@ def _mlserver() -> Target:
     return MLServer()
 
 
+def _ray() -> Target:
+    from bench.peers.ray import RayServe
+
+    return RayServe()
+
+
 def _torchserve() -> Target:
     from bench.peers.torchserve import TorchServe
 
@@ -79,5 +85,6 @@ RIVALS: Mapping[str, Callable[[], Target]] = {
     "flask": _flask,
     "litserve": _litserve,
     "mlserver": _mlserver,
+    "ray": _ray,
     "torchserve": _torchserve,
 }
