@@ -39,12 +39,12 @@ class BentoMl(PackageTarget):
     """Adaptive batches of up to 64 rows. A delay cannot be asked for: it learns its own.
 
     Its `max_latency_ms` is a deadline after which requests are dropped; 10 s here, so that none is. Chosen: one worker
-    process, no metrics, no access log.
+    process, uvloop and httptools for its uvicorn, no metrics, no access log.
     """
 
     name = "bentoml"
     folder = Path(__file__).parent
-    packages = ("bentoml", "starlette", "pydantic", "uvicorn")
+    packages = ("bentoml", "starlette", "pydantic", "uvicorn", "uvloop")
     ready_path = "/readyz"
     dialect = BentoJson()
 

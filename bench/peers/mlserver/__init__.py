@@ -18,7 +18,7 @@ class MLServer(PackageTarget):
     """Adaptive batching of up to 64 rows within 1 ms, asked in the Open Inference Protocol.
 
     Chosen: the model in the server's process (faster here than the default worker process), debug mode with its
-    access log, metrics and gzip off. uvloop is held at 0.21: the worker process of 1.7 does not start with a later one.
+    access log, metrics and gzip off, httptools for its uvicorn. uvloop is held at 0.21: the worker process of 1.7 does not start with a later one.
     """
 
     name = "mlserver"
