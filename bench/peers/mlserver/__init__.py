@@ -17,8 +17,9 @@ __all__ = ["MLServer"]
 class MLServer(PackageTarget):
     """Adaptive batching of up to 64 rows within 1 ms, asked in the Open Inference Protocol.
 
-    Chosen: the model in the server's process (faster here than the default worker process), debug mode with its
-    access log, metrics and gzip off, httptools for its uvicorn. uvloop is held at 0.21: the worker process of 1.7 does not start with a later one.
+    Chosen: the model in the server's process (its default, a worker process, has one more hop), debug mode with its
+    access log, metrics and gzip off, httptools for its uvicorn. uvloop is held at 0.21: with a later one the worker
+    process of 1.7 does not start.
     """
 
     name = "mlserver"
