@@ -42,12 +42,16 @@ def test_msgpack() -> None:
     assert_is_row(document["inputs"])
 
 
-def test_raw() -> None:
-    request = PenstockRaw().request("m one", ROW)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.dtype)
+def test_raw(spec: TensorSpec) -> None:
+    row = {spec.name: ROW[spec.name]}
+    request = PenstockRaw().request("m one", row)
     assert request.target == "/predict?model=m%20one"
-    assert same(PenstockRaw().answer(request.body, SPECS), ROW, tolerance=0)
+    assert same(PenstockRaw().answer(request.body, [spec]), row, tolerance=0)
     with pytest.raises(ValueError):
-        PenstockRaw().answer(request.body + b"x", SPECS)
+        PenstockRaw().answer(request.body + bytes(8), [spec])
+    with pytest.raises(ValueError):
+        PenstockRaw().request("m", ROW)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -74,7 +78,7 @@ def test_corpus_cuts_requests_and_honours_shares() -> None:
     rows = random_rows(SPECS, 8)
     traffics = [
         Traffic("one", PenstockJson(), rows, SPECS, share=3, headers=(("X-A", "1"),)),
-        Traffic("two", PenstockRaw(), rows[:4], SPECS, share=1),
+        Traffic("two", PenstockMsgpack(), rows[:4], SPECS, share=1),
     ]
     corpus = Corpus.of(traffics, "host")
     assert len(corpus.offsets) == 13

@@ -103,6 +103,70 @@ def _serve(
         serve(settings)
 
 
+@app.command("bench")
+def _bench(
+    url: Annotated[str, typer.Argument(metavar="URL", help="http://HOST:PORT or unix:/PATH.")],
+    model: Annotated[str, typer.Option(help="The model to ask.")],
+    version: Annotated[str | None, typer.Option(help="Its version [the latest].", show_default=False)] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Requests per second [as many as are answered].", show_default=False),
+    ] = None,
+    duration: Annotated[float, typer.Option(min=0.1, help="Measured seconds.")] = 10.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before them that do not count.")] = 2.0,
+    slo_p99_ms: Annotated[
+        float | None, typer.Option(min=0.001, help="Fail unless 99 % are answered within this.", show_default=False)
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="json, msgpack or raw.")] = "json",
+    arrivals: Annotated[str, typer.Option(help="poisson, constant or bursty.")] = "poisson",
+    trace: Annotated[
+        Path | None, typer.Option(help="Send at the times of this file instead.", show_default=False)
+    ] = None,
+    connections: Annotated[int, typer.Option(min=1, max=10_000)] = 64,
+    depth: Annotated[int, typer.Option(min=1, help="Requests in flight on each connection.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the generator.")] = 1,
+    rows: Annotated[int, typer.Option(min=1, help="Different rows to send.")] = 1024,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for a reply.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of rows and arrivals.")] = 1,
+    pid: Annotated[
+        int | None, typer.Option(help="The server's process, to count what it costs.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Put a served model under load, with rows made from its schema.
+
+    Exits with 0 when all is well, 1 when nothing was answered or the limit is missed, 2 for wrong usage, 3 when the
+    load generator fell behind, so that the figures mean nothing.
+    """
+    with _told_plainly(debug):
+        from penstock.cli.bench import BenchOptions, run_bench
+
+        options = BenchOptions(
+            url=url,
+            model=model,
+            version=version,
+            rate=rate,
+            duration=duration,
+            warm_up=warm_up,
+            slo_p99_ms=slo_p99_ms,
+            encoding=encoding,
+            arrivals=arrivals,
+            trace=trace,
+            connections=connections,
+            depth=depth,
+            threads=threads,
+            rows=rows,
+            timeout=timeout,
+            seed=seed,
+            pid=pid,
+            as_json=json,
+        )
+        status = run_bench(options)
+    if status:
+        raise typer.Exit(status)
+
+
 @contextmanager
 def _told_plainly(debug: bool) -> Iterator[None]:
     """Turn an exception into a sentence and an exit status."""

@@ -6,6 +6,7 @@ is sampled by the kernel's tick (250 Hz on most machines), so it needs seconds o
 
 import os
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,12 @@ class TreeMemory:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """CPU clocks at one moment."""
+    """CPU clocks at one moment. `threads` are those of the tree by name, "main/" before those of its root."""
 
     when: float
     tree: CpuTime
     machine_busy: float
+    threads: Mapping[str, CpuTime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Usage:
     seconds: float
     tree: CpuTime
     machine_busy: float
+    threads: Mapping[str, CpuTime]
 
     def foreign_share(self, others_of_ours: float) -> float:
         """Part of all cores that neither the tree nor our other processes (CPU seconds) took."""
@@ -98,14 +101,19 @@ def descendants(pid: int) -> list[int]:
 def snapshot(pid: int | None) -> Snapshot:
     """Read the clocks of a process tree, if there is one, and of the machine."""
     tree = CpuTime()
+    threads: dict[str, CpuTime] = {}
     for member in [] if pid is None else descendants(pid):
         tree += _cpu_of(member)
-    return Snapshot(time.monotonic(), tree, _machine_busy())
+        for name, clock in _threads_of(member):
+            label = ("main/" if member == pid else "child/") + name
+            threads[label] = threads.get(label, CpuTime()) + clock
+    return Snapshot(time.monotonic(), tree, _machine_busy(), threads)
 
 
 def usage(before: Snapshot, after: Snapshot) -> Usage:
     """Subtract two snapshots of the same tree."""
-    return Usage(after.when - before.when, after.tree - before.tree, after.machine_busy - before.machine_busy)
+    threads = {name: clock - before.threads.get(name, CpuTime()) for name, clock in after.threads.items()}
+    return Usage(after.when - before.when, after.tree - before.tree, after.machine_busy - before.machine_busy, threads)
 
 
 def memory_of(pid: int) -> Memory:
@@ -157,8 +165,23 @@ def _cpu_of(pid: int) -> CpuTime:
             nanoseconds += int((task / "schedstat").read_text().split()[0])
         except OSError:
             continue
-    # Threads that have ended are only in the process's own clock.
-    return CpuTime(max(nanoseconds / 1e9, 0.0) or user + system, user, system)
+    # Children that have ended are in their parent's clocks, by ticks: a worker that was killed has cost what it did.
+    ended_user, ended_system = int(fields[13]) / TICKS_PER_SECOND, int(fields[14]) / TICKS_PER_SECOND
+    own = CpuTime(nanoseconds / 1e9 or user + system, user, system)
+    return own + CpuTime(ended_user + ended_system, ended_user, ended_system)
+
+
+def _threads_of(pid: int) -> Iterator[tuple[str, CpuTime]]:
+    """Give the name and the clocks of each thread that lives."""
+    for task in _tasks_of(pid):
+        try:
+            head, _, tail = (task / "stat").read_text().rpartition(")")
+            nanoseconds = int((task / "schedstat").read_text().split()[0])
+        except OSError:
+            continue
+        fields = tail.split()
+        user, system = int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND
+        yield head.partition("(")[2], CpuTime(nanoseconds / 1e9, user, system)
 
 
 def _machine_busy() -> float:

@@ -109,27 +109,20 @@ class PenstockMsgpack:
 
 @dataclass(frozen=True, slots=True)
 class PenstockRaw:
-    """POST /predict with the tensors' bytes, little-endian, one after the other."""
+    """POST /predict with the bytes of a tensor, little-endian: for models with one input and one output."""
 
     name: str = "raw"
 
     def request(self, model: str, row: Row) -> HttpRequest:
-        """Write the request for one row of `model`."""
-        body = b"".join(_little_endian(array).tobytes() for array in row.values())
+        """Write the request for one row of `model`; ValueError when it has several inputs."""
+        (array,) = row.values()
+        body = _little_endian(array).tobytes()
         return HttpRequest(f"/predict?model={quote(model)}", _both_ways("application/octet-stream"), body)
 
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
-        """Cut the body into the outputs in the model's order."""
-        found: dict[str, NDArray[Any]] = {}
-        offset = 0
-        for spec in outputs:
-            dtype = np.dtype(spec.dtype).newbyteorder("<")
-            count = int(np.prod(spec.shape, dtype=np.int64))
-            found[spec.name] = np.frombuffer(body, dtype, count, offset).reshape(spec.shape)
-            offset += count * dtype.itemsize
-        if offset != len(body):
-            raise ValueError(f"{len(body)} bytes where the outputs take {offset}")
-        return found
+        """Read the only output."""
+        (spec,) = outputs
+        return {spec.name: np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(spec.shape)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +186,12 @@ def request_bytes(host: str, request: HttpRequest, more: Sequence[tuple[str, str
 
 def json_values(array: NDArray[Any]) -> str:
     """Write an array as nested JSON lists: the shortest text of each number in its own dtype, not in float64."""
+    if array.dtype.kind != "f":
+        return json.dumps(array.tolist(), separators=(",", ":"))
     if array.ndim == 0:
-        return str(array[()].item()).lower() if array.dtype.kind == "b" else str(array[()])
+        return str(array[()])
     if array.ndim > 1:
         return "[" + ",".join(json_values(part) for part in array) + "]"
-    if array.dtype.kind == "b":
-        return "[" + ",".join("true" if value else "false" for value in array) + "]"
     return "[" + ",".join(map(str, array)) + "]"
 
 

@@ -36,7 +36,8 @@ class Address:
             return cls(text.removeprefix("unix:"), 0)
         plain = text.removeprefix("http://").rstrip("/")
         host, colon, port = plain.rpartition(":")
-        if "//" in plain or not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        is_port = port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
+        if "//" in plain or not colon or not host or not is_port:
             raise ConfigError(f"{text!r} is no address: write http://HOST:PORT or unix:/PATH")
         return cls(host.strip("[]"), int(port))
 

@@ -21,6 +21,8 @@ LAG_SHARE_MAX = 0.1
 SENT_SHARE_MIN = 0.99
 # What else the machine may do, as a share of all cores, before a run is called noisy.
 FOREIGN_SHARE_MAX = 0.15
+# Threads that took less CPU than this a request, in us, are not listed.
+THREAD_US_MIN = 0.01
 HISTOGRAM_DIGITS = 3
 HISTOGRAM_US_MAX = 3_600_000_000
 
@@ -61,7 +63,8 @@ class KindResult:
 class Cost:
     """What the server's process tree took while the run was measured. CPU in us per answered request, sizes in bytes.
 
-    `foreign_share` is the part of all cores that neither the server nor the generator took.
+    `foreign_share` is the part of all cores that neither the server nor the generator took. `threads` are the (user,
+    system) CPU of the tree's threads by name, "main/" before those of its root process.
     """
 
     cpu_us: float
@@ -72,6 +75,7 @@ class Cost:
     pss: int
     processes: int
     foreign_share: float
+    threads: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +229,14 @@ class _Window:
         due = [self._begin, self._end][len(self._snapshots)] if len(self._snapshots) < 2 else float("inf")
         if seconds < due or len(self._snapshots) == 2:
             return
-        self._batches.append(self._count_batches())
+        # Counting may ask the server, which costs: it lies outside of the two snapshots.
+        if not self._snapshots:
+            self._batches.append(self._count_batches())
         self._snapshots.append(snapshot(self._pid))
-        if len(self._snapshots) == 2 and self._pid is not None:
+        if len(self._snapshots) < 2:
+            return
+        self._batches.append(self._count_batches())
+        if self._pid is not None:
             self._memory = tree_memory(self._pid)
 
     def cost(self, recording: Recording) -> Cost | None:
@@ -251,6 +260,11 @@ class _Window:
             pss=self._memory.pss,
             processes=self._memory.processes,
             foreign_share=used.foreign_share(generator),
+            threads={
+                name: (each * clock.user_share, each * (1 - clock.user_share))
+                for name, clock in used.threads.items()
+                if (each := clock.total / answered * 1e6) > THREAD_US_MIN
+            },
         )
 
     def mean_batch(self) -> float | None:

@@ -1,0 +1,202 @@
+"""`penstock bench`: puts a served model under load with rows made from its schema."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from penstock.core.errors import ConfigError, LoadError
+from penstock.load.corpus import Corpus, Traffic
+from penstock.load.dialects import DIALECTS
+from penstock.load.generator import Address, ClosedLoop, Load, Progress
+from penstock.load.measurement import Measurement, measure
+from penstock.load.proof import is_proven
+from penstock.load.recording import HTTP_OK, Recording
+from penstock.load.rows import random_rows
+from penstock.load.schedule import Schedule, bursty, constant, poisson, replay
+from penstock.load.scrape import fetch_metrics, fetch_model
+
+__all__ = ["BenchOptions", "run_bench"]
+
+PERCENTILE = 0.99
+# Exit codes beside 0, 1 (failed, or the limit is missed) and 2 (wrong usage).
+EXIT_VOID = 3
+ENCODING_NAMES = ("json", "msgpack", "raw")
+BODY_BYTES_MAX = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What was asked for on the command line."""
+
+    url: str
+    model: str
+    version: str | None
+    rate: float | None
+    duration: float
+    warm_up: float
+    slo_p99_ms: float | None
+    encoding: str
+    arrivals: str
+    trace: Path | None
+    connections: int
+    depth: int
+    threads: int
+    rows: int
+    timeout: float
+    seed: int
+    pid: int | None
+    as_json: bool
+
+
+def run_bench(options: BenchOptions) -> int:
+    """Run and print; 0 fine, 1 nothing answered or the limit missed, 3 the generator fell behind and nothing counts."""
+    _require_extra()
+    address = Address.parse(options.url)
+    served = fetch_model(address, options.model, options.version)
+    if options.encoding not in ENCODING_NAMES:
+        raise ConfigError(f"the encoding {options.encoding!r} is not one of {', '.join(ENCODING_NAMES)}")
+    if options.encoding == "raw" and (len(served.inputs), len(served.outputs)) != (1, 1):
+        raise ConfigError(
+            f"raw bodies carry one tensor each way; {served.name} has {len(served.inputs)} inputs and "
+            f"{len(served.outputs)} outputs: take --encoding msgpack"
+        )
+    row_bytes = sum(array.nbytes for array in random_rows(served.inputs, 1)[0].values())
+    rows = random_rows(served.inputs, max(1, min(options.rows, BODY_BYTES_MAX // max(1, row_bytes))), options.seed)
+    dialect = DIALECTS[options.encoding]
+    traffic = Traffic(served.name, dialect, rows, served.outputs, slo_ms=options.slo_p99_ms)
+    load = Load(
+        address=address,
+        corpus=Corpus.of([traffic]),
+        arrivals=_arrivals(options),
+        connections=options.connections,
+        depth=options.depth,
+        threads=options.threads,
+        warm_up=options.warm_up,
+        timeout=options.timeout,
+        spin_us=50.0,
+        seed=options.seed,
+    )
+    with _progress(load.seconds) as watch:
+        recording, figures = measure(load, options.pid, lambda: _batches(address, served.name), watch)
+    kept = _is_kept(recording, options.slo_p99_ms)
+    if options.as_json:
+        document = {"model": served.name, "version": served.version, "slo_kept": kept, **asdict(figures)}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        _print(figures, f"{served.name}, version {served.version}, {options.encoding}", options.slo_p99_ms, kept)
+    if figures.void:
+        return EXIT_VOID
+    return 1 if kept is False or figures.latency is None else 0
+
+
+def _require_extra() -> None:
+    try:
+        import hdrh  # type: ignore[import-untyped]  # noqa: F401
+        import msgpack  # type: ignore[import-untyped]  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise LoadError(f"{error.name} is not installed: pip install 'penstock[bench]'") from error
+
+
+def _arrivals(options: BenchOptions) -> Schedule | ClosedLoop:
+    seconds = options.duration + options.warm_up
+    if options.trace is not None:
+        return replay(options.trace, options.rate, seconds)
+    if options.rate is None:
+        return ClosedLoop(seconds)
+    makers = {"poisson": poisson, "bursty": bursty}
+    if options.arrivals == "constant":
+        return constant(options.rate, seconds)
+    if options.arrivals not in makers:
+        raise ConfigError(f"arrivals are poisson, constant or bursty, not {options.arrivals!r}")
+    return makers[options.arrivals](options.rate, seconds, options.seed)
+
+
+def _batches(address: Address, model: str) -> tuple[float, float] | None:
+    try:
+        metrics = fetch_metrics(address)
+    except LoadError:
+        return None
+    rows, batches = (metrics.total(f"penstock_batch_size_{part}", model=model) for part in ("sum", "count"))
+    return rows, batches
+
+
+def _is_kept(recording: Recording, slo_p99_ms: float | None) -> bool | None:
+    """Tell whether the run proves that 99 % were answered in time; None when no limit was given."""
+    if slo_p99_ms is None:
+        return None
+    records = recording.measured
+    ok = (records["status"] == HTTP_OK) & (records["failure"] == 0)
+    in_time = ok & ((records["done_ns"] - records["due_ns"]) <= slo_p99_ms * 1e6)
+    return is_proven(len(records), int((~in_time).sum()), PERCENTILE)
+
+
+@contextmanager
+def _progress(seconds: float) -> Iterator[Callable[[Progress], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=seconds)
+
+        def watch(progress: Progress) -> None:
+            moment = max(0.0, min(progress.seconds, seconds))
+            bar.update(
+                task, completed=moment, description=f"{progress.answered:,} answered, {progress.failed:,} failed"
+            )
+
+        yield watch
+
+
+def _print(figures: Measurement, title: str, slo_p99_ms: float | None, kept: bool | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{title}, at {figures.address}", show_header=False, title_justify="left")
+    for name, value in _lines(figures):
+        table.add_row(name, value)
+    if slo_p99_ms is not None:
+        word = "proven" if kept else "missed"
+        table.add_row(f"p99 within {slo_p99_ms:g} ms", f"{word}; {figures.kinds[0].goodput:.3%} in time")
+    console.print(table)
+    for reason in figures.void:
+        console.print(f"VOID: {reason}")
+    if figures.latency is not None and not figures.open_loop:
+        console.print(
+            "A closed loop finds the capacity; its latency says how long the queue was. Give --rate for latency."
+        )
+
+
+def _lines(figures: Measurement) -> Iterator[tuple[str, str]]:
+    how = "open loop" if figures.open_loop else "closed loop"
+    depth = f", {figures.depth} in flight on each" if figures.depth > 1 else ""
+    yield "load", f"{how}, {figures.connections} connections{depth}, {figures.seconds:g} s"
+    if figures.open_loop:
+        yield "offered", f"{figures.offered_rate:,.0f} requests/s"
+    yield "answered", f"{figures.answered_rate:,.0f} requests/s"
+    latency = figures.latency
+    if latency is not None:
+        for name, value in (
+            ("p50", latency.p50),
+            ("p90", latency.p90),
+            ("p99", latency.p99),
+            ("p99.9", latency.p999),
+            ("max", latency.max),
+        ):
+            yield name, f"{value / 1e3:,.3f} ms"
+    yield "failed", "".join(f"{count:,} x {kind}  " for kind, count in figures.errors.items()).strip() or "0"
+    if figures.mean_batch is not None:
+        yield "mean batch", f"{figures.mean_batch:.1f} rows"
+    if figures.cost is not None:
+        cost = figures.cost
+        yield "server CPU", f"{cost.cpu_us:.1f} us/request ({cost.user_us:.1f} user, {cost.system_us:.1f} system)"
+        yield "server memory", f"{cost.pss / 1e6:,.0f} MB in {cost.processes} processes"
+    yield "generator", f"{figures.lag_us_p99:,.0f} us late at its p99, {figures.generator_cpu_us:.1f} us CPU/request"

@@ -1,0 +1,122 @@
+"""`penstock bench` against a real server: what it prints, and what it says about a wrong wish."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Server
+
+SEVERAL = """
+from penstock.worker import Tensor
+
+class Model:
+    inputs = {"x": Tensor("float32", (4,)), "n": Tensor("int64", (2, 2)), "flag": Tensor("bool")}
+    outputs = {"y": Tensor("float32", (4,)), "m": Tensor("int64", (2, 2))}
+
+    def predict(self, batch):
+        return {"y": batch["x"] * 2, "m": batch["n"] + 1}
+"""
+
+ONE = """
+from penstock.worker import Tensor
+
+class Model:
+    inputs = {"x": Tensor("float16", (4,))}
+    outputs = {"y": Tensor("float16", (4,))}
+
+    def predict(self, batch):
+        return {"y": batch["x"] * 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "several.py").write_text(SEVERAL)
+    (folder / "one.py").write_text(ONE)
+    models = [f"{name}={folder / name}.py" for name in ("several", "one")]
+    running = Server.start([*models, "--unix-socket", str(folder / "s")], folder)
+    yield running
+    running.stop()
+
+
+def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "penstock.cli", "bench", url, "--duration", "0.5", "--warm-up", "0.1", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding", "arrivals"),
+    [("several", "json", "poisson"), ("several", "msgpack", "constant"), ("one", "raw", "bursty")],
+)
+def test_open_loop(server: Server, model: str, encoding: str, arrivals: str) -> None:
+    chosen = ["--rate", "200", "--encoding", encoding, "--arrivals", arrivals]
+    done = bench(server.url, "--model", model, "--json", "--pid", str(server.process.pid), *chosen)
+    assert done.returncode in (0, 3), done.stderr  # 3: the generator fell behind, as it may on a busy machine
+    figures = json.loads(done.stdout)
+    assert figures["model"] == model and figures["version"] == "1"
+    assert figures["errors"] == {} and figures["open_loop"] is True and figures["slo_kept"] is None
+    assert 50 < figures["offered_rate"] < 400
+    assert figures["latency"]["p50"] > 0 and figures["mean_batch"] >= 1
+    assert figures["cost"]["cpu_us"] > 0 and figures["cost"]["processes"] == 3
+    assert figures["kinds"][0]["dialect"] == encoding
+
+
+def test_closed_loop_over_a_unix_socket_for_people(server: Server) -> None:
+    url = f"unix:{server.log.parent / 's'}"
+    done = bench(url, "--model", "several", "--depth", "4", "--connections", "3", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    for text in ("several, version 1, json", "closed loop, 3 connections, 4 in flight on each", "p99.9", "mean batch"):
+        assert text in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_trace_is_replayed(server: Server, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("\n".join(str(number / 50) for number in range(31)))
+    done = bench(server.url, "--model", "several", "--trace", str(trace), "--json")
+    assert json.loads(done.stdout)["requests"] == 25  # those of the last half second
+
+
+@pytest.mark.parametrize(("slo", "status", "kept"), [("10000", 0, True), ("0.001", 1, False)])
+def test_a_limit_is_judged(server: Server, slo: str, status: int, kept: bool) -> None:
+    done = bench(server.url, "--model", "several", "--rate", "1500", "--slo-p99-ms", slo, "--json")
+    assert json.loads(done.stdout)["slo_kept"] is kept
+    assert done.returncode in (status, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--model", "missing"], 1, "no model 'missing' is served; GET /models lists them"),
+        (["--model", "several", "--version", "9"], 1, "has no version '9' at http://"),
+        (["--model", "several", "--encoding", "xml"], 2, "'xml' is not one of json, msgpack, raw"),
+        (["--model", "several", "--encoding", "raw"], 2, "several has 3 inputs and 2 outputs: take --encoding msgpack"),
+        (["--model", "several", "--rate", "10", "--arrivals", "never"], 2, "not 'never'"),
+        (["--model", "several", "--rate", "1e9"], 2, ": take less time"),
+        (["--model", "several", "--trace", "/nonexistent"], 2, "cannot read the trace /nonexistent"),
+        (["--model", "several", "--connections", "2", "--threads", "3"], 2, "each thread needs a connection"),
+        ([], 2, "--model"),
+    ],
+)
+def test_a_wrong_wish_is_refused_in_a_sentence(server: Server, arguments: list[str], status: int, says: str) -> None:
+    done = bench(server.url, *arguments)
+    assert done.returncode == status
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent/socket"])
+def test_nobody_there(url: str) -> None:
+    done = bench(url, "--model", "several")
+    assert done.returncode == 1
+    assert "is `penstock serve` running there?" in done.stderr
+
+
+def test_no_address() -> None:
+    done = bench("nowhere", "--model", "several")
+    assert done.returncode == 2 and "'nowhere' is no address" in done.stderr
