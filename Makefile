@@ -21,7 +21,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        test-all test-asan test-tsan test-fuzz test-spin test-slow test-wheel bench wheel clean
+        test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-wheel bench wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,7 +115,7 @@ test-native: setup
 test-python: setup
 	@$(PY) -m pytest -q -m "not slow"
 
-test-all: test-asan test-tsan test-fuzz test-spin test-slow test-wheel ## what takes longer: sanitizers, model checker, kills, the wheel
+test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
@@ -126,6 +126,9 @@ test-fuzz: setup
 
 test-spin:
 	@tests/native/run_spin.sh
+
+test-instructions: setup
+	@$(PY) -m bench instructions
 
 test-slow: setup
 	@$(PY) -m pytest -q -m slow
@@ -138,8 +141,8 @@ test-wheel: wheel
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
-bench: setup ## measure against the yardsticks (needs wrk and nginx)
-	@$(PY) -m bench
+bench: setup ## judge the figures that must be reached (needs nginx)
+	@$(PY) -m bench accept
 
 wheel: $(STAMPS)/venv ## build a wheel into dist/, in isolation as pip install does
 	@rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .

@@ -1,5 +1,7 @@
 """The server under test: `penstock serve` as a child process."""
 
+from __future__ import annotations
+
 import http.client
 import json
 import os
@@ -9,14 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.metrics import Metrics, parse
+from bench.placement import spawning
+from bench.targets import Batches
+from penstock import __version__
 from penstock.load.accounting import descendants
+from penstock.load.dialects import Dialect, PenstockJson
+from penstock.load.scrape import Metrics, parse_metrics
 
-__all__ = ["Penstock", "penstock"]
+__all__ = ["Penstock", "PenstockTarget", "penstock"]
 
 READY_SECONDS = 120
 STOP_SECONDS = 60
@@ -29,11 +35,27 @@ class Penstock:
     pid: int
     port: int
     log: Path
+    dialect: Dialect = field(default_factory=PenstockJson)
 
     @property
-    def url(self) -> str:
+    def address(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.port}"
+
+    def batches(self, model: str) -> Batches | None:
+        """Count the rows and batches of a model."""
+        metrics = self.metrics()
+        rows, batches = (metrics.total(f"penstock_batch_size_{part}", model=model) for part in ("sum", "count"))
+        return Batches(rows, batches)
+
+    def batch_sizes(self) -> dict[str, float]:
+        """Count the batches of all models by the upper bound of their size."""
+        found: dict[str, float] = {}
+        below = 0.0
+        for bound, total in self.metrics().by_label("penstock_batch_size_bucket", "le").items():
+            found[bound] = total - below
+            below = total
+        return found
 
     def worker_pids(self) -> list[int]:
         """Return the processes below the main one."""
@@ -60,19 +82,46 @@ class Penstock:
 
     def metrics(self) -> Metrics:
         """Read /metrics."""
-        return parse(self.request("GET", "/metrics")[1].decode())
+        return parse_metrics(self.request("GET", "/metrics")[1].decode())
+
+
+@dataclass(frozen=True, slots=True)
+class PenstockTarget:
+    """Penstock as a target: of this working tree, or of another one below `source`, with more flags if given."""
+
+    name: str = "penstock"
+    dialect: Dialect = field(default_factory=PenstockJson)
+    arguments: tuple[str, ...] = ()
+    source: Path | None = None
+
+    def install(self, environments: Path) -> Mapping[str, str]:
+        """Nothing is to be installed: it is built where its sources are."""
+        return {"penstock": __version__}
+
+    @contextmanager
+    def serve(self, models: Mapping[str, Path], folder: Path) -> Iterator[Penstock]:
+        """Serve until the block ends."""
+        with penstock(folder, models, self.arguments, self.source) as running:
+            yield replace(running, dialect=self.dialect)
 
 
 @contextmanager
-def penstock(folder: Path, models: Mapping[str, Path], arguments: Sequence[str] = ()) -> Iterator[Penstock]:
-    """Run a server on a free port until the block ends; RuntimeError with its log if it does not get ready."""
+def penstock(
+    folder: Path, models: Mapping[str, Path], arguments: Sequence[str] = (), source: Path | None = None
+) -> Iterator[Penstock]:
+    """Run a server on a free port until the block ends; RuntimeError with its log if it does not get ready.
+
+    `source` is the folder of another revision's package, already built.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
     ready, announce = os.pipe()
     named = [f"{name}={path}" for name, path in models.items()]
     command = [sys.executable, "-m", "penstock.cli", "serve", *named, *arguments, "--port", "0"]
     environment = {**os.environ, "PENSTOCK_READY_FD": str(announce)}
-    with log.open("wb") as output:
+    if source is not None:
+        environment["PYTHONPATH"] = str(source)
+    with log.open("wb") as output, spawning():
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[announce], env=environment
         )

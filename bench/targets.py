@@ -52,7 +52,7 @@ class Target(Protocol):
         """The word for it in options and tables."""
 
     def install(self, environments: Path) -> Mapping[str, str]:
-        """Make it ready below `environments`, once; versions of what counts, by name. NotInstalledError if impossible."""
+        """Make it ready below `environments`, once; versions of what counts. NotInstalledError if impossible."""
 
     def serve(self, models: Mapping[str, Path], folder: Path) -> AbstractContextManager[Running]:
         """Serve ONNX models (max batch 64, max delay 1 ms where it has them, one intra-op thread) until the block ends.

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bench.placement import spawning
 from bench.targets import Batches, NotInstalledError
 from penstock.load.accounting import descendants
 
@@ -113,7 +114,7 @@ class Process:
         self._folder.mkdir(parents=True, exist_ok=True)
         variables = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
         variables |= {"PYTHONPATH": str(INSIDE), **self._variables}
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as log, spawning():
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder,

@@ -4,17 +4,25 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.models import POISON, W1_WIDTHS
+from bench.scenario import open_session
 from bench.wire import Reply, request_bytes
-from bench.workloads import Encoding, Row, decode, encode, open_session, same
+from penstock.load.dialects import Dialect, PenstockJson, PenstockMsgpack, PenstockRaw
+from penstock.load.rows import Row, TensorSpec, same
 
-__all__ = ["ONNX_MODEL", "PYTHON_MODEL_NAME", "Expectation", "Request", "RequestMaker"]
+__all__ = ["ONNX_MODEL", "PYTHON_MODEL_NAME", "Expectation", "KnownRows", "Request", "RequestMaker"]
+
+# Rows of the ONNX model, and the answers to them.
+KnownRows: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 ONNX_MODEL = "mlp"
+DIALECTS: tuple[Dialect, ...] = (PenstockJson(), PenstockMsgpack(), PenstockRaw())
 PYTHON_MODEL_NAME = "double"
 PYTHON_WIDTH = 8
 ROWS = 512  # different rows of the ONNX model, whose answers are computed beforehand
@@ -39,8 +47,8 @@ class Expectation:
     """What a reply must be: an answer, or a refusal with a status."""
 
     request_id: str
-    encoding: Encoding
-    answer: Row | None
+    dialect: Dialect
+    answer: NDArray[np.float32] | None
     status: int = 200
     excuses: frozenset[str] = frozenset()
 
@@ -51,7 +59,9 @@ class Expectation:
         if reply.status == self.status:
             if self.answer is None:
                 return Verdict.REFUSED
-            return Verdict.RIGHT if same(decode(self.encoding, reply.body), self.answer) else Verdict.WRONG
+            outputs = [TensorSpec("y", "float32", self.answer.shape)]
+            right = same(self.dialect.answer(reply.body, outputs), {"y": self.answer})
+            return Verdict.RIGHT if right else Verdict.WRONG
         excused = reply.status == 503 and reply.json()["code"] in self.excuses
         return Verdict.EXCUSED if excused else Verdict.WRONG
 
@@ -69,12 +79,12 @@ class RequestMaker:
     """Makes requests of every kind from a seed. `known` are rows of the ONNX model with their answers."""
 
     random: random.Random
-    known: tuple[Row, Row]
+    known: KnownRows
     prefix: str
     made: int = field(default=0)
 
     @staticmethod
-    def known_rows(model: Path) -> tuple[Row, Row]:
+    def known_rows(model: Path) -> KnownRows:
         """Compute answers with ONNX Runtime, one row at a time, as no server does."""
         rows = np.random.default_rng(11).uniform(-2, 2, (ROWS, W1_WIDTHS[0])).astype(np.float32)
         session = open_session(model)
@@ -84,33 +94,34 @@ class RequestMaker:
         """Make the next request."""
         self.made += 1
         request_id = f"{self.prefix}-{self.made}"
-        sent = self.random.choice(list(Encoding))
-        wanted = self.random.choice(list(Encoding))
+        sent = self.random.choice(DIALECTS)
+        wanted = self.random.choice(DIALECTS)
         if self.random.random() < BAD_SHARE:
             return self._bad(request_id, sent)
         if self.random.random() < PYTHON_SHARE:
             return self._python(request_id, sent, wanted)
         index = self.random.randrange(ROWS)
         rows, answers = self.known
-        data = self._predict(request_id, ONNX_MODEL, rows[index], sent, wanted)
+        data = self._predict(request_id, ONNX_MODEL, {"x": rows[index]}, sent, wanted)
         return Request(data, Expectation(request_id, wanted, answers[index]))
 
-    def _python(self, request_id: str, sent: Encoding, wanted: Encoding) -> Request:
+    def _python(self, request_id: str, sent: Dialect, wanted: Dialect) -> Request:
         row = np.array([self.random.uniform(-9, 9) for _ in range(PYTHON_WIDTH)], dtype=np.float32)
         poisoned = self.random.random() < 0.05
         if poisoned:
             row[0] = POISON
-        data = self._predict(request_id, PYTHON_MODEL_NAME, row, sent, wanted)
+        data = self._predict(request_id, PYTHON_MODEL_NAME, {"x": row}, sent, wanted)
         answer, status = (None, 500) if poisoned else (row * 2, 200)
         return Request(data, Expectation(request_id, wanted, answer, status, PYTHON_EXCUSES))
 
-    def _predict(self, request_id: str, model: str, row: Row, sent: Encoding, wanted: Encoding) -> bytes:
-        fields = {"X-Request-Id": request_id, "Content-Type": sent.media_type, "Accept": wanted.media_type}
-        target = f"/predict?model={model}" if sent is Encoding.RAW else "/predict"
-        body = encode(sent, model, row)
+    def _predict(self, request_id: str, model: str, row: Row, sent: Dialect, wanted: Dialect) -> bytes:
+        request = sent.request(model, row)
+        accept = wanted.request(model, row).headers["Accept"]
+        fields = {**request.headers, "X-Request-Id": request_id, "Accept": accept}
         if self.random.random() < 0.2:
-            return request_bytes("POST", target, None, fields | {"Transfer-Encoding": "chunked"}) + self._chunks(body)
-        return request_bytes("POST", target, body, fields)
+            head = request_bytes("POST", request.target, None, fields | {"Transfer-Encoding": "chunked"})
+            return head + self._chunks(request.body)
+        return request_bytes("POST", request.target, request.body, fields)
 
     def _chunks(self, body: bytes) -> bytes:
         pieces = []
@@ -120,23 +131,23 @@ class RequestMaker:
             body = body[size:]
         return b"".join(pieces) + b"0\r\n\r\n"
 
-    def _bad(self, request_id: str, sent: Encoding) -> Request:
+    def _bad(self, request_id: str, sent: Dialect) -> Request:
         """Make a request that is refused without harm to its connection."""
-        row = np.zeros(W1_WIDTHS[0], dtype=np.float32)
+        row = {"x": np.zeros(W1_WIDTHS[0], dtype=np.float32)}
+        is_raw = isinstance(sent, PenstockRaw)
         short = {
-            Encoding.JSON: b'{"model":"mlp","inputs":[1,2,3]}',
-            Encoding.MSGPACK: bytes(msgpack.packb({"model": ONNX_MODEL, "inputs": [1, 2, 3]})),
-            Encoding.RAW: row.tobytes()[:-4],
+            "json": b'{"model":"mlp","inputs":[1,2,3]}',
+            "msgpack": bytes(msgpack.packb({"model": ONNX_MODEL, "inputs": [1, 2, 3]})),
+            "raw": row["x"].tobytes()[:-4],
         }
-        unknown = encode(sent, "unknown", row)
-        cut = encode(sent, ONNX_MODEL, row)[: self.random.randrange(1, 40)]
-        status, body, model = self.random.choice(
+        whole = sent.request(ONNX_MODEL, row)
+        unknown = sent.request("unknown", row)
+        status, target, body = self.random.choice(
             [
-                (422, short[sent], ONNX_MODEL),
-                (404, unknown, "unknown"),
-                (422 if sent is Encoding.RAW else 400, cut, ONNX_MODEL),
+                (422, whole.target, short[sent.name]),
+                (404, unknown.target, unknown.body),
+                (422 if is_raw else 400, whole.target, whole.body[: self.random.randrange(1, 40)]),
             ]
         )
-        fields = {"X-Request-Id": request_id, "Content-Type": sent.media_type}
-        target = f"/predict?model={model}" if sent is Encoding.RAW else "/predict"
+        fields = {"X-Request-Id": request_id, "Content-Type": whole.headers["Content-Type"]}
         return Request(request_bytes("POST", target, body, fields), Expectation(request_id, sent, None, status))

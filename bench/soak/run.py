@@ -12,9 +12,8 @@ from pathlib import Path
 from bench.models import PYTHON_MODEL, W1_WIDTHS, write_mlp
 from bench.server import Penstock, penstock
 from bench.soak.clients import Client, Tally
-from bench.soak.requests import ONNX_MODEL, PYTHON_MODEL_NAME, RequestMaker
+from bench.soak.requests import ONNX_MODEL, PYTHON_MODEL_NAME, KnownRows, RequestMaker
 from bench.wire import Wire, request_bytes
-from bench.workloads import Row
 from penstock.load.accounting import memory_of
 
 __all__ = ["SoakOptions", "SoakResult", "run_soak"]
@@ -75,7 +74,7 @@ def run_soak(options: SoakOptions) -> SoakResult:
 
 
 class _Soak:
-    def __init__(self, options: SoakOptions, server: Penstock, known: tuple[Row, Row]) -> None:
+    def __init__(self, options: SoakOptions, server: Penstock, known: KnownRows) -> None:
         self._options = options
         self._server = server
         self._known = known

@@ -1,0 +1,152 @@
+"""Commands that put servers under load: scenarios, capacity, rivals, and reports of earlier runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.bare import run_bare
+from bench.capacity import affine, bound, capacity_of
+from bench.cli.app import (
+    Connections,
+    DialectName,
+    Out,
+    Rounds,
+    Seconds,
+    app,
+    dialect_named,
+    keep,
+    options_for,
+    running,
+    words,
+)
+from bench.nginx import NginxTarget
+from bench.peers.catalogue import RIVALS
+from bench.peers.compare import compare, planned_seconds
+from bench.report import print_tables, write_report
+from bench.results import Results, read_results
+from bench.run import run_rounds
+from bench.scenario import Prepared, load_scenario, prepare, scenario_names
+from bench.server import PenstockTarget
+from bench.targets import NotInstalledError, Target
+from penstock.load.dialects import PenstockMsgpack
+
+ENVIRONMENTS = Path("build/peers")
+BARE_BATCHES = (1, 4, 16, 64)
+
+
+@app.command("run")
+def run(
+    scenarios: Annotated[str, typer.Argument(help="Some of the scenarios, or .toml files; 'all' for all.")] = "w1",
+    dialects: DialectName = "json",
+    loads: Annotated[str | None, typer.Option(help="Parts of the capacity, as 0.5,0.9.")] = None,
+    connections: Connections = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Requests in flight on each connection.")] = None,
+    beside_nginx: Annotated[bool, typer.Option(help="Measure nginx's fixed answer in the same rounds.")] = False,
+    seconds: Seconds = 8.0,
+    rounds: Rounds = 3,
+    out: Out = None,
+) -> None:
+    """Run scenarios on Penstock: a closed loop finds the capacity, then an open loop offers parts of it."""
+    names = scenario_names() if scenarios == "all" else [name for name in scenarios.split(",") if name]
+    chosen = [dialect_named(name) for name in dialects.split(",")]
+    parts = None if loads is None else [float(part) for part in loads.split(",")]
+    results = Results(shlex.join(sys.argv[1:]))
+    with running() as folder:
+        for name in names:
+            scenario = load_scenario(name)
+            prepared = prepare(scenario, folder / "models" / scenario.name)
+            targets: list[Target] = [PenstockTarget(dialect=dialect, arguments=scenario.serve) for dialect in chosen]
+            if beside_nginx:
+                targets.append(NginxTarget())
+            runs = len(targets) * rounds * (1 + len(parts if parts is not None else scenario.load.loads))
+            given = {"seconds": seconds, "rounds": rounds, "loads": parts, "connections": connections, "depth": depth}
+            with options_for(folder / scenario.name, runs * (seconds + 2), **given) as options:
+                results.samples += run_rounds(targets, prepared, options)
+    keep(results, out)
+
+
+@app.command("capacity")
+def capacity(
+    scenarios: Annotated[str, typer.Argument(help="Some of the scenarios.")] = "w1",
+    slo_p99_ms: Annotated[float, typer.Option(min=0.1, help="99 % answered within this, 99.9 % within thrice.")] = 20.0,
+    dialects: DialectName = "json",
+    connections: Connections = None,
+    seconds: Seconds = 10.0,
+    out: Out = None,
+) -> None:
+    """Find the highest Poisson rate at which a latency limit is proven to hold."""
+    results = Results(shlex.join(sys.argv[1:]))
+    with running() as folder:
+        for name in words(scenarios, scenario_names, "scenario"):
+            prepared = prepare(load_scenario(name), folder / "models" / name)
+            for dialect in dialects.split(","):
+                target = PenstockTarget(dialect=dialect_named(dialect), arguments=prepared.scenario.serve)
+                given = {"seconds": seconds, "connections": connections}
+                with options_for(folder / name, 12 * seconds, **given) as options:
+                    backend = _backend(prepared, seconds, slo_p99_ms, results)
+                    found = capacity_of(target, prepared, slo_p99_ms, options, backend)
+                results.capacities.append(found)
+    keep(results, out)
+
+
+@app.command("peers")
+def peers(
+    only: Annotated[str | None, typer.Option(help="Some of the rivals, by commas.")] = None,
+    scenarios: Annotated[str, typer.Option(help="Scenarios whose models rivals can serve.")] = "w1,w2",
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 3,
+    environments: Annotated[Path, typer.Option(help="Where rivals are installed.")] = ENVIRONMENTS,
+    out: Out = None,
+) -> None:
+    """Install the rivals and measure them beside Penstock, in turn; every answer is checked."""
+    names = list(RIVALS) if only is None else words(only, lambda: list(RIVALS), "rival")
+    results = Results(shlex.join(sys.argv[1:]))
+    targets: list[Target] = [NginxTarget(), PenstockTarget(), PenstockTarget("penstock-msgpack", PenstockMsgpack())]
+    targets += [RIVALS[name]() for name in names]
+    with running() as folder:
+        ready = [target for target in targets if _is_installed(target, environments, results)]
+        for name in words(scenarios, scenario_names, "scenario"):
+            prepared = prepare(load_scenario(name), folder / "models" / name)
+            planned = planned_seconds(len(ready), seconds, rounds)
+            with options_for(folder / name, planned, seconds=seconds, rounds=rounds) as options:
+                compare(ready, prepared, options, results)
+    keep(results, out)
+
+
+@app.command("report")
+def report(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Results of earlier runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and its pictures.")] = Path("build/report"),
+) -> None:
+    """Make one page of results."""
+    found = read_results(files)
+    for results in found:
+        print_tables(results)
+    for written in write_report(found, out):
+        print(written)
+
+
+def _is_installed(target: Target, environments: Path, results: Results) -> bool:
+    print(f"installing {target.name}", file=sys.stderr, flush=True)
+    try:
+        results.versions[target.name] = dict(target.install(environments))
+    except NotInstalledError as error:
+        results.not_run[target.name] = str(error)
+        return False
+    return True
+
+
+def _backend(prepared: Prepared, seconds: float, slo_ms: float, results: Results) -> tuple[float, float] | None:
+    """Measure the bare backend: (its offline rate, the bound under the limit); None for several models, or no ONNX."""
+    paths = list(prepared.models.values())
+    if len(paths) != 1 or paths[0].suffix != ".onnx":
+        return None
+    found = [run_bare(paths[0], batch, max(0.5, seconds / 8)) for batch in BARE_BATCHES]
+    results.bare += found
+    a, c = affine({each.batch: each.call_us / 1e6 for each in found})
+    return max(each.rows_per_second for each in found), bound(a, c, slo_ms)

@@ -1,0 +1,83 @@
+"""Commands that measure Penstock against fixed figures, and what those are made of."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.accept import CHECKS, accept, print_verdicts
+from bench.bare import run_bare
+from bench.cli.app import Out, Rounds, Seconds, app, keep, options_for, running, words
+from bench.models import write_models
+from bench.results import Results
+from bench.soak import SoakOptions, run_soak
+from bench.stages import time_stages
+
+
+@app.command("accept")
+def judge(
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(CHECKS)}.")] = ",".join(CHECKS),
+    seconds: Seconds = 8.0,
+    rounds: Rounds = 3,
+) -> None:
+    """Judge the figures that must be reached; fails when one is missed."""
+    results = Results(shlex.join(sys.argv[1:]))
+    print(results.machine, flush=True)
+    with running() as folder, options_for(folder, 0, seconds=seconds, rounds=rounds) as options:
+        results.verdicts += accept(folder, options, words(only, lambda: list(CHECKS), "check"))
+    print_verdicts(results.verdicts)
+    print(f"\n{results.save()}")
+    if not all(verdict.reached for verdict in results.verdicts):
+        raise typer.Exit(1)
+
+
+@app.command("bare")
+def bare(
+    models: Annotated[list[Path] | None, typer.Argument(help="ONNX models; W1 and W2 without any.")] = None,
+    batch: Annotated[str, typer.Option(help="Batch sizes.")] = "1,8,32,64,256",
+    seconds: Seconds = 3.0,
+) -> None:
+    """Measure ONNX Runtime's session.run in a loop, without any server."""
+    results = Results(shlex.join(sys.argv[1:]))
+    with running() as folder:
+        for path in models or write_models(folder).values():
+            for size in batch.split(","):
+                results.bare.append(run_bare(path, int(size), seconds))
+        keep(results, None)
+
+
+@app.command("stages")
+def stages(out: Out = None) -> None:
+    """Time each stage of a request in a fixed replay, on one thread and without sockets."""
+    results = Results(shlex.join(sys.argv[1:]))
+    with running():
+        results.stages = {case: dict(costs) for case, costs in time_stages().items()}
+    keep(results, out)
+
+
+@app.command("soak")
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.05)] = 30.0,
+    clients: Annotated[int, typer.Option(min=1)] = 8,
+    kill_every: Annotated[float, typer.Option(help="Seconds between killed workers.")] = 10.0,
+    seed: int = 1,
+) -> None:
+    """Load a server in every way at once: good and bad rows, bad clients, killed workers."""
+    with running() as folder:
+        result = run_soak(SoakOptions(folder, minutes * 60, clients, kill_every, seed))
+    print(result)
+    failures = result.failures()
+    print("\n".join(failures) or "no wrong answer, none lost, memory flat, no lost wake-up")
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("models")
+def models(folder: Path) -> None:
+    """Write W1 and W2 into a folder."""
+    for path in write_models(folder).values():
+        print(path)

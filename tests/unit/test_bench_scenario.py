@@ -1,0 +1,94 @@
+"""Scenario files are read strictly, and what they make answers as its own framework does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.scenario import Scenario, load_scenario, prepare, scenario_names
+from penstock.core.errors import ConfigError
+from penstock.load.dialects import PenstockMsgpack
+
+SMALL = """
+title = "t"
+about = "a"
+models = [
+  { kind = "mlp", name = "m", widths = [4, 3, 2], copies = 3 },
+  { kind = "encoder", name = "e", tokens = 8, width = 4 },
+]
+traffic = [{ model = "m", rows = 8, zipf = 1.0, share = 3 }, { model = "e", rows = 4, slo_ms = 5 }]
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    (folder / "mine.toml").write_text(text)
+    return str(folder / "mine.toml")
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_every_scenario_is_valid(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.name == name and scenario.about.endswith(".")
+    assert all(0 < load <= 2 for load in scenario.load.loads)
+
+
+def test_the_scenarios_that_are_promised_are_there() -> None:
+    promised = {"w1", "w2", "images", "text", "trees", "many", "mixed", "overload", "crash", "slow-readers", "bursts"}
+    assert promised <= set(scenario_names())
+
+
+def test_traffic_is_shared_out(tmp_path: Path) -> None:
+    prepared = prepare(load_scenario(write(tmp_path, SMALL)), tmp_path / "models")
+    assert list(prepared.models) == ["m-1", "m-2", "m-3", "e"]
+    corpus = prepared.corpus(PenstockMsgpack())
+    shares = {traffic.model: traffic.share for traffic in corpus.traffics}
+    assert shares == pytest.approx({"m-1": 3 * 6 / 11, "m-2": 3 * 3 / 11, "m-3": 3 * 2 / 11, "e": 1})
+    assert corpus.traffics[3].slo_ms == 5 and len(corpus.kinds) == 3 * 8 + 4
+    # Copies are models of their own.
+    rows = corpus.traffics[0].rows
+    assert corpus.traffics[0].expected is not None and corpus.traffics[1].expected is not None
+    assert not np.allclose(corpus.traffics[0].expected[0]["y"], corpus.traffics[1].expected[0]["y"])
+    assert not np.array_equal(rows[0]["x"], corpus.traffics[1].rows[0]["x"])
+    assert all(traffic.expected is None for traffic in prepared.corpus(PenstockMsgpack(), known=False).traffics)
+
+
+def test_padding_changes_no_answer(tmp_path: Path) -> None:
+    """The text model answers the mean over words: the same words with more padding behind them mean the same."""
+    from bench.models import write_encoder
+    from bench.scenario import open_session
+
+    session = open_session(write_encoder(tmp_path / "e.onnx", tokens=8, width=4))
+    ids = np.array([[5, 6, 7, 0, 0, 0, 0, 0], [5, 6, 7, 9, 0, 0, 0, 0]], dtype=np.int64)
+    both = session.run(None, {"ids": ids})[0]
+    alone = session.run(None, {"ids": ids[:1]})[0]
+    assert np.allclose(both[0], alone[0], atol=1e-6) and not np.allclose(both[0], both[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL.replace("copies", "copys"), "unknown field `copys`"),
+        (SMALL.replace('kind = "mlp"', 'kind = "rnn"'), "Invalid value 'rnn'"),
+        (SMALL.replace('title = "t"', ""), "missing required field `title`"),
+        (SMALL.replace('traffic = [{ model = "m"', 'traffic = [{ model = "q"'), "no model of the scenario"),
+        (SMALL.replace("rows = 8", 'rows = "8"'), "Expected `int`"),
+        ("title = ", "mine.toml"),
+    ],
+)
+def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_scenario(write(tmp_path, text))
+
+
+def test_an_unknown_scenario_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="there are bursts, crash"):
+        load_scenario("w9")
+
+
+def test_trees_are_trained_on_the_real_data(tmp_path: Path) -> None:
+    scenario: Scenario = load_scenario("trees")
+    corpus = prepare(scenario, tmp_path).corpus(PenstockMsgpack())
+    expected = corpus.traffics[0].expected
+    assert expected is not None
+    probabilities = np.array([answer["probability"] for answer in expected])
+    assert probabilities.min() < 0.01 and probabilities.max() > 0.99
