@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "generator.hpp"
 
@@ -27,21 +28,26 @@ std::span<const Element> span_of(const Array<Element>& array) {
   return {array.data(), array.size()};
 }
 
+// A byte has no other signed type of its own everywhere: a plain char is unsigned on some machines.
+using Bytes = Array<std::int8_t>;
+
 // A generator together with the arrays that its plan points into.
 struct Run {
-  Array<char> requests;
+  Bytes requests;
   Array<std::uint64_t> offsets;
   Array<std::uint32_t> picks;
   std::optional<Array<std::int64_t>> due_ns;
   Generator generator;
 };
 
-Endpoint endpoint_of(const std::string& host, std::uint16_t port) {
-  return port == 0 ? resolve_unix(host) : resolve_tcp(host, port);
+std::vector<Endpoint> endpoints_of(const std::string& host, std::uint16_t port) {
+  if (port == 0) return {resolve_unix(host)};
+  const nb::gil_scoped_release released;
+  return resolve_tcp(host, port);
 }
 
 nb::object records(const Run& run) {
-  using Bytes = nb::ndarray<std::uint8_t, nb::numpy, nb::ndim<2>, nb::c_contig>;
+  using Rows = nb::ndarray<std::uint8_t, nb::numpy, nb::ndim<2>, nb::c_contig>;
   std::size_t count = 0;
   for (const auto& sender : run.generator.senders()) count += sender->records().size();
   auto all = std::make_unique<Record[]>(count);
@@ -49,7 +55,7 @@ nb::object records(const Run& run) {
   for (const auto& sender : run.generator.senders()) next = std::ranges::copy(sender->records(), next).out;
   nb::capsule owner(all.get(), [](void* pointer) noexcept { delete[] static_cast<Record*>(pointer); });
   auto* bytes = reinterpret_cast<std::uint8_t*>(all.release());
-  return nb::cast(Bytes(bytes, {count, sizeof(Record)}, owner));
+  return nb::cast(Rows(bytes, {count, sizeof(Record)}, owner));
 }
 
 nb::list answers(const Run& run) {
@@ -88,13 +94,13 @@ NB_MODULE(_loadgen, module) {
   nb::class_<Run>(module, "Generator", "One run. Arrays are taken without a copy and must not change before it ends.")
       .def(
           "__init__",
-          [](Run* self, const std::string& host, std::uint16_t port, Array<char> requests, Array<std::uint64_t> offsets,
+          [](Run* self, const std::string& host, std::uint16_t port, Bytes requests, Array<std::uint64_t> offsets,
              Array<std::uint32_t> picks, std::optional<Array<std::int64_t>> due_ns, std::uint32_t connections,
              std::uint32_t depth, std::uint32_t threads, std::int64_t duration_ns, std::int64_t timeout_ns,
              std::int64_t spin_ns) {
             Plan plan;
-            plan.endpoint = endpoint_of(host, port);
-            plan.requests = span_of(requests);
+            plan.endpoints = endpoints_of(host, port);
+            plan.requests = {reinterpret_cast<const char*>(requests.data()), requests.size()};
             plan.offsets = span_of(offsets);
             plan.picks = span_of(picks);
             if (due_ns.has_value()) plan.due_ns = span_of(*due_ns);
@@ -120,7 +126,7 @@ NB_MODULE(_loadgen, module) {
           "start", [](Run& run, std::int64_t lead_ns) { return run.generator.start(lead_ns); }, "lead_ns"_a,
           nb::call_guard<nb::gil_scoped_release>(),
           "Open every connection, then start the schedule `lead_ns` later; the monotonic time of that in nanoseconds. "
-          "RuntimeError when not every connection could be made.")
+          "RuntimeError when not every connection could be made, or at the second call.")
       .def(
           "stop", [](Run& run) { run.generator.stop(); }, "End the run soon.")
       .def(

@@ -6,43 +6,36 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <utility>
 
 namespace penstock::loadgen {
 
-Connection::Connection(Connection&& other) noexcept
-    : is_queued(other.is_queued),
-      fd_(std::exchange(other.fd_, -1)),
-      state_(std::exchange(other.state_, State::kClosed)),
-      unsent_(std::move(other.unsent_)),
-      awaited_(std::move(other.awaited_)),
-      reader_(std::move(other.reader_)) {}
-
-bool Connection::open(const Endpoint& endpoint) {
+int Connection::open(const Endpoint& to) {
   close();
-  const int family = endpoint.address.ss_family;
+  has_answered = false;
+  const int family = to.address.ss_family;
   fd_ = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0) return false;
+  if (fd_ < 0) return errno;
   if (family != AF_UNIX) {
     const int on = 1;
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   state_ = State::kConnecting;
-  if (::connect(fd_, reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.bytes) == 0) {
+  if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to.address), to.bytes) == 0) {
     state_ = State::kOpen;
-    return true;
+    return 0;
   }
-  if (errno == EINPROGRESS) return true;
-  close();  // a Unix socket whose backlog is full says EAGAIN: the caller tries again later
-  return false;
+  if (errno == EINPROGRESS) return 0;
+  const int error = errno;  // EAGAIN of a Unix socket whose backlog is full: the caller tries again later
+  close();
+  return error;
 }
 
-bool Connection::finish_connecting() noexcept {
+int Connection::finish_connecting() noexcept {
   int error = 0;
   socklen_t bytes = sizeof error;
-  if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0 || error != 0) return false;
-  state_ = State::kOpen;
-  return true;
+  if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) return errno;
+  if (error == 0) state_ = State::kOpen;
+  return error;
 }
 
 void Connection::close() noexcept {
@@ -64,7 +57,7 @@ bool Connection::flush() noexcept {
   while (!unsent_.empty()) {
     std::string_view& bytes = unsent_.front();
     const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0) return errno == EAGAIN || errno == EINTR;
+    if (sent < 0) return errno == EAGAIN;  // a socket that never waits is never interrupted
     bytes.remove_prefix(static_cast<std::size_t>(sent));
     if (bytes.empty()) unsent_.pop_front();
   }
@@ -77,8 +70,8 @@ Connection::ReadResult Connection::receive(char* buffer, std::size_t bytes, std:
     received = {buffer, static_cast<std::size_t>(count)};
     return ReadResult::kReply;
   }
-  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return ReadResult::kNothing;
-  return ReadResult::kClosed;
+  if (count == 0) return ReadResult::kClosed;
+  return errno == EAGAIN ? ReadResult::kNothing : ReadResult::kReset;
 }
 
 Connection::ReadResult Connection::next_reply(std::string_view& received, Reply& reply) {

@@ -15,18 +15,17 @@ namespace penstock::loadgen {
 class Connection {
  public:
   enum class State : std::uint8_t { kClosed, kConnecting, kOpen };
-  enum class ReadResult : std::uint8_t { kReply, kNothing, kClosed, kNotHttp };
+  enum class ReadResult : std::uint8_t { kReply, kNothing, kClosed, kReset, kNotHttp };
 
   Connection() = default;
   ~Connection() { close(); }
-  Connection(Connection&& other) noexcept;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Starts to connect; false when that failed at once.
-  [[nodiscard]] bool open(const Endpoint& endpoint);
-  // The socket can be written: whether the connection stands.
-  [[nodiscard]] bool finish_connecting() noexcept;
+  // Starts to connect; 0, or the error number of why that failed at once.
+  [[nodiscard]] int open(const Endpoint& to);
+  // The socket can be written: 0 when the connection stands, or the error number of why it does not.
+  [[nodiscard]] int finish_connecting() noexcept;
   void close() noexcept;
 
   // Writes what fits; the rest goes with flush(). False when the connection is broken.
@@ -44,7 +43,9 @@ class Connection {
   [[nodiscard]] std::deque<std::size_t>& awaited() noexcept { return awaited_; }
   [[nodiscard]] const std::deque<std::size_t>& awaited() const noexcept { return awaited_; }
 
-  bool is_queued = false;  // stands in the queue of connections that can take a request
+  bool is_queued = false;     // stands in the queue of connections that can take a request
+  bool has_answered = false;  // since it was opened
+  std::size_t endpoint = 0;   // the one it was opened to
 
  private:
   int fd_ = -1;

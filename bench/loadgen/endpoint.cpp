@@ -9,7 +9,7 @@
 
 namespace penstock::loadgen {
 
-Endpoint resolve_tcp(const std::string& host, std::uint16_t port) {
+std::vector<Endpoint> resolve_tcp(const std::string& host, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -17,10 +17,13 @@ Endpoint resolve_tcp(const std::string& host, std::uint16_t port) {
   const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   if (error != 0) throw std::runtime_error(host + ": " + ::gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
-  Endpoint endpoint;
-  std::memcpy(&endpoint.address, addresses->ai_addr, addresses->ai_addrlen);
-  endpoint.bytes = addresses->ai_addrlen;
-  return endpoint;
+  std::vector<Endpoint> endpoints;
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    Endpoint& endpoint = endpoints.emplace_back();
+    std::memcpy(&endpoint.address, each->ai_addr, each->ai_addrlen);
+    endpoint.bytes = each->ai_addrlen;
+  }
+  return endpoints;
 }
 
 Endpoint resolve_unix(const std::string& path) {

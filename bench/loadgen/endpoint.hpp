@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace penstock::loadgen {
 
@@ -13,8 +14,8 @@ struct Endpoint {
   socklen_t bytes = 0;
 };
 
-// std::runtime_error when the name is unknown.
-[[nodiscard]] Endpoint resolve_tcp(const std::string& host, std::uint16_t port);
+// Every address of the name, at least one; std::runtime_error when it is unknown.
+[[nodiscard]] std::vector<Endpoint> resolve_tcp(const std::string& host, std::uint16_t port);
 // std::invalid_argument when the path is too long.
 [[nodiscard]] Endpoint resolve_unix(const std::string& path);
 

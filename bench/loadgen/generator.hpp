@@ -30,20 +30,24 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
 
   // Opens the connections, then starts the schedule `lead_ns` later; the monotonic time of that start. Blocks while
-  // connecting; std::runtime_error when not every connection could be made.
+  // connecting; std::runtime_error when not every connection could be made. Once only: std::logic_error.
   std::int64_t start(std::int64_t lead_ns);
   void stop() noexcept { stopping_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool is_done() const noexcept { return running_.load(std::memory_order_acquire) == 0; }
   void join();
 
+  // From any thread, at any time.
   [[nodiscard]] Totals totals() const noexcept;
   // After join().
   [[nodiscard]] const std::vector<std::unique_ptr<Sender>>& senders() const noexcept { return senders_; }
 
  private:
+  void connect();
+
   Plan plan_;
   std::vector<std::unique_ptr<Sender>> senders_;
   std::vector<std::thread> threads_;
+  bool has_started_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint32_t> running_{0};
 };

@@ -8,8 +8,8 @@ namespace penstock::loadgen {
 
 enum class Failure : std::uint8_t {
   kNone = 0,
-  kUnsent,       // the run ended before a connection was free
-  kUnconnected,  // no connection could be made
+  kUnsent,       // no connection was free until the timeout after the last arrival
+  kUnconnected,  // nor was there any connection left then
   kClosed,       // the server closed the connection before the whole reply
   kTimeout,
   kNotHttp,
@@ -17,7 +17,7 @@ enum class Failure : std::uint8_t {
 
 // Times in nanoseconds since the start; what did not happen is -1.
 struct Record {
-  std::int64_t due_ns = -1;      // the schedule's, or in a closed loop the time of sending
+  std::int64_t due_ns = -1;      // the schedule's; in a closed loop this and the next are the time of sending
   std::int64_t noticed_ns = -1;  // the generator saw that it is due: due to noticed is the generator's own lag
   std::int64_t sent_ns = -1;     // handed to the kernel: noticed to sent is waiting for a free connection
   std::int64_t done_ns = -1;     // the reply's last byte was read, or the failure seen

@@ -11,13 +11,15 @@ using ErrorCode = boost::beast::error_code;
 using BeastView = boost::beast::string_view;
 
 constexpr std::uint32_t kHeadBytesMax = 64 * 1024;
+// A reply that says it is larger is taken for nonsense.
+constexpr std::uint64_t kBodyBytesMax = 1 << 30;
 
 // Keeps the status and the body; every other field only matters to Beast, which frames the message by them.
 class Message final : public http::basic_parser<false> {
  public:
   explicit Message(std::string& body) : body_(body) {
     header_limit(kHeadBytesMax);
-    body_limit(boost::none);
+    body_limit(kBodyBytesMax);
     eager(true);
   }
   [[nodiscard]] std::uint16_t status_code() const noexcept { return status_; }
@@ -28,9 +30,8 @@ class Message final : public http::basic_parser<false> {
   void on_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
   void on_trailer_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
   void on_header_impl(ErrorCode&) override {}
-  void on_body_init_impl(const boost::optional<std::uint64_t>& length, ErrorCode&) override {
-    if (length.has_value()) body_.reserve(*length);
-  }
+  // Memory follows the bytes that arrive, not the length that a server claims.
+  void on_body_init_impl(const boost::optional<std::uint64_t>&, ErrorCode&) override {}
   std::size_t on_body_impl(BeastView piece, ErrorCode&) override {
     body_.append(piece.data(), piece.size());
     return piece.size();
@@ -52,13 +53,13 @@ class ReplyReader::Parser {
  public:
   Result read(std::string_view& bytes, Reply& reply) {
     for (;;) {
-      if (!message_.has_value()) start();
+      Message& message = current();
       if (!pending_.empty()) pending_.append(bytes);
       const std::string_view fed = pending_.empty() ? bytes : std::string_view(pending_);
       ErrorCode error;
-      const std::size_t taken = message_->put(boost::asio::const_buffer(fed.data(), fed.size()), error);
+      const std::size_t taken = message.put(boost::asio::const_buffer(fed.data(), fed.size()), error);
       if (error && error != http::error::need_more) return Result::kNotHttp;
-      if (!message_->is_done()) {
+      if (!message.is_done()) {
         // Beast takes a head only whole: what there is of it waits here.
         pending_ = std::string(fed.substr(taken));
         bytes = {};
@@ -67,16 +68,17 @@ class ReplyReader::Parser {
       // What is left is the tail of `bytes`, whichever buffer it was parsed from.
       bytes.remove_prefix(bytes.size() - (fed.size() - taken));
       pending_.clear();
-      if (finish(reply)) return Result::kReply;
+      if (finish(message, reply)) return Result::kReply;
     }
   }
 
   Result read_end(Reply& reply) {
     if (!is_inside()) return Result::kNeedMore;
     ErrorCode error;
-    message_->put_eof(error);
-    if (error || !message_->is_done()) return Result::kNotHttp;
-    return finish(reply) ? Result::kReply : Result::kNotHttp;
+    Message& message = current();
+    message.put_eof(error);
+    if (error || !message.is_done()) return Result::kNotHttp;
+    return finish(message, reply) ? Result::kReply : Result::kNotHttp;
   }
 
   [[nodiscard]] bool is_inside() const noexcept {
@@ -89,12 +91,13 @@ class ReplyReader::Parser {
   }
 
  private:
-  void start() {
+  Message& current() {
+    if (message_.has_value()) return *message_;
     body_.clear();
-    message_.emplace(body_);
+    return message_.emplace(body_);
   }
-  bool finish(Reply& reply) {
-    reply = {message_->status_code(), message_->keep_alive(), body_};
+  bool finish(const Message& message, Reply& reply) {
+    reply = {message.status_code(), message.keep_alive(), body_};
     message_.reset();
     return reply.status >= 200;
   }

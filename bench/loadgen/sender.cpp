@@ -37,11 +37,10 @@ Sender::Sender(const Plan& plan, std::uint32_t index)
       index_(index),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       buffer_(std::make_unique<char[]>(kBufferBytes)),
+      connections_(share_of(plan.connections, plan.threads, index)),
       answers_(plan.answer_bytes_max / plan.threads) {
   if (epoll_ < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
-  const std::uint32_t connections = share_of(plan.connections, plan.threads, index);
-  connections_.resize(connections);
-  for (std::uint32_t i = 0; i < connections; ++i) closed_.push_back(i);
+  for (std::uint32_t i = 0; i < connections_.size(); ++i) closed_.push_back(i);
   if (!plan.is_open_loop()) return;
   arrivals_ = (plan.due_ns.size() + plan.threads - 1 - index) / plan.threads;
   records_.resize(arrivals_);
@@ -49,20 +48,22 @@ Sender::Sender(const Plan& plan, std::uint32_t index)
     records_[i].due_ns = plan.due_ns[i * plan.threads + index];
     records_[i].pick = pick_of(i);
   }
+  send_until_ns_ = plan.due_ns.back() + plan.timeout_ns;
 }
 
 Sender::~Sender() { ::close(epoll_); }
 
-std::uint32_t Sender::connect(const std::atomic<bool>& stopping) {
+std::uint32_t Sender::connect(std::int64_t deadline_ns, const std::atomic<bool>& stopping) {
   start_ns_ = now_ns();
   const auto open = [this] {
     return std::ranges::count_if(connections_,
                                  [](const Connection& c) { return c.state() == Connection::State::kOpen; });
   };
-  while (std::cmp_less(open(), connections_.size()) && now_ < plan_.connect_ns &&
+  while (std::cmp_less(open(), connections_.size()) && start_ns_ + now_ < deadline_ns &&
          !stopping.load(std::memory_order_relaxed)) {
-    reopen_closed();
-    wait(now_ + kCheckNs);
+    check_now_and_then();
+    open_closed();
+    wait(next_check_ns_);
     now_ = now_ns() - start_ns_;
   }
   return static_cast<std::uint32_t>(open());
@@ -82,11 +83,8 @@ void Sender::run(std::int64_t start_ns, const std::atomic<bool>& stopping) {
     } else {
       send_closed();
     }
-    if (now_ >= next_check_ns_) {
-      check_timeouts();
-      reopen_closed();
-      next_check_ns_ = now_ + kCheckNs;
-    }
+    check_now_and_then();
+    open_closed();
     if (is_over(stopping)) break;
     wait(wake_ns());
   }
@@ -103,24 +101,22 @@ void Sender::notice_due() {
 }
 
 void Sender::send_due() {
-  while (sent_ < noticed_ && !free_.empty()) {
-    const std::uint32_t index = free_.front();
-    free_.pop_front();
-    connections_[index].is_queued = false;
-    send_on(index, sent_++);
+  if (now_ > send_until_ns_) return;
+  while (sent_ < noticed_) {
+    const std::optional<std::uint32_t> index = take_free();
+    if (!index.has_value()) break;
+    send_on(*index, sent_++);
   }
 }
 
 void Sender::send_closed() {
-  while (now_ >= 0 && now_ < plan_.duration_ns && !free_.empty()) {
-    const std::uint32_t index = free_.front();
-    free_.pop_front();
-    connections_[index].is_queued = false;
-    Record record;
-    record.due_ns = record.noticed_ns = now_;
-    record.pick = pick_of(records_.size());
-    records_.push_back(record);
-    send_on(index, sent_++);
+  while (now_ >= 0 && now_ < plan_.duration_ns) {
+    const std::optional<std::uint32_t> index = take_free();
+    if (!index.has_value()) break;
+    Record& record = records_.emplace_back();
+    record.pick = pick_of(sent_);
+    send_on(*index, sent_++);
+    record.due_ns = record.noticed_ns = record.sent_ns;
   }
 }
 
@@ -129,16 +125,29 @@ void Sender::send_on(std::uint32_t index, std::size_t record) {
   ++in_flight_;
   records_[record].sent_ns = now_ns() - start_ns_;
   progress_.sent.store(sent_, std::memory_order_relaxed);
-  if (!connection.send(plan_.request(records_[record].pick), record)) return give_up(index, Failure::kClosed);
+  if (!connection.send(plan_.request(records_[record].pick), record)) return read(index, true);
   queue(index);
+}
+
+bool Sender::can_take(const Connection& connection) const noexcept {
+  return connection.state() == Connection::State::kOpen && connection.awaited().size() < plan_.depth;
 }
 
 void Sender::queue(std::uint32_t index) {
   Connection& connection = connections_[index];
-  const bool can_take = connection.state() == Connection::State::kOpen && connection.awaited().size() < plan_.depth;
-  if (!can_take || connection.is_queued) return;
+  if (connection.is_queued || !can_take(connection)) return;
   connection.is_queued = true;
   free_.push_back(index);
+}
+
+std::optional<std::uint32_t> Sender::take_free() {
+  while (!free_.empty()) {
+    const std::uint32_t index = free_.front();
+    free_.pop_front();
+    connections_[index].is_queued = false;
+    if (can_take(connections_[index])) return index;  // it may have closed meanwhile
+  }
+  return std::nullopt;
 }
 
 // When the loop must look again though nothing arrives.
@@ -153,6 +162,8 @@ void Sender::wait(std::int64_t until_ns) {
   const std::int64_t sleep = std::max<std::int64_t>(0, until_ns - now_);
   const timespec timeout{sleep / 1'000'000'000, sleep % 1'000'000'000};
   const int count = ::epoll_pwait2(epoll_, events.data(), kEvents, &timeout, nullptr);
+  // Linux has it since 5.11; connect() waits first, so this is said before the run.
+  if (count < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_pwait2");
   for (int i = 0; i < count; ++i) handle(events[static_cast<std::size_t>(i)]);
 }
 
@@ -160,26 +171,29 @@ void Sender::handle(const epoll_event& event) {
   const std::uint32_t index = event.data.u32;
   Connection& connection = connections_[index];
   if (connection.state() == Connection::State::kConnecting) {
-    if (!connection.finish_connecting()) return give_up(index, Failure::kUnconnected);
+    if (const int error = connection.finish_connecting(); error != 0) return fail_to_connect(index, error);
     queue(index);
   }
   if (connection.state() != Connection::State::kOpen) return;
-  if ((event.events & EPOLLOUT) != 0 && !connection.flush()) return give_up(index, Failure::kClosed);
-  if ((event.events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) read(index);
+  const bool can_write = (event.events & EPOLLOUT) == 0 || connection.flush();
+  const bool is_ended = !can_write || (event.events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0;
+  if (is_ended || (event.events & EPOLLIN) != 0) read(index, is_ended);
 }
 
-void Sender::read(std::uint32_t index) {
+// Takes every reply that is there. Of a connection that has ended, up to its end: no further event will tell of it, and
+// a server may answer before it has read the whole request.
+void Sender::read(std::uint32_t index, bool is_ended) {
   Connection& connection = connections_[index];
   Reply reply;
   for (;;) {
     std::string_view received;
     const Connection::ReadResult got = connection.receive(buffer_.get(), kBufferBytes, received);
-    if (got == Connection::ReadResult::kNothing) break;
-    if (got == Connection::ReadResult::kClosed) {
-      if (connection.last_reply(reply) == Connection::ReadResult::kReply) settle(connection, reply);
-      return give_up(index, Failure::kClosed);
+    if (got == Connection::ReadResult::kClosed && connection.last_reply(reply) == Connection::ReadResult::kReply) {
+      settle(connection, reply);
     }
-    const bool is_drained = received.size() < kBufferBytes;
+    if (got == Connection::ReadResult::kNothing && !is_ended) break;
+    if (got != Connection::ReadResult::kReply) return give_up(index, Failure::kClosed);
+    const bool is_drained = received.size() < kBufferBytes && !is_ended;
     Connection::ReadResult next = Connection::ReadResult::kNothing;
     while ((next = connection.next_reply(received, reply)) == Connection::ReadResult::kReply) {
       settle(connection, reply);
@@ -196,6 +210,7 @@ void Sender::settle(Connection& connection, const Reply& reply) {
   Record& record = records_[connection.awaited().front()];
   connection.awaited().pop_front();
   --in_flight_;
+  connection.has_answered = true;
   record.done_ns = now_ns() - start_ns_;
   record.status = reply.status;
   answers_.add(record.pick, reply.status, reply.body);
@@ -214,36 +229,37 @@ void Sender::give_up(std::uint32_t index, Failure failure) {
   }
   if (connection.state() == Connection::State::kOpen) progress_.reconnects.fetch_add(1, std::memory_order_relaxed);
   connection.close();
-  if (connection.is_queued) {
-    free_.erase(std::ranges::find(free_, index));
-    connection.is_queued = false;
-  }
-  closed_.push_back(index);
+  (connection.has_answered ? closed_ : broken_).push_back(index);
 }
 
-void Sender::reopen_closed() {
-  for (std::size_t left = closed_.size(); left > 0; --left) {
-    const std::uint32_t index = closed_.front();
-    closed_.pop_front();
-    Connection& connection = connections_[index];
-    if (!connection.open(plan_.endpoint)) {
-      closed_.push_back(index);
-      continue;
-    }
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    event.data.u32 = index;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.fd(), &event) != 0) {
-      connection.close();
-      closed_.push_back(index);
-    } else {
-      queue(index);
-    }
-  }
+void Sender::open_closed() {
+  for (const std::uint32_t index : std::exchange(closed_, {})) open(index);
+}
+
+void Sender::open(std::uint32_t index) {
+  Connection& connection = connections_[index];
+  connection.endpoint = endpoint_;
+  if (const int error = connection.open(plan_.endpoints[endpoint_]); error != 0) return fail_to_connect(index, error);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u32 = index;
+  if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.fd(), &event) != 0) return fail_to_connect(index, errno);
+  queue(index);
+}
+
+void Sender::fail_to_connect(std::uint32_t index, int error) {
+  Connection& connection = connections_[index];
+  connect_error_ = error;
+  if (connection.endpoint == endpoint_) endpoint_ = (endpoint_ + 1) % plan_.endpoints.size();
+  connection.close();
+  broken_.push_back(index);
+}
+
+void Sender::check_now_and_then() {
+  if (now_ < next_check_ns_) return;
   next_check_ns_ = now_ + kCheckNs;
-}
-
-void Sender::check_timeouts() {
+  closed_.insert(closed_.end(), broken_.begin(), broken_.end());
+  broken_.clear();
   for (std::uint32_t index = 0; index < connections_.size(); ++index) {
     const auto& awaited = connections_[index].awaited();
     if (!awaited.empty() && now_ - records_[awaited.front()].sent_ns > plan_.timeout_ns)
@@ -255,16 +271,17 @@ bool Sender::is_over(const std::atomic<bool>& stopping) const noexcept {
   if (stopping.load(std::memory_order_relaxed)) return true;
   if (in_flight_ > 0) return false;
   if (!plan_.is_open_loop()) return now_ >= plan_.duration_ns;
-  // What could not be sent for want of a connection gets as long as a reply.
-  return sent_ == arrivals_ || now_ > records_.back().due_ns + plan_.timeout_ns;
+  return sent_ == arrivals_ || now_ > send_until_ns_;
 }
 
 void Sender::end_unanswered() {
   const std::int64_t when = now_ns() - start_ns_;
+  const bool is_connected = std::ranges::any_of(
+      connections_, [](const Connection& connection) { return connection.state() == Connection::State::kOpen; });
   for (Record& record : records_) {
     if (record.done_ns >= 0) continue;
     record.done_ns = when;
-    record.failure = record.sent_ns < 0 ? Failure::kUnsent : Failure::kTimeout;
+    record.failure = record.sent_ns >= 0 ? Failure::kTimeout : is_connected ? Failure::kUnsent : Failure::kUnconnected;
     progress_.failed.fetch_add(1, std::memory_order_relaxed);
   }
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "answer_book.hpp"
@@ -18,7 +19,7 @@
 namespace penstock::loadgen {
 
 // Counters that other threads may read while the run goes on.
-struct Progress {
+struct alignas(64) Progress {
   std::atomic<std::uint64_t> sent{0};
   std::atomic<std::uint64_t> answered{0};
   std::atomic<std::uint64_t> failed{0};
@@ -33,8 +34,10 @@ class Sender {
   Sender(const Sender&) = delete;
   Sender& operator=(const Sender&) = delete;
 
-  // Opens every connection, which may take plan.connect_ns; how many stand.
-  std::uint32_t connect(const std::atomic<bool>& stopping);
+  // Opens every connection, which may take until the monotonic time `deadline_ns`; how many stand.
+  std::uint32_t connect(std::int64_t deadline_ns, const std::atomic<bool>& stopping);
+  // Why a connection could not be made, the latest time; 0 when that did not happen.
+  [[nodiscard]] int connect_error() const noexcept { return connect_error_; }
   // Runs from `start_ns` to the end of the plan, and on until every reply is there or overdue.
   void run(std::int64_t start_ns, const std::atomic<bool>& stopping);
 
@@ -49,14 +52,19 @@ class Sender {
   void send_due();
   void send_closed();
   void send_on(std::uint32_t index, std::size_t record);
+  // The connection that has waited longest of those that can take a request.
+  [[nodiscard]] std::optional<std::uint32_t> take_free();
+  [[nodiscard]] bool can_take(const Connection& connection) const noexcept;
   [[nodiscard]] std::int64_t wake_ns() const noexcept;
   void wait(std::int64_t until_ns);
   void handle(const epoll_event& event);
-  void read(std::uint32_t index);
+  void read(std::uint32_t index, bool is_ended);
   void settle(Connection& connection, const Reply& reply);
   void give_up(std::uint32_t index, Failure failure);
-  void reopen_closed();
-  void check_timeouts();
+  void open_closed();
+  void open(std::uint32_t index);
+  void fail_to_connect(std::uint32_t index, int error);
+  void check_now_and_then();
   void queue(std::uint32_t index);
   void end_unanswered();
   [[nodiscard]] bool is_over(const std::atomic<bool>& stopping) const noexcept;
@@ -67,13 +75,17 @@ class Sender {
   int epoll_ = -1;
   std::unique_ptr<char[]> buffer_;
   std::vector<Connection> connections_;
-  std::deque<std::uint32_t> free_;    // connections that can take a request; the one that waited longest is first
-  std::deque<std::uint32_t> closed_;  // to be opened again
-  std::deque<Record> records_;        // a deque: growing it moves nothing and stalls nobody
+  std::deque<std::uint32_t> free_;     // connections that could take a request when they were queued
+  std::vector<std::uint32_t> closed_;  // to be opened at once...
+  std::vector<std::uint32_t> broken_;  // ... and those that did not get to an answer, to be opened some time later
+  std::size_t endpoint_ = 0;           // of plan_.endpoints: the one that is connected to
+  int connect_error_ = 0;
+  std::deque<Record> records_;  // a deque: growing it moves nothing and stalls nobody
   std::size_t noticed_ = 0;
   std::size_t sent_ = 0;
   std::size_t arrivals_ = 0;  // of this thread, in an open loop
   std::size_t in_flight_ = 0;
+  std::int64_t send_until_ns_ = 0;  // of an open loop: what has waited that long for a connection stays unsent
   std::int64_t start_ns_ = 0;
   std::int64_t now_ = 0;  // since start_ns_
   std::int64_t next_check_ns_ = 0;
