@@ -27,7 +27,7 @@ from bench.cli.app import (
 from bench.nginx import NginxTarget
 from bench.peers.catalogue import RIVALS
 from bench.peers.compare import compare, planned_seconds
-from bench.report import print_tables, write_report
+from bench.report import markdown, print_tables, write_report
 from bench.results import Results, read_results
 from bench.run import run_rounds
 from bench.scenario import Prepared, load_scenario, prepare, scenario_names
@@ -122,11 +122,18 @@ def peers(
 def report(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Results of earlier runs.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html and its pictures.")] = Path("build/report"),
+    text: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown too.")] = None,
 ) -> None:
     """Make one page of results."""
-    found = read_results(files)
+    try:
+        found = read_results(files)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     for results in found:
         print_tables(results)
+    if text is not None:
+        text.write_text(markdown(found))
+        print(text)
     for written in write_report(found, out):
         print(written)
 
