@@ -1,7 +1,8 @@
 """What processes cost: CPU time and memory of a tree of processes, and the share of everything else on the machine.
 
-All from /proc. The total of a process is exact (the scheduler's own sum of nanoseconds); its split into user and system
-is sampled by the kernel's tick (250 Hz on most machines), so it needs seconds of load to mean something.
+The total of a process is exact (the scheduler's own sum of nanoseconds, threads that have ended included); its split
+into user and system is sampled by the kernel's tick (250 Hz on most machines), so it needs seconds of load to mean
+something. What children took that have ended, and all else from /proc, is counted in ticks too.
 """
 
 import os
@@ -16,6 +17,7 @@ __all__ = [
     "Snapshot",
     "TreeMemory",
     "Usage",
+    "busy_seconds",
     "descendants",
     "memory_of",
     "snapshot",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+CPUCLOCK_SCHED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,17 @@ class Usage:
     threads: Mapping[str, CpuTime]
 
     def foreign_share(self, others_of_ours: float) -> float:
-        """Part of all cores that neither the tree nor our other processes (CPU seconds) took."""
+        """Part of all cores that neither the tree nor our other processes (CPU seconds) took, nor was idle."""
         foreign = self.machine_busy - self.tree.total - others_of_ours
         return max(0.0, foreign / (self.seconds * (os.cpu_count() or 1)))
+
+
+def busy_seconds(stat: str) -> float:
+    """Read off /proc/stat how long all cores were not idle: at work, or taken away by the hypervisor."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = (
+        int(field) for field in stat.split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
 
 
 def descendants(pid: int) -> list[int]:
@@ -107,7 +117,7 @@ def snapshot(pid: int | None) -> Snapshot:
         for name, clock in _threads_of(member):
             label = ("main/" if member == pid else "child/") + name
             threads[label] = threads.get(label, CpuTime()) + clock
-    return Snapshot(time.monotonic(), tree, _machine_busy(), threads)
+    return Snapshot(time.monotonic(), tree, busy_seconds(Path("/proc/stat").read_text()), threads)
 
 
 def usage(before: Snapshot, after: Snapshot) -> Usage:
@@ -156,19 +166,14 @@ def _tasks_of(pid: int) -> list[Path]:
 def _cpu_of(pid: int) -> CpuTime:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The clock of another process's CPU time. Source: MAKE_PROCESS_CPUCLOCK in Linux's posix-timers.h.
+        total = time.clock_gettime(~pid << 3 | CPUCLOCK_SCHED)
     except OSError:
         return CpuTime()
     user, system = int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND
-    nanoseconds = 0
-    for task in _tasks_of(pid):
-        try:
-            nanoseconds += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            continue
     # Children that have ended are in their parent's clocks, by ticks: a worker that was killed has cost what it did.
     ended_user, ended_system = int(fields[13]) / TICKS_PER_SECOND, int(fields[14]) / TICKS_PER_SECOND
-    own = CpuTime(nanoseconds / 1e9 or user + system, user, system)
-    return own + CpuTime(ended_user + ended_system, ended_user, ended_system)
+    return CpuTime(total, user, system) + CpuTime(ended_user + ended_system, ended_user, ended_system)
 
 
 def _threads_of(pid: int) -> Iterator[tuple[str, CpuTime]]:
@@ -182,10 +187,3 @@ def _threads_of(pid: int) -> Iterator[tuple[str, CpuTime]]:
         fields = tail.split()
         user, system = int(fields[11]) / TICKS_PER_SECOND, int(fields[12]) / TICKS_PER_SECOND
         yield head.partition("(")[2], CpuTime(nanoseconds / 1e9, user, system)
-
-
-def _machine_busy() -> float:
-    user, nice, system, _idle, _iowait, irq, softirq, *_ = (
-        int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq) / TICKS_PER_SECOND
