@@ -1,5 +1,6 @@
 """Arrivals: as many as asked for, spaced as their process says, and the same for the same seed."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_replay_of_numbers_and_of_a_csv_column(tmp_path: Path) -> None:
     assert replay(numbers).due_ns.tolist() == [0, 500_000_000, 2_000_000_000]
     table = tmp_path / "trace.csv"
     times = ["18:15:46.6805900", "18:15:46.7805900", "18:15:47.6805900"]
-    table.write_text("Tokens,TIMESTAMP\n" + "".join(f"374,2023-11-16 {time}\n" for time in times))
+    table.write_text("\ufeffTIMESTAMP,Tokens\n" + "".join(f"2023-11-16 {time},374\n" for time in times))
     assert np.allclose(np.diff(read_trace(table)), [0.1, 0.9], atol=1e-6)
 
 
@@ -65,18 +66,57 @@ def test_replay_is_stretched_and_cut(tmp_path: Path) -> None:
     assert len(replay(trace, rate=10.1, seconds=5).due_ns) == 51 - 1
 
 
+def test_a_trace_that_ends_early_ends_the_load(tmp_path: Path) -> None:
+    """A rate over time in which nothing was due would be none."""
+    trace = tmp_path / "trace"
+    trace.write_text("0\n1\n2\n")
+    assert replay(trace, seconds=60).seconds == pytest.approx(2)
+    assert replay(trace, rate=3, seconds=60).rate == pytest.approx(3)
+
+
+def test_a_trace_without_a_time_zone_jumps_at_no_change_of_the_clocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        trace = tmp_path / "trace"
+        trace.write_text("2024-03-31 01:59:59.5\n2024-03-31 03:00:00.5\n")
+        assert np.diff(read_trace(trace)) == pytest.approx(3601)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
-    ("text", "says"), [("", "holds no arrival"), ("1\nsoon\n", "trace:2: 'soon' is neither"), (None, "cannot read")]
+    ("text", "says"),
+    [
+        (b"", "holds no arrival"),
+        (b"1\nsoon\n", "trace:2: 'soon' is neither"),
+        (b"1\nnan\n", "trace:2: 'nan' is neither"),
+        (b"inf\n", "trace:1: 'inf' is neither"),
+        (b"\xff\xfe\x00\x01", "cannot read the trace .*: it is no text"),
+        (b"1\n" + b"2" * 200_000, "cannot read the trace .*: field larger than"),
+        (None, "cannot read"),
+    ],
 )
-def test_a_bad_trace_is_refused_with_its_line(tmp_path: Path, text: str | None, says: str) -> None:
+def test_a_bad_trace_is_refused_with_its_line(tmp_path: Path, text: bytes | None, says: str) -> None:
     trace = tmp_path / "trace"
     if text is not None:
-        trace.write_text(text)
+        trace.write_bytes(text)
     with pytest.raises(ConfigError, match=says):
         replay(trace)
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(-1, 1), (1, 0), (ARRIVALS_MAX, 2)])
+@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+def test_a_trace_is_stretched_to_no_senseless_rate(tmp_path: Path, rate: float) -> None:
+    trace = tmp_path / "trace"
+    trace.write_text("0\n1\n")
+    with pytest.raises(ConfigError, match="must be positive"):
+        replay(trace, rate)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(-1, 1), (0, 1), (1, 0), (ARRIVALS_MAX, 2), (float("nan"), 1)])
 def test_a_senseless_load_is_refused(rate: float, seconds: float) -> None:
     for make in (constant, poisson, bursty):
         with pytest.raises(ConfigError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,27 +57,33 @@ def bursty(rate: float, seconds: float, seed: int = 1, *, swing: float = 0.6, dw
     if not 0 <= swing <= 1:
         raise ConfigError(f"the swing of bursty arrivals is a number from 0 to 1, not {swing}")
     generator = np.random.default_rng(seed)
+    _count(rate, seconds)
     _count(rate * (1 + swing), seconds)
     pieces = []
     begin, high = 0.0, bool(generator.integers(2))
     while begin < seconds:
         dwell = min(generator.exponential(dwell_seconds), seconds - begin)
-        arrivals = _exponential(generator, rate * (1 + swing if high else 1 - swing), dwell)
+        state_rate = rate * (1 + swing if high else 1 - swing)
+        arrivals = _exponential(generator, state_rate, dwell) if state_rate > 0 else np.empty(0)
         pieces.append(_within(arrivals, dwell) + int(begin * 1e9))
         begin, high = begin + dwell, not high
     return Schedule(np.concatenate(pieces), seconds)
 
 
 def replay(path: Path, rate: float | None = None, seconds: float | None = None) -> Schedule:
-    """Send at the times of a trace file, stretched to a mean `rate` when one is given, cut after `seconds`."""
+    """Send at the times of a trace file, stretched to a mean `rate` when one is given, cut after `seconds`.
+
+    The schedule is as long as the trace when that is shorter.
+    """
     times = np.sort(read_trace(path))
     times -= times[0]
-    span = times[-1] if times[-1] > 0 else 1.0
+    span = float(times[-1]) if times[-1] > 0 else 1.0
     if rate is not None:
-        times *= (len(times) / span) / rate
-        span = times[-1]
-    if seconds is None:
-        seconds = float(span) + 1e-9
+        _count(rate, span)
+        stretch = len(times) / span / rate
+        times *= stretch
+        span *= stretch
+    seconds = span + 1e-9 if seconds is None else min(seconds, span + 1e-9)
     _count(len(times) / seconds, seconds)
     return Schedule(_within(times, seconds), seconds)
 
@@ -84,19 +91,24 @@ def replay(path: Path, rate: float | None = None, seconds: float | None = None) 
 def read_trace(path: Path) -> NDArray[np.float64]:
     """Read arrival times in seconds: a number or an ISO 8601 time a line, or the column TIMESTAMP of a CSV file.
 
-    ConfigError says which line is neither.
+    A time without a zone is one of UTC, which has no hour that is missing or comes twice. ConfigError says which line
+    is neither.
     """
     try:
         times = [_time(text, path, line) for line, text in _trace_lines(path)]
     except OSError as error:
         raise ConfigError(f"cannot read the trace {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read the trace {path}: it is no text") from error
+    except csv.Error as error:
+        raise ConfigError(f"cannot read the trace {path}: {error}") from error
     if not times:
         raise ConfigError(f"the trace {path} holds no arrival")
     return np.array(times)
 
 
 def _trace_lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         column = 0
         for line, fields in enumerate(csv.reader(file), 1):
             names = [field.strip().lower() for field in fields]
@@ -108,7 +120,8 @@ def _trace_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _time(text: str, path: Path, line: int) -> float:
     try:
-        return float(text)
+        if math.isfinite(number := float(text)):
+            return number
     except ValueError:
         pass
     try:
@@ -116,7 +129,9 @@ def _time(text: str, path: Path, line: int) -> float:
         whole, dot, fraction = text.strip().partition(".")
         digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
         rest = fraction[len(digits) :]
-        return datetime.fromisoformat(whole + rest).timestamp() + (float(f"0.{digits}") if dot and digits else 0.0)
+        moment = datetime.fromisoformat(whole + rest)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return moment.timestamp() + (float(f"0.{digits}") if dot and digits else 0.0)
     except ValueError:
         raise ConfigError(f"{path}:{line}: {text!r} is neither a number of seconds nor an ISO 8601 time") from None
 
@@ -125,7 +140,7 @@ def _exponential(generator: np.random.Generator, rate: float, seconds: float) ->
     """Draw arrivals that surely reach beyond `seconds`."""
     expected = _count(rate, seconds)
     times: NDArray[np.float64] = np.empty(0)
-    while rate > 0 and (not len(times) or times[-1] < seconds):
+    while not len(times) or times[-1] < seconds:
         count = int(expected + DEVIATIONS * np.sqrt(expected)) + 16
         begin = times[-1] if len(times) else 0.0
         times = np.concatenate([times, begin + np.cumsum(generator.exponential(1 / rate, count))])
@@ -137,7 +152,7 @@ def _within(times: NDArray[np.float64], seconds: float) -> Times:
 
 
 def _count(rate: float, seconds: float) -> int:
-    if rate < 0 or seconds <= 0:
+    if not (rate > 0 and seconds > 0):
         raise ConfigError(f"a load of {rate:g} requests/s for {seconds:g} s: the rate and the time must be positive")
     if rate * seconds > ARRIVALS_MAX:
         raise ConfigError(
