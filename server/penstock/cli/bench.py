@@ -89,7 +89,8 @@ def run_bench(options: BenchOptions) -> int:
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         _print(figures, f"{served.name}, version {served.version}, {options.encoding}", options.slo_p99_ms, kept)
-    if figures.void:
+    # A late generator makes every latency longer, so what is proven all the same is proven.
+    if figures.void and kept is not True:
         return EXIT_VOID
     return 1 if kept is False or figures.latency is None else 0
 
