@@ -13,9 +13,11 @@ from bench.accept import CHECKS, accept, print_verdicts
 from bench.bare import run_bare
 from bench.cli.app import Out, Rounds, Seconds, app, keep, options_for, running, words
 from bench.models import write_models
+from bench.programs import run_micro, time_stages
 from bench.results import Results
 from bench.soak import SoakOptions, run_soak
-from bench.stages import time_stages
+
+MICRO = ("kernels", "ring", "http", "codec")
 
 
 @app.command("accept")
@@ -57,6 +59,14 @@ def stages(out: Out = None) -> None:
     with running():
         results.stages = {case: dict(costs) for case, costs in time_stages().items()}
     keep(results, out)
+
+
+@app.command("micro")
+def micro(only: Annotated[str, typer.Option(help=f"Some of {', '.join(MICRO)}.")] = ",".join(MICRO)) -> None:
+    """Time ring, codecs, HTTP and kernels by themselves, each line beside its limit."""
+    with running():
+        for table in run_micro(words(only, lambda: list(MICRO), "micro-benchmark")):
+            print(table, flush=True)
 
 
 @app.command("soak")

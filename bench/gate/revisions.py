@@ -39,6 +39,12 @@ class Product(Enum):
 
     MODULES = ("modules", ("-DPENSTOCK_TESTS=OFF", "-DPENSTOCK_MODULES=ON"), ("all",))
     REPLAY = ("replay", ("-DPENSTOCK_TESTS=ON", "-DPENSTOCK_MODULES=OFF"), ("replay",))
+    # In the folder of the replay: what both are made of is compiled once.
+    MICRO = (
+        "replay",
+        ("-DPENSTOCK_TESTS=ON", "-DPENSTOCK_MODULES=OFF"),
+        ("kernels_bench", "ring_bench", "http_bench", "codec_bench"),
+    )
 
     def __init__(self, folder: str, options: tuple[str, ...], targets: tuple[str, ...]) -> None:
         self.folder = folder

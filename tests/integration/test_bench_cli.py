@@ -94,6 +94,17 @@ def test_capacity_and_the_bare_loop(tmp_path: Path) -> None:
     saved.unlink()
 
 
+@pytest.mark.slow
+def test_stages_and_micro_benchmarks(tmp_path: Path) -> None:
+    """Slow for the build."""
+    shown = bench("stages")
+    saved = Path(re.findall(r"^/.*/bench/results/stages-.*\.json$", shown, re.MULTILINE)[0])
+    stages = json.loads(saved.read_text())["stages"]
+    assert stages["w1-json"]["decode"] > stages["w1-raw"]["decode"] > 0
+    saved.unlink()
+    assert "(memcpy)" in bench("micro", "--only", "kernels")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
