@@ -132,6 +132,7 @@ def report(
     for results in found:
         print_tables(results)
     if text is not None:
+        text.parent.mkdir(parents=True, exist_ok=True)
         text.write_text(markdown(found))
         print(text)
     for written in write_report(found, out):
