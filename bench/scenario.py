@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,6 +23,11 @@ __all__ = ["SCENARIOS", "Prepared", "Scenario", "load_scenario", "open_session",
 SCENARIOS = Path(__file__).with_name("scenarios")
 
 
+Positive: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
+Widths: TypeAlias = Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2)]
+Part: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
@@ -31,8 +36,8 @@ class Mlp(_Section, frozen=True, tag="mlp", tag_field="kind"):
     """A multilayer perceptron with ReLU and softmax."""
 
     name: str
-    widths: tuple[int, ...]
-    copies: int = 1  # as many models, name-1, name-2, ..., with weights of their own
+    widths: Widths
+    copies: Positive = 1  # as many models, name-1, name-2, ..., with weights of their own
     seed: int = 1
 
 
@@ -40,18 +45,18 @@ class Cnn(_Section, frozen=True, tag="cnn", tag_field="kind"):
     """A small convolutional network over uint8 images."""
 
     name: str
-    size: int = 224
-    channels: tuple[int, ...] = (16, 32, 64)
+    size: Positive = 224
+    channels: Widths = (16, 32, 64)
 
 
 class Encoder(_Section, frozen=True, tag="encoder", tag_field="kind"):
     """A transformer encoder over token ids, 0 being padding."""
 
     name: str
-    tokens: int = 64
-    width: int = 128
-    layers: int = 2
-    words: int = 1000
+    tokens: Annotated[int, msgspec.Meta(ge=4)] = 64
+    width: Positive = 128
+    layers: Positive = 2
+    words: Annotated[int, msgspec.Meta(ge=2)] = 1000
 
 
 class Trees(_Section, frozen=True, tag="trees", tag_field="kind"):
@@ -67,27 +72,29 @@ class Share(_Section, frozen=True):
     """A part of the requests. Without a model, they go to every model in equal parts."""
 
     model: str = ""
-    share: float = 1.0
-    rows: int = 1024
-    slo_ms: float | None = None
-    zipf: float = 0.0  # how unequal the parts are when there are many models: the k-th gets 1 / k ** zipf
+    share: Part = 1.0
+    rows: Positive = 1024
+    slo_ms: Part | None = None
+    zipf: Annotated[float, msgspec.Meta(ge=0)] = (
+        0.0  # how unequal the parts are when there are many models: the k-th gets 1 / k ** zipf
+    )
 
 
 class LoadPlan(_Section, frozen=True):
     """How requests arrive. `loads` are parts of the capacity that a closed loop finds first."""
 
     arrivals: Literal["poisson", "constant", "bursty"] = "poisson"
-    loads: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1)
-    connections: int = 64
-    open_connections: int = 256
-    depth: int = 1
+    loads: tuple[Part, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1)
+    connections: Positive = 64
+    open_connections: Positive = 256
+    depth: Positive = 1
 
 
 class Disturbance(_Section, frozen=True):
     """What goes wrong while the load runs."""
 
-    kill_worker_every_seconds: float = 0.0
-    slow_readers: int = 0
+    kill_worker_every_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    slow_readers: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Scenario(_Section, frozen=True):
@@ -95,8 +102,8 @@ class Scenario(_Section, frozen=True):
 
     title: str
     about: str
-    models: tuple[Model, ...]
-    traffic: tuple[Share, ...]
+    models: Annotated[tuple[Model, ...], msgspec.Meta(min_length=1)]
+    traffic: Annotated[tuple[Share, ...], msgspec.Meta(min_length=1)]
     load: LoadPlan = LoadPlan()
     disturbance: Disturbance = Disturbance()
     serve: tuple[str, ...] = ()  # more flags for `penstock serve`
@@ -150,6 +157,8 @@ def load_scenario(name: str) -> Scenario:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     known = {model.name for model in scenario.models}
+    if len(known) < len(scenario.models):
+        raise ConfigError(f"{path}: two models have the same name")
     for part in scenario.traffic:
         if part.model and part.model not in known:
             raise ConfigError(f"{path}: there is traffic for {part.model!r}, which is no model of the scenario")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ __all__ = [
     "app",
     "dialect_named",
     "keep",
+    "numbers",
     "options_for",
     "running",
     "words",
@@ -103,6 +105,17 @@ def words(text: str, known: Callable[[], list[str]], what: str) -> list[str]:
     unknown = sorted(set(found) - set(known()))
     if unknown or not found:
         raise typer.BadParameter(f"{what} {', '.join(unknown) or text!r} is not there: {', '.join(known())}")
+    return found
+
+
+def numbers(text: str, what: str) -> list[float]:
+    """Read positive numbers, separated by commas; typer.BadParameter otherwise."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < number < math.inf for number in found):
+        raise typer.BadParameter(f"{what} are positive numbers with commas between them, not {text!r}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from bench.server import PenstockTarget
 from penstock.core.errors import LoadError
 
 VOID_RUNS_MAX = 3
+NOT_JUDGED = 2
 
 
 @app.command("gate")
@@ -33,7 +35,11 @@ def gate_command(
     with running() as folder:
         prepared = prepare(load_scenario(scenario), folder / "models")
         measure = _measure(prepared, dialect, rate, RunOptions(folder, seconds=seconds))
-        raise typer.Exit(gate(base, head, GateOptions(measure)))
+        try:
+            raise typer.Exit(gate(base, head, GateOptions(measure)))
+        except (LoadError, ValueError) as error:
+            print(f"not judged: {error}", file=sys.stderr)
+            raise typer.Exit(NOT_JUDGED) from None
 
 
 @app.command("instructions")

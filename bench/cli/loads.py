@@ -20,6 +20,7 @@ from bench.cli.app import (
     app,
     dialect_named,
     keep,
+    numbers,
     options_for,
     running,
     words,
@@ -52,9 +53,9 @@ def run(
     out: Out = None,
 ) -> None:
     """Run scenarios on Penstock: a closed loop finds the capacity, then an open loop offers parts of it."""
-    names = scenario_names() if scenarios == "all" else [name for name in scenarios.split(",") if name]
+    names = scenario_names() if scenarios == "all" else scenarios.split(",")
     chosen = [dialect_named(name) for name in dialects.split(",")]
-    parts = None if loads is None else [float(part) for part in loads.split(",")]
+    parts = None if loads is None else numbers(loads, "loads")
     results = Results(shlex.join(sys.argv[1:]))
     with running() as folder:
         for name in names:
@@ -109,6 +110,9 @@ def peers(
     targets: list[Target] = [NginxTarget(), PenstockTarget(), PenstockTarget("penstock-msgpack", PenstockMsgpack())]
     targets += [RIVALS[name]() for name in names]
     with running() as folder:
+        for name in words(scenarios, scenario_names, "scenario"):
+            if not load_scenario(name).rivals:
+                raise typer.BadParameter(f"rivals cannot serve the models of scenario {name!r}")
         ready = [target for target in targets if _is_installed(target, environments, results)]
         for name in words(scenarios, scenario_names, "scenario"):
             prepared = prepare(load_scenario(name), folder / "models" / name)

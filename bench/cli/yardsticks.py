@@ -11,7 +11,7 @@ import typer
 
 from bench.accept import CHECKS, accept, print_verdicts
 from bench.bare import run_bare
-from bench.cli.app import Out, Rounds, Seconds, app, keep, options_for, running, words
+from bench.cli.app import Out, Rounds, Seconds, app, keep, numbers, options_for, running, words
 from bench.models import write_models
 from bench.programs import run_micro, time_stages
 from bench.results import Results
@@ -39,7 +39,9 @@ def judge(
 
 @app.command("bare")
 def bare(
-    models: Annotated[list[Path] | None, typer.Argument(help="ONNX models; W1 and W2 without any.")] = None,
+    models: Annotated[
+        list[Path] | None, typer.Argument(exists=True, help="ONNX models; W1 and W2 without any.")
+    ] = None,
     batch: Annotated[str, typer.Option(help="Batch sizes.")] = "1,8,32,64,256",
     seconds: Seconds = 3.0,
 ) -> None:
@@ -47,7 +49,7 @@ def bare(
     results = Results(shlex.join(sys.argv[1:]))
     with running() as folder:
         for path in models or write_models(folder).values():
-            for size in batch.split(","):
+            for size in numbers(batch, "batch sizes"):
                 results.bare.append(run_bare(path, int(size), seconds))
         keep(results, None)
 
@@ -73,7 +75,7 @@ def micro(only: Annotated[str, typer.Option(help=f"Some of {', '.join(MICRO)}.")
 def soak(
     minutes: Annotated[float, typer.Option(min=0.05)] = 30.0,
     clients: Annotated[int, typer.Option(min=1)] = 8,
-    kill_every: Annotated[float, typer.Option(help="Seconds between killed workers.")] = 10.0,
+    kill_every: Annotated[float, typer.Option(min=0.1, help="Seconds between killed workers.")] = 10.0,
     seed: int = 1,
 ) -> None:
     """Load a server in every way at once: good and bad rows, bad clients, killed workers."""

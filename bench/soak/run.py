@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,8 @@ class _Soak:
             model = rng.choice([ONNX_MODEL, PYTHON_MODEL_NAME])
             pids = self._worker_pids(model)
             if pids:
-                os.kill(rng.choice(pids), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(rng.choice(pids), signal.SIGKILL)
                 self._kills += 1
 
     def _worker_pids(self, model: str) -> list[int]:

@@ -110,6 +110,11 @@ def test_stages_and_micro_benchmarks(tmp_path: Path) -> None:
     [
         (["run", "w9"], "no scenario 'w9': there are"),
         (["run", "w1", "--dialects", "xml"], "dialect 'xml' is not there"),
+        (["run", ""], "no scenario ''"),
+        (["run", "w1", "--loads", "0.5,much"], "loads are positive numbers with commas between them, not '0.5,much'"),
+        (["bare", "--batch", "0"], "batch sizes are positive numbers"),
+        (["bare", "/nonexistent.onnx"], "does not exist"),
+        (["peers", "--only", "fastapi", "--scenarios", "mixed"], "rivals cannot serve the models of scenario 'mixed'"),
         (["peers", "--only", "nobody"], "rival 'nobody' is not there: triton-native"),
         (["accept", "--only", "nothing"], "check 'nothing' is not there"),
         (["report", "/nonexistent"], "does not exist"),

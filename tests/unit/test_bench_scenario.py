@@ -72,6 +72,11 @@ def test_padding_changes_no_answer(tmp_path: Path) -> None:
         (SMALL.replace('title = "t"', ""), "missing required field `title`"),
         (SMALL.replace('traffic = [{ model = "m"', 'traffic = [{ model = "q"'), "no model of the scenario"),
         (SMALL.replace("rows = 8", 'rows = "8"'), "Expected `int`"),
+        (SMALL.replace("[4, 3, 2]", "[4]"), "length >= 2"),
+        (SMALL.replace("[4, 3, 2]", "[4, -3]"), "`int` >= 1"),
+        (SMALL.replace("share = 3", "share = 0"), "`float` > 0"),
+        (SMALL.replace("slo_ms = 5", "slo_ms = -5"), "`float` > 0"),
+        (SMALL.replace('name = "e"', 'name = "m"'), "two models have the same name"),
         ("title = ", "mine.toml"),
     ],
 )

@@ -112,8 +112,8 @@ def _bench(
         float | None,
         typer.Option(min=0.001, help="Requests per second [as many as are answered].", show_default=False),
     ] = None,
-    duration: Annotated[float, typer.Option(min=0.1, help="Measured seconds.")] = 10.0,
-    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before them that do not count.")] = 2.0,
+    duration: Annotated[float, typer.Option(min=0.1, max=86_400, help="Measured seconds.")] = 10.0,
+    warm_up: Annotated[float, typer.Option(min=0, max=3_600, help="Seconds before them that do not count.")] = 2.0,
     slo_p99_ms: Annotated[
         float | None, typer.Option(min=0.001, help="Fail unless 99 % are answered within this.", show_default=False)
     ] = None,
@@ -122,12 +122,12 @@ def _bench(
     trace: Annotated[
         Path | None, typer.Option(help="Send at the times of this file instead.", show_default=False)
     ] = None,
-    connections: Annotated[int, typer.Option(min=1, max=10_000)] = 64,
-    depth: Annotated[int, typer.Option(min=1, help="Requests in flight on each connection.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the generator.")] = 1,
+    connections: Annotated[int, typer.Option(min=1, max=10_000, help="Keep-alive connections.")] = 64,
+    depth: Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight on each connection.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the generator.")] = 1,
     rows: Annotated[int, typer.Option(min=1, help="Different rows to send.")] = 1024,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for a reply.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="Of rows and arrivals.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.001, max=3_600, help="Seconds to wait for a reply.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of rows and arrivals.")] = 1,
     pid: Annotated[
         int | None, typer.Option(help="The server's process, to count what it costs.", show_default=False)
     ] = None,
@@ -136,8 +136,8 @@ def _bench(
 ) -> None:
     """Put a served model under load, with rows made from its schema.
 
-    Exits with 0 when all is well, 1 when nothing was answered or the limit is missed, 2 for wrong usage, 3 when the
-    load generator fell behind, so that the figures mean nothing.
+    Exits with 0 when all is well, 1 when over 1 in 100 requests failed or the limit is not proven, 2 for wrong usage,
+    3 when the load generator fell behind or the server fell silent, so that the figures mean nothing.
     """
     with _told_plainly(debug):
         from penstock.cli.bench import BenchOptions, run_bench

@@ -187,9 +187,12 @@ def _kind(recording: Recording, kind: int) -> KindResult:
 
 def _void(recording: Recording, latency: Latency | None, lag_p99: float) -> list[str]:
     """Say why the figures mean nothing."""
-    if not recording.open_loop:
-        return []
     reasons = []
+    silence = recording.silence_at_the_end()
+    if silence > 0:
+        reasons.append(f"nothing was answered in the last {silence:.1f} s: did the server stop?")
+    if not recording.open_loop:
+        return reasons
     if latency is not None and lag_p99 > max(LAG_US_MAX, latency.p99 * LAG_SHARE_MAX):
         reasons.append(
             f"the generator fell behind: it saw 1 in 100 requests {lag_p99:,.0f} us too late, beside a p99 of "
@@ -241,8 +244,8 @@ class _Window:
 
     def cost(self, recording: Recording) -> Cost | None:
         """Divide what the tree used by what was answered meanwhile."""
-        if self._pid is None or self._memory is None:
-            return None
+        if self._pid is None or self._memory is None or not self._memory.processes:
+            return None  # nothing was to be watched, or it has ended meanwhile
         used = usage(*self._snapshots)
         done = recording.records["done_ns"][recording.records["status"] == HTTP_OK]
         moments = [(moment.when * 1e9 - recording.started_ns) for moment in self._snapshots]

@@ -33,6 +33,9 @@ RECORD = np.dtype(
 Records: TypeAlias = NDArray[Any]
 
 HTTP_OK = 200
+# A server has stopped that is silent for so long, and for so many times as long as answers usually lie apart.
+SILENCE_SECONDS = 0.5
+SILENCE_GAPS = 20
 
 
 class Failure(IntEnum):
@@ -101,6 +104,16 @@ class Recording:
         """Count the requests answered with 200 while the measured part lasted, whenever they were due."""
         done = self.records["done_ns"][self.records["status"] == HTTP_OK]
         return int(np.count_nonzero((done >= self.warm_up * 1e9) & (done < self.seconds * 1e9)))
+
+    def silence_at_the_end(self) -> float:
+        """Return the seconds before the end in which nothing was answered, if they are too many for chance; else 0."""
+        done = np.sort(self.records["done_ns"][self.records["status"] == HTTP_OK])
+        done = done[done < self.seconds * 1e9]
+        if not len(done):
+            return 0.0
+        silence = self.seconds - float(done[-1]) / 1e9
+        usual = float(done[-1] - done[0]) / 1e9 / len(done)
+        return silence if silence > max(SILENCE_SECONDS, SILENCE_GAPS * usual) else 0.0
 
     def lag_us(self) -> NDArray[np.float64]:
         """Return how late the generator saw that each request was due, in us: its own fault, not the server's."""
