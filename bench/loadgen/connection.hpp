@@ -28,8 +28,9 @@ class Connection {
   [[nodiscard]] int finish_connecting() noexcept;
   void close() noexcept;
 
-  // Writes what fits; the rest goes with flush(). False when the connection is broken.
-  [[nodiscard]] bool send(std::string_view request, std::size_t record);
+  // Puts a request behind those that are not written yet...
+  void add(std::string_view request, std::size_t record);
+  // ... and writes what fits of them, in one call. False when the connection is broken.
   [[nodiscard]] bool flush() noexcept;
   // Takes what has arrived into `buffer`, once per call of the event loop...
   [[nodiscard]] ReadResult receive(char* buffer, std::size_t bytes, std::string_view& received) noexcept;

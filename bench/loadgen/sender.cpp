@@ -105,7 +105,8 @@ void Sender::send_due() {
   while (sent_ < noticed_) {
     const std::optional<std::uint32_t> index = take_free();
     if (!index.has_value()) break;
-    send_on(*index, sent_++);
+    add(*index);
+    flush(*index);
   }
 }
 
@@ -113,19 +114,27 @@ void Sender::send_closed() {
   while (now_ >= 0 && now_ < plan_.duration_ns) {
     const std::optional<std::uint32_t> index = take_free();
     if (!index.has_value()) break;
-    Record& record = records_.emplace_back();
-    record.pick = pick_of(sent_);
-    send_on(*index, sent_++);
-    record.due_ns = record.noticed_ns = record.sent_ns;
+    while (can_take(connections_[*index])) {
+      records_.emplace_back().pick = pick_of(sent_);
+      add(*index);
+      Record& record = records_.back();
+      record.due_ns = record.noticed_ns = record.sent_ns;
+    }
+    flush(*index);
   }
 }
 
-void Sender::send_on(std::uint32_t index, std::size_t record) {
-  Connection& connection = connections_[index];
+// The next record's request goes over the connection.
+void Sender::add(std::uint32_t index) {
+  Record& record = records_[sent_];
+  record.sent_ns = now_ns() - start_ns_;
+  connections_[index].add(plan_.request(record.pick), sent_++);
   ++in_flight_;
-  records_[record].sent_ns = now_ns() - start_ns_;
   progress_.sent.store(sent_, std::memory_order_relaxed);
-  if (!connection.send(plan_.request(records_[record].pick), record)) return read(index, true);
+}
+
+void Sender::flush(std::uint32_t index) {
+  if (!connections_[index].flush()) return read(index, true);
   queue(index);
 }
 

@@ -51,7 +51,8 @@ class Sender {
   void notice_due();
   void send_due();
   void send_closed();
-  void send_on(std::uint32_t index, std::size_t record);
+  void add(std::uint32_t index);
+  void flush(std::uint32_t index);
   // The connection that has waited longest of those that can take a request.
   [[nodiscard]] std::optional<std::uint32_t> take_free();
   [[nodiscard]] bool can_take(const Connection& connection) const noexcept;
