@@ -12,6 +12,7 @@ from penstock.load.corpus import Corpus, Traffic
 from penstock.load.dialects import DIALECTS, OpenInference, PenstockJson, PenstockMsgpack, PenstockRaw, request_bytes
 from penstock.load.generator import Address
 from penstock.load.rows import TensorSpec, random_rows, same
+from penstock.load.schedule import poisson
 
 SPECS = [
     TensorSpec("a", "float32", (3,)),
@@ -40,6 +41,24 @@ def test_msgpack() -> None:
     document = msgpack.unpackb(PenstockMsgpack().request("m", ROW).body)
     assert document["model"] == "m"
     assert_is_row(document["inputs"])
+
+
+def test_a_version_is_asked_for() -> None:
+    assert json.loads(PenstockJson("7").request("m", ROW).body)["version"] == "7"
+    assert msgpack.unpackb(PenstockMsgpack("7").request("m", ROW).body)["version"] == "7"
+    assert PenstockRaw("a b&c").request("m", {"a": ROW["a"]}).target == "/predict?model=m&version=a%20b%26c"
+    assert "version" not in json.loads(PenstockJson().request("m", ROW).body)
+
+
+def test_long_and_odd_names() -> None:
+    row = {"x" * 70_000: ROW["a"], "ä": ROW["b"]}
+    for document in (
+        msgpack.unpackb(PenstockMsgpack().request("m" * 300, row).body),
+        json.loads(PenstockJson().request("m" * 300, row).body),
+    ):
+        assert document["model"] == "m" * 300 and set(document["inputs"]) == set(row)
+    assert OpenInference().request("a/b c", ROW).target == "/v2/models/a%2Fb%20c/infer"
+    assert PenstockRaw().request("a/b?", {"a": ROW["a"]}).target == "/predict?model=a%2Fb%3F"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.dtype)
@@ -91,6 +110,18 @@ def test_corpus_cuts_requests_and_honours_shares() -> None:
     assert set(picks.tolist()) == set(range(12))
 
 
+def test_kinds_do_not_depend_on_when_they_are_due() -> None:
+    """One seed for both, and yet a heavy kind must not come after a long gap of all times."""
+    rows = random_rows(SPECS, 4)
+    corpus = Corpus.of([Traffic(name, PenstockJson(), rows, SPECS) for name in "ab"])
+    gaps, kinds = [], []
+    for seed in range(50):
+        due_ns = poisson(1000, 0.2, seed).due_ns[:64]
+        gaps.append(np.diff(due_ns, prepend=0))
+        kinds.append(corpus.kinds[corpus.picks(len(due_ns), seed)])
+    assert abs(np.corrcoef(np.concatenate(gaps), np.concatenate(kinds))[0, 1]) < 0.05
+
+
 def test_dialects_have_distinct_names() -> None:
     assert set(DIALECTS) == {"json", "msgpack", "raw", "oip", "oip-binary"}
 
@@ -106,6 +137,8 @@ def test_dialects_have_distinct_names() -> None:
 )
 def test_addresses(text: str, address: Address) -> None:
     assert Address.parse(text) == address
+    assert Address.parse(str(address)) == address
+    assert str(Address("::1", 9)) == "http://[::1]:9"
 
 
 @pytest.mark.parametrize("text", ["", "http://host", "host:", ":80", "host:0", "host:99999", "unix:", "https://h:1"])

@@ -58,7 +58,8 @@ class Corpus:
 
     def picks(self, count: int, seed: int = 1) -> NDArray[np.uint32]:
         """Choose the request of each of `count` arrivals: a kind by its share, then any of its rows."""
-        generator = np.random.default_rng(seed)
+        # Not the stream of numbers that the schedule of the same seed is made from: kinds and gaps would go together.
+        generator = np.random.default_rng([seed, 1])
         shares = np.array([traffic.share for traffic in self.traffics])
         kinds = generator.choice(len(self.traffics), size=count, p=shares / shares.sum())
         sizes = np.array([len(traffic.rows) for traffic in self.traffics])

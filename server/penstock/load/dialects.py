@@ -70,14 +70,16 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PenstockJson:
-    """POST /predict with JSON."""
+    """POST /predict with JSON; of the latest version unless one is given."""
 
+    version: str | None = None
     name: str = "json"
 
     def request(self, model: str, row: Row) -> HttpRequest:
         """Write the request for one row of `model`."""
         inputs = ",".join(f"{json.dumps(name)}:{json_values(array)}" for name, array in row.items())
-        body = f'{{"model":{json.dumps(model)},"inputs":{{{inputs}}}}}'
+        version = "" if self.version is None else f'"version":{json.dumps(self.version)},'
+        body = f'{{"model":{json.dumps(model)},{version}"inputs":{{{inputs}}}}}'
         return HttpRequest("/predict", _both_ways("application/json"), body.encode())
 
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
@@ -88,14 +90,17 @@ class PenstockJson:
 
 @dataclass(frozen=True, slots=True)
 class PenstockMsgpack:
-    """POST /predict with msgpack, numbers as typed elements of arrays."""
+    """POST /predict with msgpack, numbers as typed elements of arrays; of the latest version unless one is given."""
 
+    version: str | None = None
     name: str = "msgpack"
 
     def request(self, model: str, row: Row) -> HttpRequest:
         """Write the request for one row of `model`."""
         inputs = b"".join(_msgpack_text(name) + _msgpack_array(array) for name, array in row.items())
-        body = b"\x82" + _msgpack_text("model") + _msgpack_text(model)
+        members = {"model": model} | ({} if self.version is None else {"version": self.version})
+        body = struct.pack(">B", 0x80 | len(members) + 1)
+        body += b"".join(_msgpack_text(name) + _msgpack_text(value) for name, value in members.items())
         body += _msgpack_text("inputs") + struct.pack(">BH", 0xDE, len(row)) + inputs
         return HttpRequest("/predict", _both_ways("application/msgpack"), body)
 
@@ -109,15 +114,21 @@ class PenstockMsgpack:
 
 @dataclass(frozen=True, slots=True)
 class PenstockRaw:
-    """POST /predict with the bytes of a tensor, little-endian: for models with one input and one output."""
+    """POST /predict with the bytes of a tensor, little-endian: for models with one input and one output.
 
+    Of the latest version unless one is given.
+    """
+
+    version: str | None = None
     name: str = "raw"
 
     def request(self, model: str, row: Row) -> HttpRequest:
         """Write the request for one row of `model`; ValueError when it has several inputs."""
         (array,) = row.values()
         body = _little_endian(array).tobytes()
-        return HttpRequest(f"/predict?model={quote(model)}", _both_ways("application/octet-stream"), body)
+        version = "" if self.version is None else f"&version={quote(self.version, safe='')}"
+        target = f"/predict?model={quote(model, safe='')}{version}"
+        return HttpRequest(target, _both_ways("application/octet-stream"), body)
 
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
         """Read the only output."""
@@ -143,7 +154,7 @@ class OpenInference:
         inputs = ",".join(self._tensor(name, array) for name, array in row.items())
         extra = ',"parameters":{"binary_data_output":true}' if self.binary else ""
         head = f'{{"id":"1","inputs":[{inputs}]{extra}}}'.encode()
-        target = f"/v2/models/{quote(model)}/infer"
+        target = f"/v2/models/{quote(model, safe='')}/infer"
         if not self.binary:
             return HttpRequest(target, {"Content-Type": "application/json"}, head)
         fields = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
@@ -220,7 +231,8 @@ _MSGPACK_HEADS = {
 
 def _msgpack_text(text: str) -> bytes:
     encoded = text.encode()
-    return struct.pack(">BB", 0xD9, len(encoded)) + encoded
+    head = (">BB", 0xD9) if len(encoded) < 1 << 8 else (">BI", 0xDB)
+    return struct.pack(*head, len(encoded)) + encoded
 
 
 def _msgpack_array(array: NDArray[Any]) -> bytes:

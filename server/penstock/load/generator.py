@@ -42,7 +42,10 @@ class Address:
         return cls(host.strip("[]"), int(port))
 
     def __str__(self) -> str:
-        return f"unix:{self.host}" if self.port == 0 else f"http://{self.host}:{self.port}"
+        if self.port == 0:
+            return f"unix:{self.host}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

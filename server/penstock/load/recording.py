@@ -33,9 +33,9 @@ RECORD = np.dtype(
 Records: TypeAlias = NDArray[Any]
 
 HTTP_OK = 200
-# A server has stopped that is silent for so long, and for so many times as long as answers usually lie apart.
+# A server has stopped that is asked and silent for so long, and for so many times as long as it ever was before.
 SILENCE_SECONDS = 0.5
-SILENCE_GAPS = 20
+SILENCE_GAPS = 3
 
 
 class Failure(IntEnum):
@@ -106,14 +106,19 @@ class Recording:
         return int(np.count_nonzero((done >= self.warm_up * 1e9) & (done < self.seconds * 1e9)))
 
     def silence_at_the_end(self) -> float:
-        """Return the seconds before the end in which nothing was answered, if they are too many for chance; else 0."""
-        done = np.sort(self.records["done_ns"][self.records["status"] == HTTP_OK])
-        done = done[done < self.seconds * 1e9]
-        if not len(done):
+        """Return the seconds before the end in which the server was asked and silent, if too many for chance; else 0.
+
+        One that refuses, or answers after the end, has not stopped.
+        """
+        replies = np.sort(self.records["done_ns"][self.records["failure"] == Failure.NONE])
+        if not len(replies):
             return 0.0
-        silence = self.seconds - float(done[-1]) / 1e9
-        usual = float(done[-1] - done[0]) / 1e9 / len(done)
-        return silence if silence > max(SILENCE_SECONDS, SILENCE_GAPS * usual) else 0.0
+        waiting = self.records[(self.records["failure"] != Failure.NONE) & (self.records["done_ns"] > replies[-1])]
+        if not len(waiting):
+            return 0.0
+        silence = self.seconds - max(int(replies[-1]), int(waiting["due_ns"].min())) / 1e9
+        longest = float(np.diff(replies).max(initial=0)) / 1e9
+        return silence if silence > max(SILENCE_SECONDS, SILENCE_GAPS * longest) else 0.0
 
     def lag_us(self) -> NDArray[np.float64]:
         """Return how late the generator saw that each request was due, in us: its own fault, not the server's."""
