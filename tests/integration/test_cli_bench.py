@@ -3,11 +3,15 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from penstock.load.generator import Address
+from penstock.load.scrape import fetch_metrics
 from tests.serving import Server
 
 SEVERAL = """
@@ -75,6 +79,27 @@ def test_closed_loop_over_a_unix_socket_for_people(server: Server) -> None:
     assert done.stderr == ""
 
 
+def test_the_version_that_is_asked_for_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(ONE)
+    config = tmp_path / "penstock.toml"
+    tables = [f'[[models]]\nname = "m"\nversion = "{version}"\npath = "{tmp_path}/one.py"\n' for version in (1, 2)]
+    config.write_text("\n".join(tables))
+    server = Server.start(["--config", str(config)], tmp_path)
+    try:
+        before = {version: answered(server, version) for version in ("1", "2")}
+        chosen = ["--rate", "100", "--version", "1", "--warm-up", "0", "--arrivals", "constant", "--json"]
+        done = bench(server.url, "--model", "m", *chosen)
+        assert json.loads(done.stdout)["version"] == "1"
+        assert answered(server, "1") - before["1"] == 50 and answered(server, "2") == before["2"]
+    finally:
+        server.stop()
+
+
+def answered(server: Server, version: str) -> float:
+    address = Address(server.host, server.port)
+    return fetch_metrics(address).total("penstock_batch_size_sum", model="m", version=version)
+
+
 def test_a_trace_is_replayed(server: Server, tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("\n".join(str(number / 50) for number in range(31)))
@@ -97,6 +122,7 @@ def test_a_limit_is_judged(server: Server, slo: str, status: int, kept: bool) ->
         (["--model", "several", "--encoding", "xml"], 2, "'xml' is not one of json, msgpack, raw"),
         (["--model", "several", "--encoding", "raw"], 2, "several has 3 inputs and 2 outputs: take --encoding msgpack"),
         (["--model", "several", "--rate", "10", "--arrivals", "never"], 2, "not 'never'"),
+        (["--model", "several", "--slo-p99-ms", "5"], 2, "a closed loop proves no latency: give --rate or --trace"),
         (["--model", "several", "--pid", "999999999"], 2, "there is no process 999999999"),
         (["--model", "several", "--duration", "inf"], 2, "--duration"),
         (["--model", "several", "--seed", "-1"], 2, "--seed"),
@@ -111,7 +137,7 @@ def test_a_wrong_wish_is_refused_in_a_sentence(server: Server, arguments: list[s
     done = bench(server.url, *arguments)
     assert done.returncode == status
     assert says in " ".join(done.stderr.replace("│", " ").split())
-    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent/socket"])
@@ -119,6 +145,27 @@ def test_nobody_there(url: str) -> None:
     done = bench(url, "--model", "several")
     assert done.returncode == 1
     assert "is `penstock serve` running there?" in done.stderr
+
+
+@pytest.mark.parametrize("body", ["hello", "{}", "[]", '{"versions": [{"version": 1}]}'])
+def test_another_server_than_penstock(body: str) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        done = bench(f"http://127.0.0.1:{other.server_port}", "--model", "m")
+        other.shutdown()
+        thread.join()
+    assert done.returncode == 1
+    assert "answers, but not as Penstock does" in done.stderr
 
 
 def test_no_address() -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -132,6 +133,20 @@ def test_figures_of_a_real_server(server: Server) -> None:
     histogram = HdrHistogram.decode(figures.histogram)
     assert histogram.get_total_count() == 500
     assert histogram.get_value_at_percentile(50) == pytest.approx(figures.latency.p50, rel=0.01, abs=2)
+
+
+def test_the_server_is_asked_about_itself_while_nothing_is_measured(server: Server) -> None:
+    moments: list[int] = []
+
+    def count() -> tuple[float, float]:
+        moments.append(time.monotonic_ns())
+        return float(len(moments)), 1.0
+
+    load = Load(Address("127.0.0.1", server.port), JSON, constant(200, 0.8), warm_up=0.4)
+    recording, figures = measure(load, server.process.pid, count)
+    begin, end = (moment - recording.started_ns for moment in moments)
+    assert begin < 400_000_000 and end > recording.records["done_ns"].max()
+    assert figures.cost is not None and figures.cost.cpu_us > 0
 
 
 def test_latency_counts_from_the_intended_time() -> None:

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from penstock.core.errors import ConfigError, LoadError
 from penstock.load.corpus import Corpus, Traffic
-from penstock.load.dialects import DIALECTS
+from penstock.load.dialects import Dialect, PenstockJson, PenstockMsgpack, PenstockRaw
 from penstock.load.generator import Address, ClosedLoop, Load, Progress
 from penstock.load.measurement import Measurement, measure
 from penstock.load.proof import is_proven
 from penstock.load.recording import HTTP_OK, Recording
 from penstock.load.rows import random_rows
 from penstock.load.schedule import Schedule, bursty, constant, poisson, replay
-from penstock.load.scrape import fetch_metrics, fetch_model
+from penstock.load.scrape import ServedModel, fetch_metrics, fetch_model
 
 __all__ = ["BenchOptions", "run_bench"]
 
 PERCENTILE = 0.99
 # Exit codes beside 0, 1 (failed, or the limit is missed) and 2 (wrong usage).
 EXIT_VOID = 3
-ENCODING_NAMES = ("json", "msgpack", "raw")
+ENCODINGS: Mapping[str, Callable[[str], Dialect]] = {
+    "json": PenstockJson,
+    "msgpack": PenstockMsgpack,
+    "raw": PenstockRaw,
+}
 ARRIVALS = ("poisson", "constant", "bursty")
 FAILED_SHARE_MAX = 0.01
-BODY_BYTES_MAX = 256 << 20
+CORPUS_BYTES_MAX = 64 << 20
+# Waiting for a connection is told when so many requests waited.
+WAITED_SHARE_MIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,10 @@ def run_bench(options: BenchOptions) -> int:
             f"raw bodies carry one tensor each way; {served.name} has {len(served.inputs)} inputs and "
             f"{len(served.outputs)} outputs: take --encoding msgpack"
         )
-    row_bytes = sum(array.nbytes for array in random_rows(served.inputs, 1)[0].values())
-    rows = random_rows(served.inputs, max(1, min(options.rows, BODY_BYTES_MAX // max(1, row_bytes))), options.seed)
-    dialect = DIALECTS[options.encoding]
+    # By name, so that the figures are of the version that they say they are of.
+    dialect = ENCODINGS[options.encoding](served.version)
+    row_bytes = len(dialect.request(served.name, random_rows(served.inputs, 1)[0]).body)
+    rows = random_rows(served.inputs, min(options.rows, 1 + CORPUS_BYTES_MAX // row_bytes), options.seed)
     traffic = Traffic(served.name, dialect, rows, served.outputs, slo_ms=options.slo_p99_ms)
     load = Load(
         address=address,
@@ -83,7 +90,7 @@ def run_bench(options: BenchOptions) -> int:
         seed=options.seed,
     )
     with _progress(load.seconds) as watch:
-        recording, figures = measure(load, options.pid, lambda: _batches(address, served.name), watch)
+        recording, figures = measure(load, options.pid, lambda: _batches(address, served), watch)
     kept = _is_kept(recording, options.slo_p99_ms)
     if options.as_json:
         document = {"model": served.name, "version": served.version, "slo_kept": kept, **asdict(figures)}
@@ -107,10 +114,12 @@ def _require_extra() -> None:
 
 def _check(options: BenchOptions) -> None:
     """Refuse what no server needs to be asked about."""
-    if options.encoding not in ENCODING_NAMES:
-        raise ConfigError(f"the encoding {options.encoding!r} is not one of {', '.join(ENCODING_NAMES)}")
+    if options.encoding not in ENCODINGS:
+        raise ConfigError(f"the encoding {options.encoding!r} is not one of {', '.join(ENCODINGS)}")
     if options.arrivals not in ARRIVALS:
         raise ConfigError(f"arrivals are {', '.join(ARRIVALS)}, not {options.arrivals!r}")
+    if options.slo_p99_ms is not None and options.rate is None and options.trace is None:
+        raise ConfigError("a closed loop proves no latency: give --rate or --trace beside --slo-p99-ms")
     if options.pid is not None and not Path(f"/proc/{options.pid}").exists():
         raise ConfigError(f"there is no process {options.pid} whose cost could be counted")
 
@@ -126,12 +135,13 @@ def _arrivals(options: BenchOptions) -> Schedule | ClosedLoop:
     return (poisson if options.arrivals == "poisson" else bursty)(options.rate, seconds, options.seed)
 
 
-def _batches(address: Address, model: str) -> tuple[float, float] | None:
+def _batches(address: Address, served: ServedModel) -> tuple[float, float] | None:
     try:
         metrics = fetch_metrics(address)
     except LoadError:
         return None
-    rows, batches = (metrics.total(f"penstock_batch_size_{part}", model=model) for part in ("sum", "count"))
+    labels = {"model": served.name, "version": served.version}
+    rows, batches = (metrics.total(f"penstock_batch_size_{part}", **labels) for part in ("sum", "count"))
     return rows, batches
 
 
@@ -169,7 +179,7 @@ def _print(figures: Measurement, title: str, slo_p99_ms: float | None, kept: boo
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names and addresses are no markup: [fe80::1]
     table = Table(title=f"{title}, at {figures.address}", show_header=False, title_justify="left")
     for name, value in _lines(figures):
         table.add_row(name, value)
@@ -194,6 +204,8 @@ def _lines(figures: Measurement) -> Iterator[tuple[str, str]]:
     yield "answered", f"{figures.answered_rate:,.0f} requests/s"
     latency = figures.latency
     if latency is not None:
+        if figures.failed:
+            yield "latency of", f"the {figures.requests - figures.failed:,} of {figures.requests:,} that were answered"
         for name, value in (
             ("p50", latency.p50),
             ("p90", latency.p90),
@@ -209,4 +221,7 @@ def _lines(figures: Measurement) -> Iterator[tuple[str, str]]:
         cost = figures.cost
         yield "server CPU", f"{cost.cpu_us:.1f} us/request ({cost.user_us:.1f} user, {cost.system_us:.1f} system)"
         yield "server memory", f"{cost.pss / 1e6:,.0f} MB in {cost.processes} processes"
-    yield "generator", f"{figures.lag_us_p99:,.0f} us late at its p99, {figures.generator_cpu_us:.1f} us CPU/request"
+    if figures.connection_wait_share >= WAITED_SHARE_MIN:
+        yield "no connection free", f"for {figures.connection_wait_share:.1%} of requests; the wait is in their latency"
+    late = f"{figures.lag_us_p99:,.0f} us late at its p99, " if figures.open_loop else ""
+    yield "generator", f"{late}{figures.generator_cpu_us:.1f} us CPU/request"

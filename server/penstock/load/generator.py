@@ -11,7 +11,7 @@ from typing import Self
 from penstock.core.errors import ConfigError, LoadError
 from penstock.load.corpus import Corpus
 from penstock.load.recording import RECORD, Answer, Recording
-from penstock.load.schedule import Schedule
+from penstock.load.schedule import ARRIVALS_MAX, Schedule
 from penstock.native._loadgen import Generator
 
 __all__ = ["Address", "ClosedLoop", "Load", "Progress", "run_load"]
@@ -97,6 +97,8 @@ def run_load(load: Load, watch: Callable[[Progress], None] = lambda _: None) -> 
     try:
         while not generator.is_done():
             sent, answered, failed, _ = generator.totals()
+            if sent > ARRIVALS_MAX:
+                raise LoadError(f"a run of more than {ARRIVALS_MAX:,} requests: take less time")
             watch(Progress((time.monotonic_ns() - started_ns) / 1e9, sent, answered, failed))
             time.sleep(POLL_SECONDS)
     finally:

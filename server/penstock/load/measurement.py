@@ -18,11 +18,14 @@ __all__ = ["Cost", "KindResult", "Latency", "Measurement", "measure", "summarize
 # A generator that saw requests late by more than this is void: at its p99, in us, and as a part of the p99 it reports.
 LAG_US_MAX = 250.0
 LAG_SHARE_MAX = 0.1
-SENT_SHARE_MIN = 0.99
+# A generator that was at work for more of the time than this finds its own limit in a closed loop, not the server's.
+BUSY_SHARE_MAX = 0.95
 # What else the machine may do, as a share of all cores, before a run is called noisy.
 FOREIGN_SHARE_MAX = 0.15
 # Threads that took less CPU than this a request, in us, are not listed.
 THREAD_US_MIN = 0.01
+# Looking at the server costs it something, which requests that are measured must not pay: in seconds, a few looks.
+LOOK_BEFORE = 0.15
 HISTOGRAM_DIGITS = 3
 HISTOGRAM_US_MAX = 3_600_000_000
 
@@ -131,7 +134,7 @@ def measure(
         watch(progress)
 
     recording = run_load(load, tick)
-    window.look(float("inf"))
+    window.close()
     return recording, summarize(load, recording, window.cost(recording), window.mean_batch())
 
 
@@ -164,7 +167,7 @@ def summarize(
         connection_wait_share=float(waited.mean()) if len(sent) else 0.0,
         generator_cpu_us=recording.generator_cpu_seconds / max(1, len(recording.records)) * 1e6,
         reconnects=recording.reconnects,
-        void=tuple(_void(recording, latency, lag_p99)),
+        void=tuple(_void(recording, latency, lag_p99, load.threads)),
         cost=cost,
         mean_batch=mean_batch,
         histogram=_encode(microseconds),
@@ -185,13 +188,18 @@ def _kind(recording: Recording, kind: int) -> KindResult:
     return KindResult(traffic.model, traffic.dialect.name, len(records), Latency.of(answered), traffic.slo_ms, goodput)
 
 
-def _void(recording: Recording, latency: Latency | None, lag_p99: float) -> list[str]:
+def _void(recording: Recording, latency: Latency | None, lag_p99: float, threads: int) -> list[str]:
     """Say why the figures mean nothing."""
     reasons = []
     silence = recording.silence_at_the_end()
     if silence > 0:
         reasons.append(f"nothing was answered in the last {silence:.1f} s: did the server stop?")
     if not recording.open_loop:
+        busy = recording.generator_cpu_seconds / (threads * recording.seconds)
+        if busy > BUSY_SHARE_MAX:
+            reasons.append(
+                f"the rate is the generator's own: it was at work {busy:.0%} of the time; give it more threads"
+            )
         return reasons
     if latency is not None and lag_p99 > max(LAG_US_MAX, latency.p99 * LAG_SHARE_MAX):
         reasons.append(
@@ -217,10 +225,10 @@ def _encode(microseconds: NDArray[np.float64]) -> str:
 
 
 class _Window:
-    """Watches the server between the end of the warm-up and the last request that is due."""
+    """Watches the server from shortly before the end of the warm-up until the last request is due."""
 
     def __init__(self, load: Load, pid: int | None, count_batches: Callable[[], tuple[float, float] | None]) -> None:
-        self._begin, self._end = load.warm_up, load.seconds
+        self._begin, self._end = load.warm_up - LOOK_BEFORE, load.seconds
         self._pid = pid
         self._count_batches = count_batches
         self._snapshots: list[Snapshot] = []
@@ -228,16 +236,17 @@ class _Window:
         self._memory: TreeMemory | None = None
 
     def look(self, seconds: float) -> None:
-        """Take the first snapshot after the warm-up and the second at the end."""
-        due = [self._begin, self._end][len(self._snapshots)] if len(self._snapshots) < 2 else float("inf")
-        if seconds < due or len(self._snapshots) == 2:
-            return
-        # Counting may ask the server, which costs: it lies outside of the two snapshots.
-        if not self._snapshots:
-            self._batches.append(self._count_batches())
-        self._snapshots.append(snapshot(self._pid))
-        if len(self._snapshots) < 2:
-            return
+        """Take the first snapshot before the warm-up ends and the second when nothing more is due."""
+        if not self._snapshots and seconds >= self._begin:
+            self._batches.append(self._count_batches())  # asks the server, which costs: outside of the two snapshots
+            self._snapshots.append(snapshot(self._pid))
+        elif len(self._snapshots) == 1 and seconds >= self._end:
+            self._snapshots.append(snapshot(self._pid))
+
+    def close(self) -> None:
+        """Take what is missing after the run."""
+        self.look(float("inf"))
+        self.look(float("inf"))
         self._batches.append(self._count_batches())
         if self._pid is not None:
             self._memory = tree_memory(self._pid)

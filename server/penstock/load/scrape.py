@@ -74,9 +74,17 @@ def fetch_metrics(address: Address) -> Metrics:
 
 def fetch_model(address: Address, name: str, version: str | None = None) -> ServedModel:
     """Ask for a model's schema; LoadError when the server, the model or its schema is not there."""
-    document = json.loads(_get(address, f"/models/{quote(name, safe='')}"))
+    body = _get(address, f"/models/{quote(name, safe='')}")
+    try:
+        return _served(address, name, version, json.loads(body))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoadError(f"something at {address} answers, but not as Penstock does: {body[:100]!r}") from error
+
+
+def _served(address: Address, name: str, version: str | None, document: dict[str, Any]) -> ServedModel:
+    wants_latest = version is None or version == "latest"
     versions = [
-        each for each in document["versions"] if (each["latest"] if version is None else each["version"] == version)
+        each for each in document["versions"] if (each["latest"] if wants_latest else each["version"] == version)
     ]
     if not versions:
         known = ", ".join(each["version"] for each in document["versions"])
