@@ -49,7 +49,7 @@ void check_pipelined_closed_loop() {
   Server server(answer_small);
   Load load(server.endpoint());
   load.plan.connections = 5;
-  load.plan.depth = 4;
+  load.plan.depth = 100;  // more than one call writes
   load.plan.threads = 2;
   load.plan.duration_ns = 200 * kMillisecond;
   const std::vector<Record> records = run(load);
