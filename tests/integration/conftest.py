@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: a model with a gate, and connections that are closed at the end."""
+"""Fixtures of the integration tests: a model with a gate, a control plane, connections that are closed at the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.wire import Wire
+from tests.integration.control_plane import Control, control_plane
 from tests.integration.gate import Gate
 from tests.serving import Server
 
@@ -19,6 +20,13 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     made = Gate.make(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def control() -> Iterator[Control]:
+    """A control plane of its own for each test."""
+    with control_plane() as running:
+        yield running
 
 
 @pytest.fixture
