@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "codec/codec_element.hpp"
 #include "codec/codec_number.hpp"
 
 namespace penstock::dataplane {
@@ -63,33 +64,8 @@ class TensorReader {
   }
 
   [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {
-    switch (place_.spec.dtype) {
-      case DType::kBool:
-        return read_elements<bool>(depth);
-      case DType::kUint8:
-        return read_elements<std::uint8_t>(depth);
-      case DType::kUint16:
-        return read_elements<std::uint16_t>(depth);
-      case DType::kUint32:
-        return read_elements<std::uint32_t>(depth);
-      case DType::kUint64:
-        return read_elements<std::uint64_t>(depth);
-      case DType::kInt8:
-        return read_elements<std::int8_t>(depth);
-      case DType::kInt16:
-        return read_elements<std::int16_t>(depth);
-      case DType::kInt32:
-        return read_elements<std::int32_t>(depth);
-      case DType::kInt64:
-        return read_elements<std::int64_t>(depth);
-      case DType::kFloat16:
-        return read_elements<Half>(depth);
-      case DType::kFloat32:
-        return read_elements<float>(depth);
-      case DType::kFloat64:
-        return read_elements<double>(depth);
-    }
-    return false;
+    return with_element_type(place_.spec.dtype,
+                             [&]<typename T>(std::type_identity<T>) { return read_elements<T>(depth); });
   }
 
   template <typename T>

@@ -6,6 +6,7 @@
 #include <span>
 #include <type_traits>
 
+#include "codec/codec_element.hpp"
 #include "codec/codec_msgpack_write.hpp"
 #include "codec/codec_number_text.hpp"
 
@@ -86,33 +87,8 @@ char* write_dimension(std::span<const std::uint32_t> shape, const std::byte*& da
 
 template <typename Form>
 char* write_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
-  switch (spec.dtype) {
-    case DType::kBool:
-      return write_dimension<Form, bool>(spec.shape, data, out);
-    case DType::kUint8:
-      return write_dimension<Form, std::uint8_t>(spec.shape, data, out);
-    case DType::kUint16:
-      return write_dimension<Form, std::uint16_t>(spec.shape, data, out);
-    case DType::kUint32:
-      return write_dimension<Form, std::uint32_t>(spec.shape, data, out);
-    case DType::kUint64:
-      return write_dimension<Form, std::uint64_t>(spec.shape, data, out);
-    case DType::kInt8:
-      return write_dimension<Form, std::int8_t>(spec.shape, data, out);
-    case DType::kInt16:
-      return write_dimension<Form, std::int16_t>(spec.shape, data, out);
-    case DType::kInt32:
-      return write_dimension<Form, std::int32_t>(spec.shape, data, out);
-    case DType::kInt64:
-      return write_dimension<Form, std::int64_t>(spec.shape, data, out);
-    case DType::kFloat16:
-      return write_dimension<Form, Half>(spec.shape, data, out);
-    case DType::kFloat32:
-      return write_dimension<Form, float>(spec.shape, data, out);
-    case DType::kFloat64:
-      return write_dimension<Form, double>(spec.shape, data, out);
-  }
-  return out;
+  return with_element_type(
+      spec.dtype, [&]<typename T>(std::type_identity<T>) { return write_dimension<Form, T>(spec.shape, data, out); });
 }
 
 }  // namespace
