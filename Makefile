@@ -49,13 +49,13 @@ $(STAMPS)/tools: $(STAMPS)/venv pyproject.toml
 	@touch $@
 
 $(STAMPS)/runtime: $(STAMPS)/tools setup.py
-	@echo "installing penstock and what the demo needs"
-	@$(INSTALL_EDITABLE) '.[demo]'
+	@echo "installing penstock, and what the demo and penstock bench need"
+	@$(INSTALL_EDITABLE) '.[demo,bench]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/runtime
 	@echo "installing development tools"
-	@$(INSTALL_EDITABLE) '.[demo,dev]'
+	@$(INSTALL_EDITABLE) '.[demo,bench,dev]'
 	@touch $@
 
 build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
