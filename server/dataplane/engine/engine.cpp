@@ -42,7 +42,7 @@ void Engine::start() {
   if (running_) throw std::logic_error("the engine runs already");
   running_ = true;
   for (std::uint32_t i = 0; i < state_.options.io_threads; ++i) {
-    loops_.push_back(std::make_unique<EventLoop>(state_, jobs_, i, listeners_));
+    loops_.push_back(std::make_unique<EventLoop>(state_, jobs_, i, listeners_, loops_));
   }
   // Signals belong to the main thread: those started here inherit the mask.
   sigset_t all;
@@ -111,6 +111,7 @@ void Engine::drain() {
 }
 
 bool Engine::drained() const {
+  // In their order: what the first loop says makes the others' count complete.
   return std::ranges::all_of(loops_, [](const auto& loop) { return loop->is_drained(); });
 }
 

@@ -26,8 +26,13 @@ constexpr std::uint64_t kSpinRowsMax = 2;           // with more under way there
 
 }  // namespace
 
-EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners)
-    : loop_(engine, index), session_(loop_, *this), predict_(loop_, session_, jobs, *this), control_(loop_, session_) {
+EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners,
+                     const std::vector<std::unique_ptr<EventLoop>>& loops)
+    : loop_(engine, index),
+      session_(loop_, *this),
+      predict_(loop_, session_, jobs, *this),
+      control_(loop_, session_),
+      loops_(loops) {
   loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);
   wake_.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   spare_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -35,10 +40,11 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
   // Edge-triggered: every write is an event, so the counter never has to be read.
   epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = &wake_}};
   ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, wake_.fd, &event);
+  if (index != 0) return;
   listeners_.reserve(listeners.size());
   for (const int fd : listeners) {
     listeners_.push_back({WatchKind::kListener, fd});
-    epoll_event listening{.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.ptr = &listeners_.back()}};
+    epoll_event listening{.events = EPOLLIN, .data = {.ptr = &listeners_.back()}};
     ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, fd, &listening);
   }
 }
@@ -48,6 +54,7 @@ EventLoop::~EventLoop() {
   for (const auto& connection : loop_.connections) {
     if (connection->fd >= 0) ::close(connection->fd);
   }
+  for (const Accepted& accepted : accepted_) ::close(accepted.fd);
   for (const int fd : {loop_.epoll, wake_.fd, spare_fd_}) {
     if (fd >= 0) ::close(fd);
   }
@@ -109,7 +116,8 @@ void EventLoop::finish_pass() {
   if (loop_.engine.draining.load(std::memory_order_relaxed)) {
     session_.drain();
     session_.recycle_closed();
-    drained_.store(loop_.stats.connections_open.get() == 0, std::memory_order_release);  // read by is_drained()
+    drained_.store(!accepting_ && loop_.connections_given.load(std::memory_order_relaxed) == 0,
+                   std::memory_order_release);  // read by is_drained()
   }
   loop_.stats.longest_pass_ns.raise_to(monotonic_ns() - loop_.now_ns);
 }
@@ -195,10 +203,13 @@ void EventLoop::adopt_changes() {
   if (inbox_filled_.load(std::memory_order_relaxed) &&
       inbox_filled_.exchange(false, std::memory_order_acquire)) {  // pairs with post()
     std::vector<std::unique_ptr<Job>> jobs;
+    std::vector<Accepted> accepted;
     {
       const std::lock_guard lock(inbox_mutex_);
       jobs.swap(inbox_);
+      accepted.swap(accepted_);
     }
+    for (const Accepted& each : accepted) session_.open(each.fd, each.reserved);
     for (auto& job : jobs) predict_.on_job(std::move(job));
   }
 }
@@ -225,8 +236,25 @@ void EventLoop::accept_all(Watch& listener) {
       refuse_socket(fd);
       continue;
     }
-    session_.open(fd, open >= options.max_connections);
+    const auto& chosen = *std::ranges::min_element(loops_, {}, [](const auto& loop) {
+      return loop->loop_.connections_given.load(std::memory_order_relaxed);  // a loop's closing may show a little later
+    });
+    chosen->give(fd, open >= options.max_connections);
   }
+}
+
+void EventLoop::give(int fd, bool reserved) {
+  loop_.connections_given.fetch_add(1, std::memory_order_relaxed);
+  if (loop_.index == 0) {
+    session_.open(fd, reserved);
+    return;
+  }
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    accepted_.push_back({fd, reserved});
+  }
+  inbox_filled_.store(true, std::memory_order_release);  // pairs with the acquire in adopt_changes()
+  wake();
 }
 
 void EventLoop::refuse_socket(int fd) {

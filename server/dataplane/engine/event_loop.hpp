@@ -1,4 +1,8 @@
-// One I/O loop: a thread, an epoll set, and every connection it accepted.
+// One I/O loop: a thread, an epoll set, and the connections that were given to it.
+//
+// The first loop accepts for all and hands each connection to the loop with the fewest. Were every loop to accept, the
+// one that wakes first would empty the queue of a burst, and its connections would share one core for as long as they
+// live.
 #pragma once
 
 #include <sys/epoll.h>
@@ -21,8 +25,9 @@ namespace penstock::dataplane {
 
 class EventLoop final : private RequestHandler, public JobInbox {
  public:
-  // `listeners` are listening non-blocking sockets, shared by all loops and owned by the engine.
-  EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners);
+  // `listeners` are listening non-blocking sockets, owned by the engine; `loops` are all of them, complete at start().
+  EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, const std::vector<int>& listeners,
+            const std::vector<std::unique_ptr<EventLoop>>& loops);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -35,8 +40,11 @@ class EventLoop final : private RequestHandler, public JobInbox {
   // Workers write it to say that a batch is done.
   [[nodiscard]] int event_fd() const noexcept { return wake_.fd; }
   [[nodiscard]] const LoopStats& stats() const noexcept { return loop_.stats; }
-  // Nobody is connected any more; valid while draining.
-  [[nodiscard]] bool is_drained() const noexcept { return drained_.load(std::memory_order_acquire); }
+  // Nobody is connected any more; valid while draining, and only after the first loop has said so.
+  [[nodiscard]] bool is_drained() const noexcept {
+    // Acquire: the first loop accepts no more, so whatever it gave to the others is counted.
+    return drained_.load(std::memory_order_acquire) && loop_.connections_given.load(std::memory_order_relaxed) == 0;
+  }
 
  private:
   void handle(Connection& connection, Pending& pending, const Request& request) override;
@@ -53,6 +61,8 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void dispatch(const epoll_event& event);
   void adopt_changes();
   void accept_all(Watch& listener);
+  // Called by the first loop's thread.
+  void give(int fd, bool reserved);
   void refuse_socket(int fd);
   void finish_pass();
 
@@ -61,11 +71,18 @@ class EventLoop final : private RequestHandler, public JobInbox {
   PredictPath predict_;
   ControlProxy control_;
   Watch wake_{WatchKind::kWake};
-  std::vector<Watch> listeners_;
+  struct Accepted {
+    int fd;
+    bool reserved;
+  };
+
+  std::vector<Watch> listeners_;  // of the first loop
+  const std::vector<std::unique_ptr<EventLoop>>& loops_;
   int spare_fd_ = -1;  // given up to accept and refuse when descriptors run out
   bool accepting_ = true;
   std::mutex inbox_mutex_;
   std::vector<std::unique_ptr<Job>> inbox_;
+  std::vector<Accepted> accepted_;  // guarded like the inbox
   std::atomic<bool> inbox_filled_{false};
   std::atomic<bool> drained_{false};
   unsigned rotation_ = 0;  // where the next pass starts among its events, after one that was cut short

@@ -249,6 +249,7 @@ void HttpSession::close(Connection& connection) {
   loop_.timers.disarm(connection.timer);
   loop_.stats.connections_open.sub();
   loop_.engine.connections.fetch_sub(1, std::memory_order_relaxed);  // a bound, not a message
+  loop_.connections_given.fetch_sub(1, std::memory_order_relaxed);   // read by the acceptor: likewise
   closed_.push_back(&connection);
 }
 

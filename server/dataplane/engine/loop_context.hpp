@@ -79,6 +79,8 @@ struct LoopContext {
   DateCache date;
   RequestIdSource request_ids;
   std::vector<std::unique_ptr<Connection>> connections;  // by index; never shrinks, entries are reused
+  // Connections that the acceptor gave to this loop and that are not closed: it gives to the loop with the fewest.
+  std::atomic<std::uint32_t> connections_given{0};
 
   [[nodiscard]] Connection* find(std::uint32_t connection, std::uint32_t generation) noexcept {
     Connection* found = connections[connection].get();
