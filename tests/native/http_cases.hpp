@@ -159,6 +159,9 @@ inline constexpr auto kRefusedHeads = std::to_array<HeadCase>({
     {"two keys", PENSTOCK_POST("X-Api-Key: a\r\nX-Api-Key:\r\n")},
     {"two request ids", PENSTOCK_POST("X-Request-Id: a\r\nX-Request-Id: a\r\n")},
     {"two time-outs", PENSTOCK_POST("X-Request-Timeout-Ms: 1\r\nX-Request-Timeout-Ms: 2\r\n")},
+    {"two priorities", PENSTOCK_POST("X-Request-Priority: batch\r\nX-Request-Priority: batch\r\n")},
+    {"reproducible twice", PENSTOCK_POST("X-Penstock-Reproducible: true\r\nx-penstock-reproducible: true\r\n")},
+    {"two receipts", PENSTOCK_POST("X-Penstock-Receipt: true\r\nX-Penstock-Receipt: false\r\n")},
     // Content-Length.
     {"Content-Length twice", PENSTOCK_POST("Content-Length: 4\r\nContent-Length: 5\r\n")},
     {"Content-Length twice and equal", PENSTOCK_POST("Content-Length: 4\r\nContent-Length: 4\r\n")},

@@ -58,12 +58,14 @@ void test_what_is_read() {
       "POST /predict?model=a%20b HTTP/1.1\r\nHost: example.com:80\r\nContent-Type:  application/json \t\r\nAccept: "
       "*/*\r\n"
       "X-REQUEST-ID: r-1\r\nx-request-timeout-ms: 250\r\ntraceparent: 00-ab-cd-01\r\nAuthorization: Bearer t\r\n"
-      "X-Api-Key: k\r\nContent-Length: 42\r\nExpect: 100-continue\r\n\r\nbody");
+      "X-Api-Key: k\r\nX-REQUEST-priority: batch\r\nx-penstock-REPRODUCIBLE: true\r\nX-Penstock-Receipt: false\r\n"
+      "X-Penstock-Receipts: no\r\nContent-Length: 42\r\nExpect: 100-continue\r\n\r\nbody");
   CHECK(head.method == Method::kPost && head.method_name == "POST");
   CHECK(head.path == "/predict" && head.query == "model=a%20b");
   CHECK(head.host == "example.com:80");
   CHECK(head.content_type == "application/json" && head.accept == "*/*" && head.accept_fields == 1);
   CHECK(head.request_id == "r-1" && head.timeout_ms == "250" && head.traceparent == "00-ab-cd-01");
+  CHECK(head.priority == "batch" && head.reproducible == "true" && head.receipt == "false");
   CHECK(head.authorization == "Bearer t" && head.api_key == "k");
   CHECK(head.has_content_length && head.content_length == 42 && !head.chunked);
   CHECK(head.keep_alive && head.expect_continue && head.version_minor == 1);

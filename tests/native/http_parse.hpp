@@ -28,9 +28,9 @@ inline std::string describe(const dataplane::RequestHead& head, const char* buff
     CHECK(view.empty() || inside || view == "/");
     text.append(view).push_back('\n');
   };
-  for (const std::string_view view :
-       {head.method_name, head.path, head.query, head.host, head.content_type, head.accept, head.request_id,
-        head.timeout_ms, head.traceparent, head.authorization, head.api_key, head.fields}) {
+  for (const std::string_view view : {head.method_name, head.path, head.query, head.host, head.content_type,
+                                      head.accept, head.request_id, head.timeout_ms, head.priority, head.reproducible,
+                                      head.receipt, head.traceparent, head.authorization, head.api_key, head.fields}) {
     add(view);
   }
   for (const std::uint64_t number :

@@ -62,6 +62,39 @@ void test_heads() {
           .ends_with("\r\n\r\n"));
 }
 
+void test_receipts() {
+  const Receipt receipt{.queue_us = 120,
+                        .batch_us = 45,
+                        .run_us = 40,
+                        .batch_rows = 7,
+                        .padding_rows = 1,
+                        .instance = 3,
+                        .sealed = "full",
+                        .version = "2"};
+  CHECK(head(200, "", 0, {.receipt = &receipt}) ==
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Penstock-Queue-Us: 120\r\nX-Penstock-Batch-Us: 45\r\n"
+        "X-Penstock-Run-Us: 40\r\nX-Penstock-Batch-Rows: 7\r\nX-Penstock-Padding: 0.125\r\nX-Penstock-Sealed: full\r\n"
+        "X-Penstock-Model-Version: 2\r\nX-Penstock-Instance: 3\r\n\r\n");
+  // What a worker may have written, and a version that would break the head.
+  const std::string longest(1000, 'x');
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
+  constexpr std::uint32_t kMost = ~std::uint32_t{0};
+  for (const std::string& version : {std::string(128, 'v'), std::string("a\r\nb")}) {
+    const Receipt largest{kAll, kAll, kAll, kMost, kMost, kMost, longest, version};
+    const std::string text = head(431, longest, kAll,
+                                  {.request_id = longest,
+                                   .date = longest,
+                                   .keep_alive = false,
+                                   .retry_after_s = kMost,
+                                   .allow = longest,
+                                   .receipt = &largest});
+    CHECK(text.find("X-Penstock-Padding: 0.500\r\n") != std::string::npos);
+    CHECK((text.find("Model-Version") != std::string::npos) == (version[0] == 'v'));
+  }
+  const Receipt none;
+  CHECK(head(200, "", 0, {.receipt = &none}).find("X-Penstock-Padding: 0.000\r\n") != std::string::npos);
+}
+
 void test_problems() {
   Problem problem;
   problem.set(ProblemCode::kInvalidInput, "field \"%s\" is\n%d \xc3\xa9 \xff", "x\\", 3);
@@ -151,6 +184,7 @@ void test_request_ids() {
 
 int main() {
   test_heads();
+  test_receipts();
   test_problems();
   test_json_text();
   test_dates();

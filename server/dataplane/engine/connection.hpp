@@ -13,6 +13,7 @@
 #include "engine/model_entry.hpp"
 #include "engine/timer_wheel.hpp"
 #include "http/http_parser.hpp"
+#include "penstock/batcher/scheduler.hpp"
 
 namespace penstock::dataplane {
 
@@ -39,6 +40,8 @@ struct Pending {
   bool head_only = false;
   bool keep_alive = true;
   bool http_1_0 = false;
+  bool receipt_wanted = false;
+  batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint8_t request_id_bytes = 0;
   std::uint32_t id = 0;           // position in the connection's order of requests
   std::uint32_t owed_bytes = 0;   // counted against kOwedBytesMax
@@ -46,7 +49,8 @@ struct Pending {
   std::string_view content_type;  // of the reply; static text
   std::array<std::uint8_t, 16> trace_id{};
   std::uint64_t arrival_ns = 0;
-  std::uint64_t deadline_ns = 0;
+  std::uint64_t timeout_ns = 0;   // that the client gave; 0: none
+  std::uint64_t deadline_ns = 0;  // when it is told that there is no answer
   ModelEntry* entry = nullptr;
   Block reply;  // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;

@@ -103,7 +103,7 @@ void HttpSession::refuse(Connection& connection, Pending& pending, const Problem
   ResponseOptions options = response_options(pending);
   options.allow = allow;
   const ProblemInfo& info = info_of(problem.code());
-  if (info.status == 503 || info.status == 429) options.retry_after_s = 1;
+  if (info.status == 503 || info.status == 429) options.retry_after_s = std::max(problem.retry_after_s(), 1U);
   loop_.stats.responses[info.status].add();
   char* out = begin_reply(connection, pending, kProblemBytesMax);
   end_reply(connection, pending, write_problem(out, problem, options));

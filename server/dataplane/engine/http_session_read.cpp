@@ -281,6 +281,9 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.head_only = false;
   pending.keep_alive = true;
   pending.http_1_0 = false;
+  pending.receipt_wanted = false;
+  pending.row_class = batcher::RowClass::kNormal;
+  pending.timeout_ns = 0;
   pending.owed_bytes = 0;
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;

@@ -2,100 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 
-#include "http/ascii.hpp"
-#include "http/media_type.hpp"
+#include "engine/predict_options.hpp"
 #include "http/query.hpp"
 
 namespace penstock::dataplane {
 namespace {
 
 constexpr std::size_t kQueryBytes = 1024;  // decoded names
-constexpr std::uint64_t kTimeoutMsMax = 24ull * 3600 * 1000;
-
-// The trace id of a W3C traceparent, "00-<32 hex digits>-..."; zeros, which mean none, for anything else.
-void write_trace_id(std::string_view traceparent, std::array<std::uint8_t, 16>& id) noexcept {
-  id.fill(0);
-  if (traceparent.size() < 55 || !traceparent.starts_with("00-") || traceparent[35] != '-') return;
-  const std::string_view digits = traceparent.substr(3, 32);
-  if (!all_in(digits, kHexDigit)) return;
-  for (std::size_t i = 0; i < id.size(); ++i) {
-    id[i] = static_cast<std::uint8_t>(hex_value(digits[2 * i]) << 4 | hex_value(digits[2 * i + 1]));
-  }
-}
-
-// A request's 128-bit id: a hash of its text, which the client may have chosen.
-void write_id(std::string_view text, std::array<std::uint8_t, 16>& id) noexcept {
-  std::uint64_t high = 14695981039346656037ull;
-  std::uint64_t low = 1099511628211ull;
-  for (const char character : text) {
-    high = (high ^ static_cast<unsigned char>(character)) * 1099511628211ull;
-    low = (low + static_cast<unsigned char>(character)) * 0x9E3779B97F4A7C15ull;
-  }
-  std::memcpy(id.data(), &high, 8);
-  std::memcpy(id.data() + 8, &low, 8);
-}
-
-bool parse_timeout(std::string_view text, std::uint64_t& timeout_ms) noexcept {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), timeout_ms);
-  return error == std::errc{} && end == text.data() + text.size() && timeout_ms > 0 && timeout_ms <= kTimeoutMsMax;
-}
-
-// A body without a Content-Type is taken for JSON, which then parses or does not.
-bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending, Problem& problem) {
-  switch (parse_content_type(head.content_type)) {
-    case MediaType::kJson:
-    case MediaType::kAbsent:
-      body = Encoding::kJson;
-      break;
-    case MediaType::kMsgpack:
-      body = Encoding::kMsgpack;
-      break;
-    case MediaType::kRaw:
-      body = Encoding::kRaw;
-      break;
-    case MediaType::kOther:
-      problem.set(
-          ProblemCode::kUnsupportedMediaType,
-          "Content-Type '%.*s' is not accepted: send application/json, application/msgpack or application/octet-stream",
-          static_cast<int>(std::min<std::size_t>(head.content_type.size(), 80)), head.content_type.data());
-      return false;
-  }
-  const std::optional<ReplyFormat> format = negotiate(head);
-  if (!format.has_value()) {
-    problem.set(
-        ProblemCode::kNotAcceptable,
-        "none of Accept '%.*s' is offered: application/json, application/msgpack and application/octet-stream are",
-        static_cast<int>(std::min<std::size_t>(head.accept.size(), 80)), head.accept.data());
-    return false;
-  }
-  pending.encoding = format->encoding;
-  pending.content_type = format->content_type;
-  return true;
-}
-
-// `?output=` names the tensor of a raw reply; without it the model must have one output only.
-bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pending, Problem& problem) {
-  const std::vector<TensorSpec>& outputs = entry.ring.schema().outputs.tensors();
-  if (name.empty()) {
-    if (outputs.size() == 1 || pending.encoding != Encoding::kRaw) return true;
-    problem.set(
-        ProblemCode::kInvalidInput,
-        "the model has %zu outputs: name the one to send as application/octet-stream with ?output=", outputs.size());
-    return false;
-  }
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (outputs[i].name == name) {
-      pending.output = static_cast<std::uint8_t>(i);
-      return true;
-    }
-  }
-  problem.set(ProblemCode::kInvalidInput, "the model has no output '%.*s'",
-              static_cast<int>(std::min<std::size_t>(name.size(), 80)), name.data());
-  return false;
-}
 
 }  // namespace
 
@@ -105,20 +20,12 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   Encoding encoding = Encoding::kJson;
   std::array<char, kQueryBytes> query_text;
   if (!parse_query(request.head.query, query_text, query, problem) ||
-      !choose_encodings(request.head, encoding, pending, problem)) {
+      !choose_encodings(request.head, encoding, pending, problem) || !read_options(request.head, pending, problem)) {
     session_.refuse(connection, pending, problem);
     return;
   }
-  if (!request.head.timeout_ms.empty()) {
-    std::uint64_t timeout_ms = 0;
-    if (!parse_timeout(request.head.timeout_ms, timeout_ms)) {
-      problem.set(ProblemCode::kMalformedRequest,
-                  "X-Request-Timeout-Ms must be a whole number of milliseconds from 1 to %llu",
-                  static_cast<unsigned long long>(kTimeoutMsMax));
-      session_.refuse(connection, pending, problem);
-      return;
-    }
-    pending.deadline_ns = loop_.now_ns + timeout_ms * kMillisecondNs;
+  if (pending.timeout_ns != 0) {
+    pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
     loop_.timers.arm(connection.timer, pending.deadline_ns);
   }
   write_trace_id(request.head.traceparent, pending.trace_id);

@@ -22,6 +22,9 @@ struct RequestHead {
   std::string_view accept;        // the first Accept field; negotiate() reads the others from `fields`
   std::string_view request_id;    // X-Request-Id
   std::string_view timeout_ms;    // X-Request-Timeout-Ms
+  std::string_view priority;      // X-Request-Priority
+  std::string_view reproducible;  // X-Penstock-Reproducible
+  std::string_view receipt;       // X-Penstock-Receipt
   std::string_view traceparent;
   std::string_view authorization;
   std::string_view api_key;          // X-Api-Key

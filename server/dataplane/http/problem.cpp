@@ -34,6 +34,7 @@ constexpr std::array kCatalogue = std::to_array<ProblemInfo>({
     {"not_implemented", 501, "Not implemented", false},
     {"control_plane_unavailable", 502, "Control plane unavailable", true},
     {"queue_full", 503, "Queue full", true},
+    {"deadline_unreachable", 503, "Deadline unreachable", true},
     {"connections_exhausted", 503, "Connections exhausted", true},
     {"memory_exhausted", 503, "Memory exhausted", true},
     {"model_unavailable", 503, "Model unavailable", true},
@@ -51,6 +52,7 @@ const ProblemInfo& info_of(ProblemCode code) noexcept { return kCatalogue[static
 
 void Problem::set(ProblemCode code, const char* format, ...) noexcept {
   code_ = code;
+  retry_after_s_ = 0;
   std::va_list arguments;
   va_start(arguments, format);
   const int wanted = std::vsnprintf(detail_, kDetailBytes, format, arguments);

@@ -35,6 +35,7 @@ enum class ProblemCode : std::uint8_t {
   kNotImplemented,           // 501 not_implemented: a transfer coding or method we do not know
   kControlPlaneUnavailable,  // 502 control_plane_unavailable
   kQueueFull,                // 503 queue_full
+  kDeadlineUnreachable,      // 503 deadline_unreachable: the row would be late, so it was not run
   kConnectionsExhausted,     // 503 connections_exhausted
   kMemoryExhausted,          // 503 memory_exhausted: body pool
   kModelUnavailable,         // 503 model_unavailable: loading, restarting or failed
@@ -64,15 +65,20 @@ class Problem {
   void clear() noexcept {
     code_ = ProblemCode::kNone;
     detail_bytes_ = 0;
+    retry_after_s_ = 0;
   }
+  // When the same request is worth another try; 0: the reply says what it always says.
+  void set_retry_after(std::uint32_t seconds) noexcept { retry_after_s_ = seconds; }
 
   [[nodiscard]] ProblemCode code() const noexcept { return code_; }
   [[nodiscard]] std::string_view detail() const noexcept { return {detail_, detail_bytes_}; }
+  [[nodiscard]] std::uint32_t retry_after_s() const noexcept { return retry_after_s_; }
   [[nodiscard]] explicit operator bool() const noexcept { return code_ != ProblemCode::kNone; }
 
  private:
   ProblemCode code_ = ProblemCode::kNone;
   std::uint16_t detail_bytes_ = 0;
+  std::uint32_t retry_after_s_ = 0;
   char detail_[kDetailBytes] = {};
 };
 

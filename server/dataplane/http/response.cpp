@@ -77,6 +77,30 @@ void write_status_line(Cursor& out, unsigned status) noexcept {
   out.text("HTTP/1.1 ").number(std::clamp(status, 100U, 999U)).text(" \r\n");
 }
 
+// Thousandths: a share that is read by people and plotted by programs.
+void write_share(Cursor& out, std::uint32_t part, std::uint32_t rest) noexcept {
+  const std::uint64_t whole = std::uint64_t{part} + rest;
+  const std::uint64_t thousandths = whole == 0 ? 0 : (std::uint64_t{part} * 1000 + whole / 2) / whole;
+  const char digits[] = {static_cast<char>('0' + thousandths / 1000), '.',
+                         static_cast<char>('0' + thousandths / 100 % 10),
+                         static_cast<char>('0' + thousandths / 10 % 10), static_cast<char>('0' + thousandths % 10)};
+  out.text({digits, sizeof digits});
+}
+
+void write_receipt(Cursor& out, const Receipt& receipt) noexcept {
+  out.text("X-Penstock-Queue-Us: ").number(receipt.queue_us);
+  out.text("\r\nX-Penstock-Batch-Us: ").number(receipt.batch_us);
+  out.text("\r\nX-Penstock-Run-Us: ").number(receipt.run_us);
+  out.text("\r\nX-Penstock-Batch-Rows: ").number(receipt.batch_rows);
+  out.text("\r\nX-Penstock-Padding: ");
+  write_share(out, receipt.padding_rows, receipt.batch_rows);
+  out.text("\r\nX-Penstock-Sealed: ").text(receipt.sealed.substr(0, kFieldBytesKept));
+  if (valid_request_id(receipt.version)) {
+    out.text("\r\nX-Penstock-Model-Version: ").text(receipt.version.substr(0, kFieldBytesKept));
+  }
+  out.text("\r\nX-Penstock-Instance: ").number(receipt.instance).text("\r\n");
+}
+
 }  // namespace
 
 std::size_t write_head(char* out, unsigned status, std::string_view content_type, std::size_t content_length,
@@ -98,6 +122,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   if (retry_after_s == 0 && (status == 429 || status == 503)) retry_after_s = 1;
   if (retry_after_s != 0) head.text("Retry-After: ").number(retry_after_s).text("\r\n");
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
+  if (options.receipt != nullptr) write_receipt(head, *options.receipt);
   head.text("\r\n");
   return head.bytes();
 }

@@ -12,11 +12,23 @@
 namespace penstock::dataplane {
 
 // Bounds on what the writers below write, whatever they are given.
-inline constexpr std::size_t kHeadBytesMax = 640;
+inline constexpr std::size_t kHeadBytesMax = 1024;
 inline constexpr std::size_t kProblemBytesMax = 4096;
 
 // To a request with "Expect: 100-continue" whose body is wanted.
 inline constexpr std::string_view kContinueResponse = "HTTP/1.1 100 Continue\r\n\r\n";
+
+// How a row fared, for the reply's X-Penstock- fields. Of a request of many rows: the batch that was last.
+struct Receipt {
+  std::uint64_t queue_us = 0;  // arrival to batch taken
+  std::uint64_t batch_us = 0;  // batch taken to done
+  std::uint64_t run_us = 0;    // of that, the model's own
+  std::uint32_t batch_rows = 0;
+  std::uint32_t padding_rows = 0;  // that the batch was padded with
+  std::uint32_t instance = 0;
+  std::string_view sealed = {};   // why the batch was sealed when it was
+  std::string_view version = {};  // of the model; left out when it holds anything but visible ASCII
+};
 
 struct ResponseOptions {
   std::string_view request_id = {};  // must pass valid_request_id(), or be empty: then there is no such field
@@ -26,10 +38,12 @@ struct ResponseOptions {
   bool http_1_0 = false;             // the request was HTTP/1.0, which takes a kept connection only when told so
   std::uint32_t retry_after_s = 0;   // 0: no Retry-After, but for 429 and 503, which never go without
   std::string_view allow = {};       // of a 405, such as "GET, HEAD"
+  const Receipt* receipt = nullptr;  // null: none was asked for
 };
 
 // Writes status line, fields and empty line into `out` (kHeadBytesMax bytes) and returns their length. No Content-Type
-// when `content_type` is empty; content type and allow are cut at 64 bytes, the request id at 128.
+// when `content_type` is empty; content type, allow and a receipt's texts are cut at 64 bytes,
+// the request id at 128.
 [[nodiscard]] std::size_t write_head(char* out, unsigned status, std::string_view content_type,
                                      std::size_t content_length, const ResponseOptions& options) noexcept;
 

@@ -45,6 +45,7 @@ _PREDICT = (
     "too_many_requests",
     "model_error",
     "queue_full",
+    "deadline_unreachable",
     "memory_exhausted",
     "model_unavailable",
     "worker_died",

@@ -44,6 +44,7 @@ _ENTRIES = (
     ProblemType("not_implemented", 501, "Not implemented", False),
     ProblemType("control_plane_unavailable", 502, "Control plane unavailable", True),
     ProblemType("queue_full", 503, "Queue full", True),
+    ProblemType("deadline_unreachable", 503, "Deadline unreachable", True),
     ProblemType("connections_exhausted", 503, "Connections exhausted", True),
     ProblemType("memory_exhausted", 503, "Memory exhausted", True),
     ProblemType("model_unavailable", 503, "Model unavailable", True),

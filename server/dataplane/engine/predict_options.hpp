@@ -1,0 +1,33 @@
+// What a predict request asks for in its head: encodings, time, priority, a receipt.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "codec/codec.hpp"
+#include "engine/connection.hpp"
+#include "engine/model_entry.hpp"
+#include "http/http_parser.hpp"
+#include "http/problem.hpp"
+
+namespace penstock::dataplane {
+
+// How the body is to be read, and in `pending` what the reply shall be. False: `problem` is set (415, 406).
+// A body without a Content-Type is taken for JSON, which then parses or does not.
+[[nodiscard]] bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending, Problem& problem);
+
+// X-Request-Timeout-Ms, X-Request-Priority, X-Penstock-Reproducible and X-Penstock-Receipt into `pending`, whose
+// arrival is known. False: `problem` is set (400).
+[[nodiscard]] bool read_options(const RequestHead& head, Pending& pending, Problem& problem);
+
+// `?output=` names the tensor of a raw reply; without it the model must have one output only.
+[[nodiscard]] bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pending, Problem& problem);
+
+// The trace id of a W3C traceparent, "00-<32 hex digits>-..."; zeros, which mean none, for anything else.
+void write_trace_id(std::string_view traceparent, std::array<std::uint8_t, 16>& id) noexcept;
+
+// A request's 128-bit id: a hash of its text, which the client may have chosen.
+void write_id(std::string_view text, std::array<std::uint8_t, 16>& id) noexcept;
+
+}  // namespace penstock::dataplane
