@@ -22,12 +22,12 @@ struct LaneSettings {
   std::uint32_t model = 0;   // lanes of one model and one bucket may share a batch
   std::uint32_t bucket = 0;  // length bucket
   RowClass row_class = RowClass::kNormal;
-  std::uint32_t block_rows = 1;               // rows are taken in blocks of this many; the last one may have fewer
-  std::uint32_t batch_rows_max = 64;          // of a batch: max_batch_size, or what the token budget allows
-  std::uint64_t slo_ns = 0;                   // latency objective of the model; 0: none
-  std::uint64_t queue_delay_ns = 0;           // without an objective: a partial batch may wait this long for more rows
-  std::uint32_t weight = 100;                 // share of the device against other models
-  std::span<const std::uint32_t> batch_sizes; // sizes that the model may run, ascending; empty: any
+  std::uint32_t block_rows = 1;                // rows are taken in blocks of this many; the last one may have fewer
+  std::uint32_t batch_rows_max = 64;           // of a batch: max_batch_size, or what the token budget allows
+  std::uint64_t slo_ns = 0;                    // latency objective of the model; 0: none
+  std::uint64_t queue_delay_ns = 0;            // without an objective: a partial batch may wait this long for more rows
+  std::uint32_t weight = 100;                  // share of the device against other models
+  std::span<const std::uint32_t> batch_sizes;  // sizes that the model may run, ascending; empty: any
 };
 
 // What a taker sees of a lane now.
@@ -54,14 +54,17 @@ enum class SealReason : std::uint8_t {
   kReproducible,  // fixed size
 };
 
+// A taker takes whole blocks from the head of the lane: `lane_rows` rounded down to blocks, at least one block, or all
+// that is there when that is not more. Then lower classes of the same model and bucket, in their order, up to `rows`,
+// again in whole blocks or to the end of a lane. Where shed_late() drops rows, it takes further ones in their place.
 struct Decision {
   Action action = Action::kWait;
   std::uint32_t lane = 0;       // index into the views
-  std::uint32_t rows = 0;       // kRun: most rows of the batch, those of other lanes that fill it up included
+  std::uint32_t rows = 0;       // kRun: most rows that run, those of other lanes that fill the batch up included
   std::uint32_t lane_rows = 0;  // kRun: most rows of the lane itself
   bool requeued = false;        // kRun: take what a dead worker left
   SealReason reason = SealReason::kIdle;
-  std::uint64_t until_ns = 0;   // kWaitUntil
+  std::uint64_t until_ns = 0;  // kWaitUntil
 };
 
 enum class SchedulingPolicy : std::uint8_t {
@@ -69,10 +72,15 @@ enum class SchedulingPolicy : std::uint8_t {
   kRoundRobin = 1,  // models in turn, whatever is there: what others do, to compare with
 };
 
-// A taker's memory between decisions: arrival rates, virtual times of the models, whose turn it is.
+struct BatchPlan;
+
+// A taker's memory between decisions: arrival rates, virtual times of the models, whose turn it is. One thread.
 class Scheduler {
  public:
-  explicit Scheduler(SchedulingPolicy policy = SchedulingPolicy::kDeadline) : policy_(policy) {}
+  explicit Scheduler(SchedulingPolicy policy = SchedulingPolicy::kDeadline);
+  ~Scheduler();
+  Scheduler(Scheduler&&) noexcept;
+  Scheduler& operator=(Scheduler&&) noexcept;
 
   // O(lanes), allocates nothing once it has seen as many lanes. Changes only what is derived from the views and the
   // time, so asking twice gives the same answer.
@@ -81,8 +89,50 @@ class Scheduler {
   // A batch of `lane` was taken and is expected to take `cost_ns`: for the models' shares.
   void charge(std::span<const LaneView> lanes, std::uint32_t lane, std::uint64_t cost_ns) noexcept;
 
+  // Lanes looked at since the start, a lane once per look: what tests count instead of time.
+  [[nodiscard]] std::uint64_t views_visited() const noexcept { return views_visited_; }
+
  private:
+  struct Model;
+  struct LaneMemory {
+    std::uint32_t model = 0;        // index into models_
+    std::uint64_t last_run_ns = 0;  // when a batch of the lane was last taken
+  };
+
+  struct Gathered;
+
+  void remember(std::span<const LaneView> lanes, std::uint64_t now_ns);
+  [[nodiscard]] Gathered gather(std::span<const LaneView> lanes, std::uint64_t now_ns) noexcept;
+  [[nodiscard]] Decision decide_requeued(std::span<const LaneView> lanes, const Gathered& gathered) noexcept;
+  [[nodiscard]] Decision decide_in_turn(std::span<const LaneView> lanes) const noexcept;
+  [[nodiscard]] Decision decide_alone(std::span<const LaneView> lanes) const noexcept;
+  [[nodiscard]] Decision decide_shared(std::span<const LaneView> lanes) noexcept;
+  [[nodiscard]] static Decision run(const BatchPlan& plan, const LaneView& view, std::uint32_t lane) noexcept;
+
+  void plan_long_run(std::span<const LaneView> lanes) noexcept;
+  void plan_batches(std::span<const LaneView> lanes) noexcept;
+  [[nodiscard]] Model* first_due() noexcept;
+  [[nodiscard]] Model* first_free(std::span<const LaneView> lanes) noexcept;
+  [[nodiscard]] Model* fitting(std::uint64_t until_ns, Model* free) noexcept;
+  [[nodiscard]] std::uint64_t guarded_start_ns(const Model& model) const noexcept;
+  void leave_room(std::span<const LaneView> lanes, Model& chosen) const noexcept;
+
   SchedulingPolicy policy_;
+  std::vector<LaneMemory> lanes_;
+  std::vector<Model> models_;
+  std::uint64_t now_ns_ = 0;  // of the last decision
+  std::uint32_t turn_ = 0;    // kRoundRobin: the model that ran last
+  bool put_off_ = false;      // the last decision let something urgent go before rows of a dead worker
+  bool may_put_off_ = true;   // they have not waited for another batch yet
+  std::uint64_t views_visited_ = 0;
+
+  // Of the last decision among several models.
+  std::uint32_t models_active_ = 0;
+  bool alike_ = false;              // no objective is over twice another: then nobody gains by waiting
+  std::uint64_t pending_ns_ = 0;    // run time of all pending batches
+  const Model* longest_ = nullptr;  // the active model with the longest planned batch
+  std::uint64_t longest_ns_ = 0;    // its time, and that of the next one
+  std::uint64_t second_longest_ns_ = 0;
 };
 
 // How many of `rows` rows run, and as how many: the allowed size that they are padded to. `batch_sizes` may be empty.
