@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 namespace penstock::batcher {
@@ -21,7 +22,7 @@ double at(const Knots& knots, std::uint32_t rows) noexcept {
   return knots[below] + (static_cast<double>(knots[below + 1]) - knots[below]) * share;
 }
 
-std::uint64_t rounded(double ns) noexcept { return static_cast<std::uint64_t>(ns + 0.5); }
+std::uint64_t rounded(double ns) noexcept { return static_cast<std::uint64_t>(std::llrint(ns)); }
 
 }  // namespace
 

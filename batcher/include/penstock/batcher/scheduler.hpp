@@ -53,6 +53,7 @@ enum class SealReason : std::uint8_t {
   kRequeued,      // a worker died with it
   kReproducible,  // fixed size
 };
+inline constexpr std::uint8_t kSealReasons = 6;
 
 // A taker takes whole blocks from the head of the lane: `lane_rows` rounded down to blocks, at least one block, or all
 // that is there when that is not more. Then lower classes of the same model and bucket, in their order, up to `rows`,
