@@ -27,7 +27,8 @@ from bench.server import penstock
 from penstock.load.corpus import Corpus, Traffic
 from penstock.load.dialects import DIALECTS
 from penstock.load.generator import Address, Load
-from penstock.load.measurement import latencies_us, measure
+from penstock.load.kinds import latencies_us
+from penstock.load.measurement import measure
 from penstock.load.rows import TensorSpec, random_rows
 from penstock.load.schedule import poisson
 

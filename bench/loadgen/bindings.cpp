@@ -132,8 +132,13 @@ NB_MODULE(_loadgen, module) {
       .def(
           "is_done", [](const Run& run) { return run.generator.is_done(); }, "Whether every thread has ended.")
       .def(
-          "join", [](Run& run) { run.generator.join(); }, nb::call_guard<nb::gil_scoped_release>(),
-          "Wait for the end of the run.")
+          "join",
+          [](Run& run) {
+            run.generator.join();
+            run.generator.rethrow();
+          },
+          nb::call_guard<nb::gil_scoped_release>(),
+          "Wait for the end of the run; RuntimeError or MemoryError when a thread of it failed.")
       .def("totals", &totals, "Requests sent, answered and failed, and connections made anew, so far.")
       .def("records", &records,
            "After join(): one row of 40 bytes a request; penstock.load.recording gives it its dtype.")

@@ -50,12 +50,24 @@ std::int64_t Generator::start(std::int64_t lead_ns) {
   const std::int64_t start_ns = now_ns() + lead_ns;
   running_.store(plan_.threads, std::memory_order_relaxed);
   for (const auto& sender : senders_) {
-    threads_.emplace_back([this, &sender = *sender, start_ns] {
-      sender.run(start_ns, stopping_);
-      running_.fetch_sub(1, std::memory_order_release);  // pairs with is_done()
-    });
+    threads_.emplace_back([this, &sender = *sender, start_ns] { run(sender, start_ns); });
   }
   return start_ns;
+}
+
+// What a thread throws ends the run and not the process.
+void Generator::run(Sender& sender, std::int64_t start_ns) noexcept {
+  try {
+    sender.run(start_ns, stopping_);
+  } catch (...) {
+    if (!has_failed_.exchange(true, std::memory_order_relaxed)) error_ = std::current_exception();
+    stop();
+  }
+  running_.fetch_sub(1, std::memory_order_release);  // pairs with is_done()
+}
+
+void Generator::rethrow() const {
+  if (error_) std::rethrow_exception(error_);
 }
 
 void Generator::connect() {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <string>
 #include <thread>
@@ -35,6 +36,8 @@ class Generator {
   void stop() noexcept { stopping_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool is_done() const noexcept { return running_.load(std::memory_order_acquire) == 0; }
   void join();
+  // After join(): throws what ended a thread of the run, if anything did.
+  void rethrow() const;
 
   // From any thread, at any time.
   [[nodiscard]] Totals totals() const noexcept;
@@ -43,6 +46,7 @@ class Generator {
 
  private:
   void connect();
+  void run(Sender& sender, std::int64_t start_ns) noexcept;
 
   Plan plan_;
   std::vector<std::unique_ptr<Sender>> senders_;
@@ -50,6 +54,8 @@ class Generator {
   bool has_started_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint32_t> running_{0};
+  std::atomic<bool> has_failed_{false};
+  std::exception_ptr error_;  // of the first thread that failed; others read it after join()
 };
 
 }  // namespace penstock::loadgen

@@ -24,7 +24,7 @@ struct Record {
   std::uint32_t pick = 0;
   std::uint16_t status = 0;
   Failure failure = Failure::kNone;
-  std::uint8_t reserved = 0;
+  std::uint8_t retry_after = 0;  // 0 without Retry-After, else 1 and the seconds it says, at most 254 of them
 };
 static_assert(sizeof(Record) == 40 && offsetof(Record, pick) == 32 && offsetof(Record, failure) == 38);
 

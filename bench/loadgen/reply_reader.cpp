@@ -1,6 +1,8 @@
 #include "reply_reader.hpp"
 
+#include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
+#include <charconv>
 #include <optional>
 
 namespace penstock::loadgen {
@@ -14,7 +16,15 @@ constexpr std::uint32_t kHeadBytesMax = 64 * 1024;
 // A reply that says it is larger is taken for nonsense.
 constexpr std::uint64_t kBodyBytesMax = 1 << 30;
 
-// Keeps the status and the body; every other field only matters to Beast, which frames the message by them.
+// Retry-After in seconds; a date says no number, and counts as none.
+std::uint8_t retry_after_of(BeastView text) {
+  std::uint32_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) return 0;
+  return static_cast<std::uint8_t>(1 + std::min(seconds, 254U));
+}
+
+// Keeps the status, Retry-After and the body; other fields only matter to Beast, which frames the message by them.
 class Message final : public http::basic_parser<false> {
  public:
   explicit Message(std::string& body) : body_(body) {
@@ -23,11 +33,14 @@ class Message final : public http::basic_parser<false> {
     eager(true);
   }
   [[nodiscard]] std::uint16_t status_code() const noexcept { return status_; }
+  [[nodiscard]] std::uint8_t retry_after() const noexcept { return retry_after_; }
 
  private:
   void on_request_impl(http::verb, BeastView, BeastView, int, ErrorCode&) override {}
   void on_response_impl(int code, BeastView, int, ErrorCode&) override { status_ = static_cast<std::uint16_t>(code); }
-  void on_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
+  void on_field_impl(http::field name, BeastView, BeastView value, ErrorCode&) override {
+    if (name == http::field::retry_after) retry_after_ = retry_after_of(value);
+  }
   void on_trailer_field_impl(http::field, BeastView, BeastView, ErrorCode&) override {}
   void on_header_impl(ErrorCode&) override {}
   // Memory follows the bytes that arrive, not the length that a server claims.
@@ -45,6 +58,7 @@ class Message final : public http::basic_parser<false> {
 
   std::string& body_;
   std::uint16_t status_ = 0;
+  std::uint8_t retry_after_ = 0;
 };
 
 }  // namespace
@@ -97,7 +111,7 @@ class ReplyReader::Parser {
     return message_.emplace(body_);
   }
   bool finish(const Message& message, Reply& reply) {
-    reply = {message.status_code(), message.keep_alive(), body_};
+    reply = {message.status_code(), message.keep_alive(), message.retry_after(), body_};
     message_.reset();
     return reply.status >= 200;
   }

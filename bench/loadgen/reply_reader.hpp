@@ -11,7 +11,8 @@ namespace penstock::loadgen {
 struct Reply {
   std::uint16_t status = 0;
   bool keep_alive = true;
-  std::string_view body;  // valid until the next call
+  std::uint8_t retry_after = 0;  // as Record has it
+  std::string_view body;         // valid until the next call
 };
 
 class ReplyReader {

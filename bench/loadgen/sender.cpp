@@ -222,6 +222,7 @@ void Sender::settle(Connection& connection, const Reply& reply) {
   connection.has_answered = true;
   record.done_ns = now_ns() - start_ns_;
   record.status = reply.status;
+  record.retry_after = reply.retry_after;
   answers_.add(record.pick, reply.status, reply.body);
   progress_.answered.fetch_add(1, std::memory_order_relaxed);
 }

@@ -17,6 +17,7 @@ struct Expected {
   int status;
   bool keep_alive;
   std::string body;
+  int retry_after = 0;
   bool operator==(const Expected&) const = default;
 };
 
@@ -37,6 +38,12 @@ std::vector<Case> cases() {
       {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"
        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nbc",
        {{200, true, "a"}, {404, true, ""}, {200, true, "bc"}}},
+      {"HTTP/1.1 503 Busy\r\nretry-after: 2\r\nContent-Length: 0\r\n\r\n"
+       "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+       "HTTP/1.1 503 Busy\r\nRetry-After: 99999\r\nContent-Length: 0\r\n\r\n"
+       "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n"
+       "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+       {{503, true, "", 3}, {503, true, "", 1}, {503, true, "", 255}, {503, true, "", 0}, {200, true, "", 0}}},
   };
 }
 
@@ -46,7 +53,7 @@ void feed(ReplyReader& reader, std::string_view piece, std::vector<Expected>& re
     const Result result = reader.read(piece, reply);
     CHECK(result != Result::kNotHttp);
     if (result == Result::kNeedMore) return;
-    replies.push_back({reply.status, reply.keep_alive, std::string(reply.body)});
+    replies.push_back({reply.status, reply.keep_alive, std::string(reply.body), reply.retry_after});
   }
 }
 

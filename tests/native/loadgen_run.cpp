@@ -1,10 +1,15 @@
 // Whole runs against a server that keeps to the protocol, however oddly: open and closed loops, several threads.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "check.hpp"
@@ -95,6 +100,45 @@ void check_stop_in_the_middle() {
   unjoined.start(0);
 }
 
+// Puts something else in the place of this process's epoll instances: what waits on one finds out.
+std::size_t spoil_epolls() {
+  std::size_t spoilt = 0;
+  const int other = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  for (int fd = 3; fd < 64; ++fd) {
+    std::array<char, 64> target{};
+    const std::string link = "/proc/self/fd/" + std::to_string(fd);
+    const ssize_t bytes = ::readlink(link.c_str(), target.data(), target.size());
+    if (bytes <= 0 || std::string_view(target.data(), static_cast<std::size_t>(bytes)) != "anon_inode:[eventpoll]") {
+      continue;
+    }
+    spoilt += ::dup2(other, fd) == fd ? 1 : 0;
+  }
+  ::close(other);
+  return spoilt;
+}
+
+// A thread that cannot go on ends the run and says why; the process lives.
+void check_failing_thread() {
+  Server server(answer_small);
+  Load load(server.endpoint());
+  load.plan.threads = 2;
+  load.plan.connections = 2;
+  load.plan.duration_ns = 60'000 * kMillisecond;
+  Generator generator(load.plan);
+  generator.start(0);
+  while (generator.totals().answered == 0) std::this_thread::yield();
+  CHECK(spoil_epolls() == 2);
+  generator.join();
+  CHECK(generator.is_done());
+  bool is_told = false;
+  try {
+    generator.rethrow();
+  } catch (const std::system_error& error) {
+    is_told = std::string_view(error.what()).starts_with("epoll_pwait2");
+  }
+  CHECK(is_told);
+}
+
 template <typename Error, typename Call>
 void check_refused(const Call& call, std::string_view says) {
   try {
@@ -128,6 +172,7 @@ int main() {
   check_odd_pieces();
   check_large_requests();
   check_stop_in_the_middle();
+  check_failing_thread();
   check_senseless_plans();
   return 0;
 }

@@ -108,6 +108,8 @@ def test_corpus_cuts_requests_and_honours_shares() -> None:
     picks = corpus.picks(20_000, seed=5)
     assert np.mean(corpus.kinds[picks] == 0) == pytest.approx(0.75, abs=0.02)
     assert set(picks.tolist()) == set(range(12))
+    kinds = np.arange(100, dtype=np.uint32) % 2
+    assert np.array_equal(corpus.kinds[corpus.picks(100, 5, kinds)], kinds)
 
 
 def test_kinds_do_not_depend_on_when_they_are_due() -> None:

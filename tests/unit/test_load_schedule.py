@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from penstock.core.errors import ConfigError
-from penstock.load.schedule import ARRIVALS_MAX, Schedule, bursty, constant, poisson, read_trace, replay
+from penstock.load.schedule import ARRIVALS_MAX, Schedule, bursty, constant, merge, poisson, pulsed, read_trace, replay
 
 Maker = Callable[..., Schedule]
 
@@ -22,6 +22,24 @@ def test_random_arrivals_are_ascending_repeatable_and_within_the_time(make: Make
     assert first.due_ns[0] >= 0 and first.due_ns[-1] < 20e9
     # The mean of 10,000 arrivals; bursts vary more than single requests.
     assert first.rate == pytest.approx(500, rel=0.15)
+
+
+def test_pulses_come_at_the_end_of_each_period() -> None:
+    schedule = pulsed(1000, 10, 3, every_seconds=2, part=0.25)
+    moments = schedule.due_ns / 1e9 % 2
+    assert moments.min() >= 1.5 and np.all(np.diff(schedule.due_ns) >= 0)
+    assert schedule.rate == pytest.approx(1000, rel=0.1)
+    with pytest.raises(ConfigError, match="a pulse is a part of its period"):
+        pulsed(1000, 10, part=1.5)
+
+
+def test_merged_schedules_keep_their_kinds() -> None:
+    parts = [constant(10, 2), poisson(50, 2, 3), constant(3, 1)]
+    merged = merge(parts)
+    assert merged.seconds == 2 and np.all(np.diff(merged.due_ns) >= 0)
+    assert merged.kinds is not None
+    for kind, part in enumerate(parts):
+        assert np.array_equal(merged.due_ns[merged.kinds == kind], part.due_ns)
 
 
 def test_constant_arrivals() -> None:

@@ -29,6 +29,8 @@ class Traffic:
     slo_ms: float | None = None
     expected: Sequence[Row] | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    name: str = ""  # where one model has several kinds
+    arrivals: str = ""  # where it does not arrive as the others do
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,13 @@ class Corpus:
         requests = np.frombuffer(b"".join(pieces), np.int8)
         return cls(tuple(traffics), requests, offsets, np.array(kinds, np.uint32), tuple(firsts))
 
-    def picks(self, count: int, seed: int = 1) -> NDArray[np.uint32]:
-        """Choose the request of each of `count` arrivals: a kind by its share, then any of its rows."""
+    def picks(self, count: int, seed: int = 1, kinds: NDArray[np.uint32] | None = None) -> NDArray[np.uint32]:
+        """Choose the request of each of `count` arrivals: the kind that is given, or one by its share; then any row."""
         # Not the stream of numbers that the schedule of the same seed is made from: kinds and gaps would go together.
         generator = np.random.default_rng([seed, 1])
-        shares = np.array([traffic.share for traffic in self.traffics])
-        kinds = generator.choice(len(self.traffics), size=count, p=shares / shares.sum())
+        if kinds is None:
+            shares = np.array([traffic.share for traffic in self.traffics])
+            kinds = generator.choice(len(self.traffics), size=count, p=shares / shares.sum()).astype(np.uint32)
         sizes = np.array([len(traffic.rows) for traffic in self.traffics])
         chosen = np.array(self.firsts)[kinds] + (generator.random(count) * sizes[kinds]).astype(np.int64)
         return np.asarray(chosen, np.uint32)

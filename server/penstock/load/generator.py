@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penstock.core.errors import ConfigError, LoadError
 from penstock.load.corpus import Corpus
 from penstock.load.recording import RECORD, Answer, Recording
@@ -103,7 +106,7 @@ def run_load(load: Load, watch: Callable[[Progress], None] = lambda _: None) -> 
             time.sleep(POLL_SECONDS)
     finally:
         generator.stop()
-        generator.join()
+        _join(generator)
     return Recording(
         corpus=load.corpus,
         records=generator.records().view(RECORD).reshape(-1),
@@ -116,6 +119,13 @@ def run_load(load: Load, watch: Callable[[Progress], None] = lambda _: None) -> 
         reconnects=generator.totals()[3],
         generator_cpu_seconds=generator.cpu_ns() / 1e9,
     )
+
+
+def _join(generator: Generator) -> None:
+    try:
+        generator.join()
+    except (RuntimeError, MemoryError) as error:
+        raise LoadError(f"the load generator could not go on: {error}") from error
 
 
 def _generator(load: Load) -> Generator:
@@ -133,7 +143,7 @@ def _generator(load: Load) -> Generator:
             port=load.address.port,
             requests=load.corpus.requests,
             offsets=load.corpus.offsets,
-            picks=load.corpus.picks(CLOSED_LOOP_PICKS if due_ns is None else len(due_ns), load.seed),
+            picks=_picks(load),
             due_ns=due_ns,
             connections=load.connections,
             depth=load.depth,
@@ -146,6 +156,12 @@ def _generator(load: Load) -> Generator:
         raise ConfigError(f"the load makes no sense: {error}") from error
     except RuntimeError as error:
         raise LoadError(str(error)) from error
+
+
+def _picks(load: Load) -> NDArray[np.uint32]:
+    if not isinstance(load.arrivals, Schedule):
+        return load.corpus.picks(CLOSED_LOOP_PICKS, load.seed)
+    return load.corpus.picks(len(load.arrivals.due_ns), load.seed, load.arrivals.kinds)
 
 
 def _raise_descriptor_limit(wanted: int) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penstock.load.accounting import Snapshot, TreeMemory, snapshot, tree_memory, usage
 from penstock.load.generator import Load, Progress, run_load
+from penstock.load.kinds import KindResult, Latency, answered, encode_histogram, kind_result, latencies_us
 from penstock.load.recording import HTTP_OK, Recording
 
 __all__ = ["Cost", "KindResult", "Latency", "Measurement", "measure", "summarize"]
@@ -26,40 +25,6 @@ FOREIGN_SHARE_MAX = 0.15
 THREAD_US_MIN = 0.01
 # Looking at the server costs it something, which requests that are measured must not pay: in seconds, a few looks.
 LOOK_BEFORE = 0.15
-HISTOGRAM_DIGITS = 3
-HISTOGRAM_US_MAX = 3_600_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Latency in us from the intended send time to the reply's last byte, of the requests answered with 200."""
-
-    p50: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
-    mean: float
-
-    @classmethod
-    def of(cls, microseconds: NDArray[np.float64]) -> Latency | None:
-        """Take exact quantiles; None of nothing."""
-        if not len(microseconds):
-            return None
-        p50, p90, p99, p999, most = np.percentile(microseconds, [50, 90, 99, 99.9, 100], method="higher")
-        return cls(float(p50), float(p90), float(p99), float(p999), float(most), float(microseconds.mean()))
-
-
-@dataclass(frozen=True, slots=True)
-class KindResult:
-    """One kind of traffic. Goodput is the share of all its requests that were answered with 200 within `slo_ms`."""
-
-    model: str
-    dialect: str
-    requests: int
-    latency: Latency | None
-    slo_ms: float | None
-    goodput: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +108,7 @@ def summarize(
 ) -> Measurement:
     """Work out the figures of a recording."""
     measured = recording.measured
-    answered = measured[(measured["status"] == HTTP_OK) & (measured["failure"] == 0)]
-    microseconds = latencies_us(answered)
+    microseconds = latencies_us(answered(measured))
     latency = Latency.of(microseconds)
     lag = recording.lag_us() if len(measured) else np.zeros(1)
     lag_p50, lag_p99 = (float(value) for value in np.percentile(lag, [50, 99])) if len(lag) else (0.0, 0.0)
@@ -160,7 +124,7 @@ def summarize(
         answered_rate=recording.answered_within() / recording.measured_seconds,
         requests=len(measured),
         latency=latency,
-        kinds=tuple(_kind(recording, kind) for kind in range(len(recording.corpus.traffics))),
+        kinds=tuple(kind_result(recording, kind) for kind in range(len(recording.corpus.traffics))),
         errors=dict(recording.errors()),
         lag_us_p50=lag_p50,
         lag_us_p99=lag_p99,
@@ -170,22 +134,8 @@ def summarize(
         void=tuple(_void(recording, latency, lag_p99, load.threads)),
         cost=cost,
         mean_batch=mean_batch,
-        histogram=_encode(microseconds),
+        histogram=encode_histogram(microseconds),
     )
-
-
-def latencies_us(records: NDArray[Any]) -> NDArray[np.float64]:
-    """Return done minus due in us."""
-    return np.asarray((records["done_ns"] - records["due_ns"]) / 1e3)
-
-
-def _kind(recording: Recording, kind: int) -> KindResult:
-    traffic = recording.corpus.traffics[kind]
-    records = recording.of_kind(kind)
-    answered = latencies_us(records[(records["status"] == HTTP_OK) & (records["failure"] == 0)])
-    in_time = len(answered) if traffic.slo_ms is None else int(np.count_nonzero(answered <= traffic.slo_ms * 1e3))
-    goodput = in_time / len(records) if len(records) else 0.0
-    return KindResult(traffic.model, traffic.dialect.name, len(records), Latency.of(answered), traffic.slo_ms, goodput)
 
 
 def _void(recording: Recording, latency: Latency | None, lag_p99: float, threads: int) -> list[str]:
@@ -210,18 +160,6 @@ def _void(recording: Recording, latency: Latency | None, lag_p99: float, threads
     if unseen:
         reasons.append(f"the generator did not get to {unseen} requests before the run ended")
     return reasons
-
-
-def _encode(microseconds: NDArray[np.float64]) -> str:
-    """Write a latency distribution in HdrHistogram's compressed form, which every HdrHistogram tool reads."""
-    from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
-
-    histogram = HdrHistogram(1, HISTOGRAM_US_MAX, HISTOGRAM_DIGITS)
-    values, counts = np.unique(np.maximum(1, microseconds).astype(np.int64), return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        histogram.record_value(value, count)
-    encoded: bytes = histogram.encode()
-    return encoded.decode()
 
 
 class _Window:

@@ -27,7 +27,7 @@ RECORD = np.dtype(
         ("pick", "<u4"),
         ("status", "<u2"),
         ("failure", "u1"),
-        ("reserved", "u1"),
+        ("retry_after", "u1"),  # 0 without that header, else 1 and its seconds, at most 254
     ]
 )
 Records: TypeAlias = NDArray[Any]

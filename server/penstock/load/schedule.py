@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 
-__all__ = ["ARRIVALS_MAX", "Schedule", "bursty", "constant", "poisson", "read_trace", "replay"]
+__all__ = ["ARRIVALS_MAX", "Schedule", "bursty", "constant", "merge", "poisson", "pulsed", "read_trace", "replay"]
 
 Times: TypeAlias = NDArray[np.int64]
 
@@ -27,10 +27,14 @@ DEVIATIONS = 6
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Intended send times in ns since the start, ascending, within `seconds`."""
+    """Intended send times in ns since the start, ascending, within `seconds`.
+
+    `kinds` says of which kind of traffic each is, where that does not follow from the kinds' shares.
+    """
 
     due_ns: Times
     seconds: float
+    kinds: NDArray[np.uint32] | None = None
 
     @property
     def rate(self) -> float:
@@ -68,6 +72,24 @@ def bursty(rate: float, seconds: float, seed: int = 1, *, swing: float = 0.6, dw
         pieces.append(_within(arrivals, dwell) + int(begin * 1e9))
         begin, high = begin + dwell, not high
     return Schedule(np.concatenate(pieces), seconds)
+
+
+def pulsed(rate: float, seconds: float, seed: int = 1, *, every_seconds: float = 2.0, part: float = 0.25) -> Schedule:
+    """Send nothing, and then all at once: a Poisson process of mean `rate` in the last `part` of each period only."""
+    if not 0 < part <= 1:
+        raise ConfigError(f"a pulse is a part of its period above 0 and up to 1, not {part}")
+    within = _within(_exponential(np.random.default_rng(seed), rate, seconds), seconds) / 1e9
+    periods, moments = np.divmod(within, every_seconds)
+    times = periods * every_seconds + every_seconds * (1 - part) + moments * part
+    return Schedule(_within(times, seconds), seconds)
+
+
+def merge(schedules: Sequence[Schedule]) -> Schedule:
+    """Send what several schedules say, each for its own kind of traffic: the first for kind 0."""
+    due_ns = np.concatenate([schedule.due_ns for schedule in schedules])
+    kinds = np.repeat(np.arange(len(schedules), dtype=np.uint32), [len(schedule.due_ns) for schedule in schedules])
+    order = np.argsort(due_ns, kind="stable")
+    return Schedule(due_ns[order], max(schedule.seconds for schedule in schedules), kinds[order])
 
 
 def replay(path: Path, rate: float | None = None, seconds: float | None = None) -> Schedule:

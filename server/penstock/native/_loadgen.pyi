@@ -36,7 +36,7 @@ class Generator:
     def is_done(self) -> bool:
         """Whether every thread has ended."""
     def join(self) -> None:
-        """Wait for the end of the run."""
+        """Wait for the end of the run; RuntimeError or MemoryError when a thread of it failed."""
     def totals(self) -> tuple[int, int, int, int]:
         """Requests sent, answered and failed, and connections made anew, so far."""
     def records(self) -> NDArray[np.uint8]:
