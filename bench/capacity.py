@@ -7,23 +7,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.run import RunOptions, record_open, sample_closed
+from bench.run import RunOptions, record_open, sample_closed, sample_open
 from bench.scenario import Prepared
 from bench.targets import Target
+from bench.theory import rotation
 from penstock.core.errors import LoadError
 from penstock.load.measurement import Measurement
 from penstock.load.proof import is_proven
 from penstock.load.recording import HTTP_OK, Recording
 
-__all__ = ["Capacity", "Trial", "affine", "bound", "capacity_of", "find_capacity", "judge"]
+__all__ = ["Capacity", "Trial", "capacity_of", "device_capacity", "find_capacity", "judge", "judge_kinds"]
 
 PERCENTILES = ((0.99, 1.0), (0.999, 3.0))  # p99 within the limit, p99.9 within three times the limit
-# The greedy fixed point: requests of the p-quantile wait (1 + p) batches. Source: docs/benchmarking.md.
-BOUND_FACTOR = 1.99
 STEPS = 7  # halvings of the interval: the answer is good to 1 %
 REPEATS = 3
 FAR_OFF = 10  # with so many times more late requests than allowed, another chance changes nothing
+VOID_MAX = 5
 HIGHEST = 1.05  # of what the closed loop answered
+# Parts of the bound between which a server that decides by deadlines is expected.
+EXPECTED = (0.88, 1.04)
+EXPECTED_STEPS = 6  # good to 0.3 %
+WARM_UP_LOAD = 0.5
+REQUESTS_OF_KIND_MIN = 4000
 REQUESTS_MIN = 7000  # proves p99.9 with one very late, p99 with some late
 
 
@@ -42,7 +47,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What was found. `offline_rate` and `bound_rate` are rows/s of the bare backend, where they were measured."""
+    """What was found. `offline_rate` and `bound_rate` are rows/s of the bare backend, where they are known.
+
+    `slo_ms` is the strictest limit where kinds of traffic have their own. `simulated_rate` is what the simulator found.
+    """
 
     scenario: str
     target: str
@@ -53,6 +61,7 @@ class Capacity:
     trials: tuple[Trial, ...]
     offline_rate: float | None = None
     bound_rate: float | None = None
+    simulated_rate: float | None = None
     measurement: Measurement | None = None
 
 
@@ -72,32 +81,54 @@ def judge(recording: Recording, measurement: Measurement, slo_ms: float) -> Tria
     return Trial(measurement.offered_rate, len(records), late[0], late[1], kept, bool(measurement.void), p99)
 
 
-def find_capacity(try_rate: Callable[[float, int], Trial], highest: float) -> tuple[float, list[Trial]]:
-    """Search between nothing and `highest` for the highest rate that holds; 0 when none did, and every trial.
+def judge_kinds(measurement: Measurement) -> Trial:
+    """Tell whether a run proves that every kind of traffic keeps its own limit; counts are of the worst kind.
 
-    A rate fails when it failed REPEATS times: on a machine that others use too, one bad moment is not the server's.
+    Whoever sheds may refuse 1 in 100, so refused is late and nothing is said of the p99.9.
+    """
+    limited = [kind for kind in measurement.kinds if kind.slo_ms is not None]
+    late = {kind: kind.requests - kind.in_time for kind in limited}
+    worst = max(limited, key=lambda kind: late[kind] / max(1, kind.requests))
+    kept = all(is_proven(kind.requests, late[kind], PERCENTILES[0][0]) for kind in limited)
+    p99 = worst.latency.p99 if worst.latency else float("inf")
+    return Trial(measurement.offered_rate, worst.requests, late[worst], 0, kept, bool(measurement.void), p99)
+
+
+def find_capacity(
+    try_rate: Callable[[float, int], Trial], highest: float, lowest: float = 0.0, steps: int = STEPS
+) -> tuple[float, list[Trial]]:
+    """Search for the highest rate that holds, up to `highest`; 0 when none did, and every trial.
+
+    `lowest` is a guess: when it does not hold, the search goes on below it. A rate fails when it failed REPEATS times:
+    on a machine that others use too, one bad moment is not the server's. Void trials say nothing and are run again.
+    The rate is the one that was offered: by chance a schedule holds a little more or less than it was asked for.
     """
     trials: list[Trial] = []
 
-    def holds(rate: float) -> bool:
-        for _ in range(REPEATS):
+    def holds(rate: float) -> Trial | None:
+        failed = void = 0
+        while failed < REPEATS and void < VOID_MAX:
             trials.append(try_rate(rate, len(trials) + 1))
-            if trials[-1].kept:
-                return True
+            if trials[-1].kept:  # all the same if the generator was late: that makes latency longer, never shorter
+                return trials[-1]
             if trials[-1].late > FAR_OFF * _late_allowed(trials[-1]):
-                return False
-        return False
+                return None
+            void, failed = (void + 1, failed) if trials[-1].void else (void, failed + 1)
+        return None
 
-    if holds(highest):
-        return highest, trials
-    low, high = 0.0, highest
-    for _ in range(STEPS):
+    low, high, best = 0.0, highest, 0.0
+    if lowest > 0:
+        held = holds(lowest)
+        low, high, best = (lowest, highest, held.rate) if held else (0.0, lowest, 0.0)
+    if high == highest and (held := holds(highest)):
+        return held.rate, trials
+    for _ in range(steps):
         middle = (low + high) / 2
-        if holds(middle):
-            low = middle
+        if held := holds(middle):
+            low, best = middle, held.rate
         else:
             high = middle
-    return low, trials
+    return best, trials
 
 
 def capacity_of(
@@ -129,24 +160,59 @@ def capacity_of(
     found = max(best, key=lambda measurement: measurement.offered_rate) if best else None
     name = running.dialect.name
     return Capacity(
-        scenario.name, target.name, name, slo_ms, rate, closed.answered_rate, tuple(trials), offline, limit, found
+        scenario.name,
+        target.name,
+        name,
+        slo_ms,
+        rate,
+        closed.answered_rate,
+        tuple(trials),
+        offline,
+        limit,
+        measurement=found,
+    )
+
+
+def device_capacity(
+    target: Target, prepared: Prepared, options: RunOptions, expected: tuple[float, float] = EXPECTED
+) -> Capacity:
+    """Start a server of simulated devices and find the highest rate at which each kind of traffic keeps its limit.
+
+    `expected` are the parts of the bound to search between first.
+    """
+    scenario, lanes = prepared.scenario, prepared.lanes
+    limit = rotation(lanes)
+    with target.serve(prepared.models, options.folder / target.name) as running:
+        corpus = prepared.corpus(running.dialect)
+        rarest = min(lane.share for lane in lanes)
+        best: list[Measurement] = []
+
+        def try_rate(rate: float, seed: int) -> Trial:
+            longer = replace(options, seconds=max(options.seconds, REQUESTS_OF_KIND_MIN / rarest / rate))
+            measurement, _ = sample_open(running, corpus, scenario.load, rate, longer, seed)
+            trial = judge_kinds(measurement)
+            if trial.kept:
+                best.append(measurement)
+            return trial
+
+        # What came before the first trial was warm-up: the server learns from it.
+        sample_open(running, corpus, scenario.load, limit * WARM_UP_LOAD, options, seed=0)
+        rate, trials = find_capacity(try_rate, limit * expected[1], limit * expected[0], EXPECTED_STEPS)
+    found = max(best, key=lambda measurement: measurement.offered_rate) if best else None
+    return Capacity(
+        scenario.name,
+        target.name,
+        running.dialect.name,
+        min(lane.slo_seconds for lane in lanes) * 1e3,
+        rate,
+        0.0,
+        tuple(trials),
+        offline_rate=1 / sum(lane.share * lane.c for lane in lanes),
+        bound_rate=limit,
+        measurement=found,
     )
 
 
 def _late_allowed(trial: Trial) -> float:
     """Return how many late requests the p99 allows."""
     return max(1.0, trial.requests * (1 - PERCENTILES[0][0]))
-
-
-def affine(batches: dict[int, float]) -> tuple[float, float]:
-    """Fit l(b) = a + c * b, in seconds, to the time of a batch by its size; weighted so that each size counts alike."""
-    sizes = np.array(sorted(batches), dtype=float)
-    seconds = np.array([batches[int(size)] for size in sizes])
-    design = np.stack([np.ones_like(sizes), sizes], axis=1) / seconds[:, None]
-    (a, c), *_ = np.linalg.lstsq(design, np.ones_like(sizes), rcond=None)
-    return max(0.0, float(a)), float(c)
-
-
-def bound(a: float, c: float, slo_ms: float) -> float:
-    """Return the highest rate (rows/s) that any policy can serve within the limit on one device: (1 - 1.99 a/D) / c."""
-    return max(0.0, 1 - BOUND_FACTOR * a / (slo_ms / 1e3)) / c

@@ -8,26 +8,31 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from bench.disturbance import disturbing
 from bench.nginx import Nginx
 from bench.scenario import LoadPlan, Prepared, Scenario
-from bench.server import Penstock
+from bench.server import Penstock, PenstockTarget, Settings
 from bench.targets import Batches, Running, Target
 from penstock.load.corpus import Corpus
+from penstock.load.dialects import Dialect, PenstockJson
 from penstock.load.generator import Address, ClosedLoop, Load, Progress
 from penstock.load.measurement import Measurement, measure
 from penstock.load.recording import Recording
-from penstock.load.schedule import Schedule, bursty, constant, poisson
+from penstock.load.schedule import Schedule, bursty, constant, merge, poisson, pulsed
 
-__all__ = ["Phase", "RunOptions", "Sample", "record_open", "run_rounds", "sample_closed", "sample_open"]
+__all__ = ["Phase", "RunOptions", "Sample", "penstock_for", "record_open", "run_rounds", "sample_closed", "sample_open"]
 
 WARM_UP_SHARE = 0.2
 WARM_UP_SECONDS_MAX = 2.0
 SPIN_US = 50.0
-ARRIVALS: Mapping[str, Callable[[float, float, int], Schedule]] = {
-    "poisson": lambda rate, seconds, seed: poisson(rate, seconds, seed),
-    "constant": lambda rate, seconds, _: constant(rate, seconds),
-    "bursty": lambda rate, seconds, seed: bursty(rate, seconds, seed),
+KINDS_MAX = 1000  # of traffic, each with a seed of its own
+ARRIVALS: Mapping[str, Callable[[float, float, int, LoadPlan], Schedule]] = {
+    "poisson": lambda rate, seconds, seed, _: poisson(rate, seconds, seed),
+    "constant": lambda rate, seconds, _, __: constant(rate, seconds),
+    "bursty": lambda rate, seconds, seed, plan: bursty(rate, seconds, seed, dwell_seconds=plan.dwell_ms / 1e3),
+    "pulsed": lambda rate, seconds, seed, _: pulsed(rate, seconds, seed),
 }
 
 Watch = Callable[[str, Progress], None]
@@ -74,17 +79,25 @@ class RunOptions:
 def run_rounds(targets: Sequence[Target], prepared: Prepared, options: RunOptions) -> Iterator[Sample]:
     """Run a scenario on every target in turn, as often as there are rounds: a machine that slows down slows all.
 
-    First every closed loop; the median of what it answered is what the open loops get parts of.
+    First every closed loop, unless the scenario says what is full load; the median of what it answered is what the
+    open loops get parts of.
     """
+    full = prepared.full_rate
     answered: dict[str, list[float]] = {target.name: [] for target in targets}
     for number in range(options.rounds):
-        for target in targets:
+        for target in targets if full is None else ():
             sample = _closed_round(target, prepared, options, number)
             answered[target.name].append(sample.measurement.answered_rate)
             yield sample
     for number in range(options.rounds):
         for target in targets:
-            yield from _open_round(target, prepared, options, number, statistics.median(answered[target.name]))
+            yield from _open_round(target, prepared, options, number, full or statistics.median(answered[target.name]))
+
+
+def penstock_for(scenario: Scenario, dialect: Dialect | None = None) -> PenstockTarget:
+    """Make the target that serves a scenario as it asks for."""
+    settings = Settings(scenario.settings, scenario.server)
+    return PenstockTarget(dialect=dialect or PenstockJson(), arguments=scenario.serve, settings=settings)
 
 
 def _closed_round(target: Target, prepared: Prepared, options: RunOptions, number: int) -> Sample:
@@ -149,12 +162,26 @@ def _open_load(running: Running, corpus: Corpus, plan: LoadPlan, rate: float, op
     return Load(
         Address.parse(running.address),
         corpus,
-        ARRIVALS[plan.arrivals](rate, options.seconds + warm_up, seed),
+        _schedule(corpus, plan, rate, options.seconds + warm_up, seed),
         connections=plan.open_connections,
         depth=plan.depth,
         warm_up=warm_up,
         spin_us=SPIN_US,
         seed=seed,
+    )
+
+
+def _schedule(corpus: Corpus, plan: LoadPlan, rate: float, seconds: float, seed: int) -> Schedule:
+    if not any(traffic.arrivals for traffic in corpus.traffics):
+        return ARRIVALS[plan.arrivals](rate, seconds, seed, plan)
+    total = sum(traffic.share for traffic in corpus.traffics)
+    return merge(
+        [
+            ARRIVALS[traffic.arrivals or plan.arrivals](
+                rate * traffic.share / total, seconds, seed * KINDS_MAX + kind, plan
+            )
+            for kind, traffic in enumerate(corpus.traffics)
+        ]
     )
 
 
@@ -195,13 +222,8 @@ def _sample(
 
 def _plan(scenario: Scenario, options: RunOptions) -> LoadPlan:
     plan = scenario.load
-    return LoadPlan(
-        arrivals=plan.arrivals,
-        loads=plan.loads,
-        connections=options.connections or plan.connections,
-        open_connections=plan.open_connections,
-        depth=options.depth or plan.depth,
-    )
+    given = {"connections": options.connections or plan.connections, "depth": options.depth or plan.depth}
+    return msgspec.structs.replace(plan, **given)
 
 
 def _disturbing(scenario: Scenario, running: Running, corpus: Corpus) -> AbstractContextManager[None]:

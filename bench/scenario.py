@@ -4,111 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from bench.models import tree_answers, tree_rows, write_cnn, write_encoder, write_mlp, write_trees
+from bench.models import (
+    AFFINE_WIDTH,
+    affine_answers,
+    tree_answers,
+    tree_rows,
+    write_affine,
+    write_cnn,
+    write_encoder,
+    write_mlp,
+    write_trees,
+)
+from bench.sections import Affine, Cnn, Disturbance, Encoder, LoadPlan, Mlp, Scenario, Share, Trees, names
+from bench.theory import Lane, rotation
 from penstock.core.errors import ConfigError
 from penstock.load.corpus import Corpus, Traffic
 from penstock.load.dialects import Dialect
 from penstock.load.rows import Row, TensorSpec, random_rows
 
-__all__ = ["SCENARIOS", "Prepared", "Scenario", "load_scenario", "open_session", "prepare", "scenario_names"]
+__all__ = [
+    "SCENARIOS",
+    "Disturbance",
+    "LoadPlan",
+    "Prepared",
+    "Scenario",
+    "load_scenario",
+    "open_session",
+    "prepare",
+    "scenario_names",
+]
 
 SCENARIOS = Path(__file__).with_name("scenarios")
-
-
-Positive: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
-Widths: TypeAlias = Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2)]
-Part: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class Mlp(_Section, frozen=True, tag="mlp", tag_field="kind"):
-    """A multilayer perceptron with ReLU and softmax."""
-
-    name: str
-    widths: Widths
-    copies: Positive = 1  # as many models, name-1, name-2, ..., with weights of their own
-    seed: int = 1
-
-
-class Cnn(_Section, frozen=True, tag="cnn", tag_field="kind"):
-    """A small convolutional network over uint8 images."""
-
-    name: str
-    size: Positive = 224
-    channels: Widths = (16, 32, 64)
-
-
-class Encoder(_Section, frozen=True, tag="encoder", tag_field="kind"):
-    """A transformer encoder over token ids, 0 being padding."""
-
-    name: str
-    tokens: Annotated[int, msgspec.Meta(ge=4)] = 64
-    width: Positive = 128
-    layers: Positive = 2
-    words: Annotated[int, msgspec.Meta(ge=2)] = 1000
-
-
-class Trees(_Section, frozen=True, tag="trees", tag_field="kind"):
-    """XGBoost, trained on a data set of scikit-learn's."""
-
-    name: str
-
-
-Model: TypeAlias = Mlp | Cnn | Encoder | Trees
-
-
-class Share(_Section, frozen=True):
-    """A part of the requests. Without a model, they go to every model in equal parts."""
-
-    model: str = ""
-    share: Part = 1.0
-    rows: Positive = 1024
-    slo_ms: Part | None = None
-    zipf: Annotated[float, msgspec.Meta(ge=0)] = (
-        0.0  # how unequal the parts are when there are many models: the k-th gets 1 / k ** zipf
-    )
-
-
-class LoadPlan(_Section, frozen=True):
-    """How requests arrive. `loads` are parts of the capacity that a closed loop finds first."""
-
-    arrivals: Literal["poisson", "constant", "bursty"] = "poisson"
-    loads: tuple[Part, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1)
-    connections: Positive = 64
-    open_connections: Positive = 256
-    depth: Positive = 1
-
-
-class Disturbance(_Section, frozen=True):
-    """What goes wrong while the load runs."""
-
-    kill_worker_every_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    slow_readers: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class Scenario(_Section, frozen=True):
-    """One scenario."""
-
-    title: str
-    about: str
-    models: Annotated[tuple[Model, ...], msgspec.Meta(min_length=1)]
-    traffic: Annotated[tuple[Share, ...], msgspec.Meta(min_length=1)]
-    load: LoadPlan = LoadPlan()
-    disturbance: Disturbance = Disturbance()
-    serve: tuple[str, ...] = ()  # more flags for `penstock serve`
-    rivals: bool = False  # rivals can serve these models
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +69,40 @@ class Prepared:
         """Write the requests in one dialect; without the `known` answers for a server that computes nothing."""
         return Corpus.of(
             [
-                Traffic(model, dialect, rows, outputs, share, part.slo_ms, expected if known else None)
+                Traffic(
+                    model,
+                    dialect,
+                    rows,
+                    outputs,
+                    share,
+                    part.slo_ms,
+                    expected if known else None,
+                    tuple(part.headers.items()),
+                    part.name,
+                    part.arrivals or "",
+                )
                 for part, model, share, rows, expected, outputs in self._traffic
             ]
         )
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The models as devices, when all are affine; else none. A model's limit is that of its strictest traffic."""
+        devices = {name: model for model in self.scenario.devices for name in names(model)}
+        total = sum(share for _, _, share, *_ in self._traffic)
+        found = []
+        for name, device in devices.items():
+            parts = [(part, share) for part, model, share, *_ in self._traffic if model == name]
+            limit = min((part.slo_ms or inf for part, _ in parts), default=inf)
+            found.append(Lane(device.a_us / 1e6, device.c_us / 1e6, limit / 1e3, sum(s for _, s in parts) / total))
+        return found
+
+    @property
+    def full_rate(self) -> float | None:
+        """What loads are parts of (LoadPlan); None when only a closed loop can tell."""
+        if self.scenario.traffic[0].rate is not None:
+            return sum(share for _, _, share, *_ in self._traffic)
+        return rotation(self.lanes) if self.lanes else None
 
 
 def scenario_names() -> list[str]:
@@ -162,20 +127,25 @@ def load_scenario(name: str) -> Scenario:
     for part in scenario.traffic:
         if part.model and part.model not in known:
             raise ConfigError(f"{path}: there is traffic for {part.model!r}, which is no model of the scenario")
+    rated = sum(part.rate is not None for part in scenario.traffic)
+    if rated not in (0, len(scenario.traffic)):
+        raise ConfigError(f"{path}: give a rate to every part of the traffic, or to none")
     return msgspec.structs.replace(scenario, name=path.stem)
 
 
 def prepare(scenario: Scenario, folder: Path, seed: int = 1) -> Prepared:
     """Write the scenario's models into `folder` and compute the answers to its rows."""
-    made = {name: _MAKERS[type(model)](model, name, folder) for model in scenario.models for name in _names(model)}
+    made = {name: _MAKERS[type(model)](model, name, folder) for model in scenario.models for name in names(model)}
     traffic = []
     for part in scenario.traffic:
-        models = [name for model in scenario.models for name in _names(model) if part.model in ("", model.name)]
+        models = [name for model in scenario.models for name in names(model) if part.model in ("", model.name)]
         weights = np.arange(1, len(models) + 1, dtype=float) ** -part.zipf
         for number, (model, weight) in enumerate(zip(models, weights / weights.sum(), strict=True)):
             one = made[model]
             rows = one.rows(part.rows, seed * 1000 + number)
-            traffic.append((part, model, part.share * float(weight), rows, one.answers(rows), one.outputs))
+            traffic.append(
+                (part, model, (part.rate or part.share) * float(weight), rows, one.answers(rows), one.outputs)
+            )
     return Prepared(scenario, {name: one.path for name, one in made.items()}, tuple(traffic))
 
 
@@ -185,11 +155,6 @@ def open_session(path: Path) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _names(model: Model) -> list[str]:
-    copies = model.copies if isinstance(model, Mlp) else 1
-    return [model.name] if copies == 1 else [f"{model.name}-{number}" for number in range(1, copies + 1)]
 
 
 def _onnx(path: Path, inputs: TensorSpec, outputs: TensorSpec, rows: Callable[[int, int], Sequence[Row]]) -> _Made:
@@ -243,9 +208,16 @@ def _make_trees(model: Trees, name: str, folder: Path) -> _Made:
     )
 
 
+def _make_affine(model: Affine, name: str, folder: Path) -> _Made:
+    x, y = (TensorSpec(which, "float32", (AFFINE_WIDTH,)) for which in ("x", "y"))
+    path = write_affine(folder / f"{name}.py", model.a_us, model.c_us)
+    return _Made(path, (x,), (y,), lambda count, seed: random_rows([x], count, seed), affine_answers)
+
+
 _MAKERS: Mapping[type, Callable[[Any, str, Path], _Made]] = {
     Mlp: _make_mlp,
     Cnn: _make_cnn,
     Encoder: _make_encoder,
     Trees: _make_trees,
+    Affine: _make_affine,
 }

@@ -22,7 +22,7 @@ from penstock.load.accounting import descendants
 from penstock.load.dialects import Dialect, PenstockJson
 from penstock.load.scrape import Metrics, parse_metrics
 
-__all__ = ["Penstock", "PenstockTarget", "penstock"]
+__all__ = ["Penstock", "PenstockTarget", "Settings", "penstock"]
 
 READY_SECONDS = 120
 STOP_SECONDS = 60
@@ -86,6 +86,33 @@ class Penstock:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What a configuration file says beside where the models are."""
+
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.server) or any(self.models.values())
+
+    def write(self, models: Mapping[str, Path], folder: Path) -> Path:
+        """Write the file for these models into `folder`; its path."""
+        tables: dict[str, Mapping[str, Any]] = {"server": self.server}
+        for name, where in models.items():
+            tables[f'models."{name}"'] = {"path": str(where.absolute()), **self.models.get(name, {})}
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "penstock.toml"
+        # Strings, numbers, booleans and lists of them are written as in JSON.
+        lines = [
+            line
+            for table, values in tables.items()
+            for line in (f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()))
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+
+@dataclass(frozen=True, slots=True)
 class PenstockTarget:
     """Penstock as a target: of this working tree, or of another one below `source`, with more flags if given."""
 
@@ -93,6 +120,7 @@ class PenstockTarget:
     dialect: Dialect = field(default_factory=PenstockJson)
     arguments: tuple[str, ...] = ()
     source: Path | None = None
+    settings: Settings = field(default_factory=lambda: Settings())
 
     def install(self, environments: Path) -> Mapping[str, str]:
         """Nothing is to be installed: it is built where its sources are."""
@@ -101,7 +129,10 @@ class PenstockTarget:
     @contextmanager
     def serve(self, models: Mapping[str, Path], folder: Path) -> Iterator[Penstock]:
         """Serve until the block ends."""
-        with penstock(folder, models, self.arguments, self.source) as running:
+        named, arguments = models, self.arguments
+        if self.settings:
+            named, arguments = {}, ("--config", str(self.settings.write(models, folder)), *arguments)
+        with penstock(folder, named, arguments, self.source) as running:
             yield replace(running, dialect=self.dialect)
 
 

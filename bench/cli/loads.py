@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.bare import run_bare
-from bench.capacity import affine, bound, capacity_of
+from bench.capacity import capacity_of, device_capacity
 from bench.cli.app import (
     Connections,
     DialectName,
@@ -30,10 +30,11 @@ from bench.peers.catalogue import RIVALS
 from bench.peers.compare import compare, planned_seconds
 from bench.report import markdown, print_tables, write_report
 from bench.results import Results, read_results
-from bench.run import run_rounds
+from bench.run import penstock_for, run_rounds
 from bench.scenario import Prepared, load_scenario, prepare, scenario_names
 from bench.server import PenstockTarget
 from bench.targets import NotInstalledError, Target
+from bench.theory import affine, bound
 from penstock.load.dialects import PenstockMsgpack
 
 ENVIRONMENTS = Path("build/peers")
@@ -61,7 +62,7 @@ def run(
         for name in names:
             scenario = load_scenario(name)
             prepared = prepare(scenario, folder / "models" / scenario.name)
-            targets: list[Target] = [PenstockTarget(dialect=dialect, arguments=scenario.serve) for dialect in chosen]
+            targets: list[Target] = [penstock_for(scenario, dialect) for dialect in chosen]
             if beside_nginx:
                 targets.append(NginxTarget())
             runs = len(targets) * rounds * (1 + len(parts if parts is not None else scenario.load.loads))
@@ -74,7 +75,10 @@ def run(
 @app.command("capacity")
 def capacity(
     scenarios: Annotated[str, typer.Argument(help="Some of the scenarios.")] = "w1",
-    slo_p99_ms: Annotated[float, typer.Option(min=0.1, help="99 % answered within this, 99.9 % within thrice.")] = 20.0,
+    slo_p99_ms: Annotated[
+        float,
+        typer.Option(min=0.1, help="99 % answered within this, 99.9 % in thrice. Devices have limits of their own."),
+    ] = 20.0,
     dialects: DialectName = "json",
     connections: Connections = None,
     seconds: Seconds = 10.0,
@@ -83,14 +87,17 @@ def capacity(
     """Find the highest Poisson rate at which a latency limit is proven to hold."""
     results = Results(shlex.join(sys.argv[1:]))
     with running() as folder:
-        for name in words(scenarios, scenario_names, "scenario"):
-            prepared = prepare(load_scenario(name), folder / "models" / name)
+        for name in scenarios.split(","):
+            prepared = prepare(load_scenario(name), folder / "models" / Path(name).stem)
             for dialect in dialects.split(","):
-                target = PenstockTarget(dialect=dialect_named(dialect), arguments=prepared.scenario.serve)
+                target = penstock_for(prepared.scenario, dialect_named(dialect))
                 given = {"seconds": seconds, "connections": connections}
-                with options_for(folder / name, 12 * seconds, **given) as options:
-                    backend = _backend(prepared, seconds, slo_p99_ms, results)
-                    found = capacity_of(target, prepared, slo_p99_ms, options, backend)
+                with options_for(folder / Path(name).stem, 12 * seconds, **given) as options:
+                    if prepared.lanes:
+                        found = device_capacity(target, prepared, options)
+                    else:
+                        backend = _backend(prepared, seconds, slo_p99_ms, results)
+                        found = capacity_of(target, prepared, slo_p99_ms, options, backend)
                 results.capacities.append(found)
     keep(results, out)
 

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+from bench.models.affine import AFFINE_WIDTH, affine_answers, write_affine
 from bench.models.graphs import write_cnn, write_encoder, write_extremes, write_mlp
 from bench.models.python import POISON, PYTHON_MODEL
 from bench.models.trees import tree_answers, tree_rows, write_trees
 
 __all__ = [
+    "AFFINE_WIDTH",
     "POISON",
     "PYTHON_MODEL",
     "W1_WIDTHS",
     "W2_WIDTHS",
+    "affine_answers",
     "tree_answers",
     "tree_rows",
+    "write_affine",
     "write_cnn",
     "write_encoder",
     "write_extremes",

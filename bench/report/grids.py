@@ -107,7 +107,17 @@ def _rivals(findings: Findings, name: str) -> Grid:
 
 
 def _capacities(findings: Findings) -> Grid:
-    headings = ("limit ms", "requests/s", "of the bound", "of offline", "of closed loop", "p99 ms", "runs", "void")
+    headings = (
+        "limit ms",
+        "requests/s",
+        "of the bound",
+        "of the simulator",
+        "of offline",
+        "of closed loop",
+        "p99 ms",
+        "runs",
+        "void",
+    )
     rows = tuple(
         (
             found.scenario,
@@ -116,8 +126,9 @@ def _capacities(findings: Findings) -> Grid:
             f"{found.slo_ms:g}",
             f"{found.rate:,.0f}" if found.rate > 0 else "none held",
             _share(found.rate, found.bound_rate),
+            _share(found.rate, found.simulated_rate),
             _share(found.rate, found.offline_rate),
-            _share(found.rate, found.closed_rate),
+            _share(found.rate, found.closed_rate or None),
             _thousandth(found.measurement.latency.p99 if found.measurement and found.measurement.latency else None),
             str(len(found.trials)),
             str(sum(trial.void for trial in found.trials)),

@@ -1,6 +1,8 @@
 """Scenario files are read strictly, and what they make answers as its own framework does."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +75,8 @@ def test_padding_changes_no_answer(tmp_path: Path) -> None:
         (SMALL.replace('traffic = [{ model = "m"', 'traffic = [{ model = "q"'), "no model of the scenario"),
         (SMALL.replace("rows = 8", 'rows = "8"'), "Expected `int`"),
         (SMALL.replace("[4, 3, 2]", "[4]"), "length >= 2"),
+        (SMALL.replace("share = 3", "rate = 3"), "give a rate to every part"),
+        (SMALL.replace("share = 3", 'arrivals = "never"'), "Invalid enum value 'never'"),
         (SMALL.replace("[4, 3, 2]", "[4, -3]"), "`int` >= 1"),
         (SMALL.replace("share = 3", "share = 0"), "`float` > 0"),
         (SMALL.replace("slo_ms = 5", "slo_ms = -5"), "`float` > 0"),
@@ -88,6 +92,36 @@ def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str, says: str) -> No
 def test_an_unknown_scenario_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="there are bursts, crash"):
         load_scenario("w9")
+
+
+def test_a_device_answers_and_knows_its_bound(tmp_path: Path) -> None:
+    prepared = prepare(load_scenario("slo30"), tmp_path)
+    assert prepared.full_rate == pytest.approx((1 - 1.99 * 2 / 60) / 0.0002)
+    assert prepared.scenario.settings["device"]["slo_ms"] == 60
+    named: dict[str, Any] = {}
+    exec(prepared.models["device"].read_text(), named)
+    device = named["Model"]()
+    device.load()
+    x = np.ones((3, 8), np.float32)
+    began = time.perf_counter()
+    answer = device.predict({"x": x})["y"]
+    assert time.perf_counter() - began >= 0.0026
+    assert np.array_equal(answer, x * 2 + 1)
+
+
+def test_kinds_have_headers_rates_and_arrivals(tmp_path: Path) -> None:
+    prepared = prepare(load_scenario("slo-priorities"), tmp_path / "p")
+    corpus = prepared.corpus(PenstockMsgpack())
+    assert prepared.full_rate == 8200 and [traffic.name for traffic in corpus.traffics] == ["interactive", "batch"]
+    assert b"X-Request-Priority: batch\r\n" in corpus.requests[int(corpus.offsets[1024]) :].tobytes()
+    steady, pulsed = prepare(load_scenario("slo-tenants"), tmp_path / "t").corpus(PenstockMsgpack()).traffics
+    assert (steady.arrivals, pulsed.arrivals) == ("", "pulsed")
+
+
+def test_settings_change_with_the_scenario() -> None:
+    changed = load_scenario("slo-mixed").with_serve(lambda model: {"max_batch_size": 8}, scheduling="round-robin")
+    assert {settings["max_batch_size"] for settings in changed.settings.values()} == {8}
+    assert changed.settings["m5"]["slo_ms"] == 5 and changed.server == {"scheduling": "round-robin"}
 
 
 def test_trees_are_trained_on_the_real_data(tmp_path: Path) -> None:
