@@ -15,6 +15,11 @@ std::uint32_t whole_blocks(std::uint32_t rows, std::uint32_t there, std::uint32_
   return std::min(there, std::max(block_rows, rows - rows % block_rows));
 }
 
+// As whole_blocks(), to the nearest number of blocks.
+std::uint32_t nearest_blocks(std::uint32_t rows, std::uint32_t there, std::uint32_t block_rows) noexcept {
+  return whole_blocks(rows + block_rows / 2, there, block_rows);
+}
+
 // Largest allowed size up to `rows`; 0 when there is none.
 std::uint32_t size_below(std::span<const std::uint32_t> batch_sizes, std::uint32_t rows) noexcept {
   if (batch_sizes.empty()) return rows;
@@ -63,6 +68,13 @@ BatchPlan finished(BatchPlan plan, const LaneView& view, std::uint32_t rows_most
   return plan;
 }
 
+// What the rows of a lane may take from arrival to answer.
+std::uint64_t limit_of(const LaneView& view, std::uint64_t now_ns) noexcept {
+  if (view.settings->slo_ns > 0) return view.settings->slo_ns;
+  const std::uint64_t arrival_ns = view.oldest_ns == 0 ? now_ns : view.oldest_ns;
+  return view.deadline_ns - std::min(arrival_ns, view.deadline_ns);
+}
+
 BatchPlan plan_reproducible(const LaneView& view) noexcept {
   BatchPlan plan;
   plan.rows = plan.lane_rows = view.settings->batch_rows_max;
@@ -102,26 +114,20 @@ BatchPlan plan_batch(const LaneView& view, std::uint32_t filling_rows, const Pla
   const std::uint32_t there = std::min(view.rows, rows_most);
   const std::uint64_t slack_ns = view.deadline_ns > now_ns ? view.deadline_ns - now_ns : 0;
   const std::uint32_t in_time = size_below(lane.batch_sizes, view.cost->rows_within(slack_ns));
-  std::uint32_t target = rows_most;
-  // Lone batches that are in time whole need no target: this is the usual case, and half of the time of a decision.
-  if (in_time < there || filling_rows > 0 || limits.rows_planned < rows_most) {
-    const std::uint64_t arrival_ns = view.oldest_ns == 0 ? now_ns : view.oldest_ns;
-    const std::uint64_t limit_ns =
-        lane.slo_ns > 0 ? lane.slo_ns : view.deadline_ns - std::min(arrival_ns, view.deadline_ns);
-    target = std::min({rows_most, balanced_rows(lane, *view.cost, limit_ns), limits.rows_planned});
-  }
-  std::uint32_t wanted = there;
   if (in_time < there) {
-    const std::uint32_t planned = std::min(there, target);
-    wanted = in_time < limits.floor * planned ? planned : in_time;
+    const std::uint32_t shrunk = whole_blocks(in_time, view.rows, lane.block_rows);
+    const bool too_small = std::min(shrunk, in_time) < kFloor * std::min(there, limits.rows_planned);
+    // Given up: the head. shed_late() finds the most rows of all these that are in time together.
+    plan.lane_rows = too_small ? nearest_blocks(there, view.rows, lane.block_rows) : shrunk;
     plan.reason = SealReason::kDeadline;
-    wanted = whole_blocks(wanted, view.rows, lane.block_rows);
   } else {
-    wanted = size_for(view, there, now_ns);
+    plan.lane_rows = size_for(view, there, now_ns);
   }
-  plan.lane_rows = wanted;
-  plan.rows = with_riders(view, wanted, filling_rows, std::min(in_time, target));
-  return finished(plan, view, std::min(rows_most, std::max(target, 1U)));
+  std::uint32_t allowed = 0;
+  if (filling_rows > 0)
+    allowed = std::min({in_time, rows_most, balanced_rows(lane, *view.cost, limit_of(view, now_ns))});
+  plan.rows = with_riders(view, plan.lane_rows, filling_rows, allowed);
+  return finished(plan, view, std::min(rows_most, limits.rows_planned));
 }
 
 void trim(BatchPlan& plan, const LaneView& view, std::uint32_t rows) noexcept {

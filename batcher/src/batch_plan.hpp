@@ -10,13 +10,11 @@ namespace penstock::batcher {
 
 // A head may shrink a batch to this share of what is there or planned; one that would shrink it further is shed.
 // docs/batching.md has the simulations behind the values.
-inline constexpr double kFloorAlone = 0.9;
-inline constexpr double kFloorShared = 0.8;
+inline constexpr double kFloor = 0.8;
 
 struct PlanLimits {
   std::uint32_t rows_max = ~std::uint32_t{0};      // so that other models are not blocked too long
   std::uint32_t rows_planned = ~std::uint32_t{0};  // what arrives until a batch is due
-  double floor = kFloorAlone;
 };
 
 struct BatchPlan {

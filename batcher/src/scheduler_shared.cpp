@@ -97,7 +97,7 @@ void Scheduler::plan_batches(std::span<const LaneView> lanes) noexcept {
   for (Model& model : models_) {
     if (!model.is_pending()) continue;
     const LaneView& view = lanes[model.lane];
-    PlanLimits limits{.rows_planned = model.planned_rows, .floor = kFloorShared};
+    PlanLimits limits{.rows_planned = model.planned_rows};
     const std::uint64_t others_ns = &model == least ? second_ns : least_ns;
     if (others_ns != kNoDeadline) {
       const auto most_ns = static_cast<std::uint64_t>(kBlockingShare * static_cast<double>(others_ns));
