@@ -17,7 +17,7 @@ from bench.programs import run_micro, time_stages
 from bench.results import Results
 from bench.soak import SoakOptions, run_soak
 
-MICRO = ("kernels", "ring", "http", "codec")
+MICRO = ("kernels", "ring", "scheduler", "http", "codec")
 
 
 @app.command("accept")
