@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 
 from bench.report.findings import Cell, Findings, scenario_title
+from bench.report.grid import Column, Grid, digits, thousandth
+from bench.report.kinds import kinds_grid
 from bench.report.marks import Notes, percent
 from bench.spread import Spread
 from penstock.load.measurement import Cost, Latency, Measurement
 
-__all__ = ["Column", "Grid", "grids"]
+__all__ = ["grids"]
 
 MB = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A heading; what cannot stand side by side on a narrow terminal is split by `part`, 0 being in every part."""
-
-    heading: str
-    part: int = 0
-    is_text: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table. `about` says what it is a table of, `notes` explain its marks; `weak_rows` mean nothing."""
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    about: str = ""
-    notes: tuple[str, ...] = ()
-    weak_rows: frozenset[int] = frozenset()
 
 
 def grids(findings: Findings) -> list[Grid]:
     """Make every table that there are figures for."""
     found = [_rivals(findings, name) for name in findings.beside_rivals()]
-    found += [_scenario(findings, name) for name in findings.scenarios]
+    for name in findings.scenarios:
+        found += [_scenario(findings, name), *filter(None, [kinds_grid(findings, name)])]
     found += [_capacities(findings)] if findings.capacities else []
     found += [_bare(findings)] if findings.bare else []
     found += [_stages(findings)] if findings.stages else []
@@ -89,10 +70,10 @@ def _rivals(findings: Findings, name: str) -> Grid:
         (
             *_who(cell),
             _spread_of_rate(cell),
-            _digits(_rate(cell) / ours) if ours else "",
+            digits(_rate(cell) / ours) if ours else "",
             *(_ms(cell, attrgetter(which)) for which in ("p50", "p99")),
             _cost(cell, attrgetter("cpu_us")),
-            _digits(cell.median(attrgetter("mean_batch"))),
+            digits(cell.median(attrgetter("mean_batch"))),
             _memory(cell, attrgetter("pss")),
             _errors(cell),
             _versions(findings, cell),
@@ -129,7 +110,7 @@ def _capacities(findings: Findings) -> Grid:
             _share(found.rate, found.simulated_rate),
             _share(found.rate, found.offline_rate),
             _share(found.rate, found.closed_rate or None),
-            _thousandth(found.measurement.latency.p99 if found.measurement and found.measurement.latency else None),
+            thousandth(found.measurement.latency.p99 if found.measurement and found.measurement.latency else None),
             str(len(found.trials)),
             str(sum(trial.void for trial in found.trials)),
         )
@@ -150,8 +131,8 @@ def _bare(findings: Findings) -> Grid:
             each.model,
             str(each.batch),
             f"{each.rows_per_second:,.0f}",
-            _digits(each.call_us),
-            _digits(each.cpu_us_per_row),
+            digits(each.call_us),
+            digits(each.cpu_us_per_row),
         )
         for each in findings.bare
     )
@@ -161,7 +142,7 @@ def _bare(findings: Findings) -> Grid:
 def _stages(findings: Findings) -> Grid:
     stages = list(dict.fromkeys(stage for case in findings.stages.values() for stage in case))
     rows = tuple(
-        (case, *(_digits(found.get(stage)) for stage in stages)) for case, found in sorted(findings.stages.items())
+        (case, *(digits(found.get(stage)) for stage in stages)) for case, found in sorted(findings.stages.items())
     )
     columns = (Column("case", is_text=True), *map(Column, stages))
     about = "Nanoseconds per request by stage, replayed on one thread; path_in and path_out hold the other stages."
@@ -202,31 +183,17 @@ def _interval(found: Spread | None) -> str:
     return f"{found.median:,.0f} ({found.least:,.0f} to {found.most:,.0f})"
 
 
-def _digits(value: float | None) -> str:
-    """Write three digits, or all of those before the point."""
-    if value is None:
-        return ""
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
-
-
-def _thousandth(us: float | None) -> str:
-    """Write microseconds as milliseconds, to the microsecond where they are few."""
-    if us is None:
-        return ""
-    return f"{us / 1e3:.3f}" if us < 1e3 else _digits(us / 1e3)
-
-
 def _share(part: float, whole: float | None) -> str:
     return percent(part / whole) if whole else ""
 
 
 def _ms(cell: Cell, figure: Callable[[Latency], float]) -> str:
     found = cell.latency(figure)
-    return _thousandth(found.median if found else None)
+    return thousandth(found.median if found else None)
 
 
 def _cost(cell: Cell, figure: Callable[[Cost], float]) -> str:
-    return _digits(cell.median(lambda run: figure(run.cost) if run.cost else None))
+    return digits(cell.median(lambda run: figure(run.cost) if run.cost else None))
 
 
 def _memory(cell: Cell, figure: Callable[[Cost], float]) -> str:
@@ -254,7 +221,7 @@ def _goodput(cell: Cell) -> str:
 
 def _lag(cell: Cell) -> str:
     """Only who plans when to send can be late."""
-    return "" if cell.phase.load is None else _digits(cell.median(attrgetter("lag_us_p99")))
+    return "" if cell.phase.load is None else digits(cell.median(attrgetter("lag_us_p99")))
 
 
 def _errors(cell: Cell) -> str:
@@ -278,7 +245,7 @@ FIGURES: tuple[tuple[Column, Callable[[Cell], str]], ...] = (
     (Column("user", 2), lambda cell: _cost(cell, attrgetter("user_us"))),
     (Column("system", 2), lambda cell: _cost(cell, attrgetter("system_us"))),
     (Column("cores", 2), lambda cell: _cost(cell, attrgetter("cores"))),
-    (Column("batch", 2), lambda cell: _digits(cell.median(attrgetter("mean_batch")))),
+    (Column("batch", 2), lambda cell: digits(cell.median(attrgetter("mean_batch")))),
     (Column("RSS MB", 2), lambda cell: _memory(cell, attrgetter("rss"))),
     (Column("PSS MB", 2), lambda cell: _memory(cell, attrgetter("pss"))),
     (Column("lag p99 us", 2), _lag),

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.findings import Findings
-from bench.report.grids import Column, Grid, grids
+from bench.report.grid import Column, Grid
+from bench.report.grids import grids
 from bench.report.marks import doubts
 from bench.results import Results
 
