@@ -16,25 +16,15 @@ from bench.scenario import LoadPlan, Prepared, load_scenario, prepare
 from bench.server import PenstockTarget, penstock
 from bench.spread import Spread, spread
 from bench.targets import Target
+from bench.verdicts import Verdict, at_least, at_most, note_of
 from penstock.load.accounting import memory_of, snapshot, usage
 from penstock.load.dialects import PenstockJson, PenstockRaw
 from penstock.load.measurement import Cost, Measurement
 
-__all__ = ["CHECKS", "Verdict", "accept", "print_verdicts"]
+__all__ = ["CHECKS", "Acceptance"]
 
 MIB = 1 << 20
 IDLE_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One figure and whether it is good enough."""
-
-    what: str
-    wanted: str
-    got: str
-    reached: bool
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +68,25 @@ def check_throughput(acceptance: Acceptance) -> Iterator[Verdict]:
     by_connections = acceptance.beside_nginx("w1", 64, 256)
     ours, theirs = by_connections[64]
     more, _ = by_connections[256]
-    note = _note([*ours, *theirs])
+    note = note_of([*ours, *theirs])
     ratio = _ratio(ours, theirs, lambda run: run.answered_rate)
-    yield _at_least(
+    yield at_least(
         "w1 json c=64: requests/s over nginx's", ratio.median, 0.75, f"{ratio}: {_rates(ours, theirs)}", note
     )
     yield _errors("w1 json", [*ours, *theirs, *more])
     cpu = spread(_cost(run).cpu_us for run in ours)
     theirs_cpu = spread(_cost(run).cpu_us for run in theirs)
-    yield _at_most("w1 json c=64: server CPU us/request", cpu.median, 9.0, f"{cpu}; nginx {theirs_cpu}", note)
+    yield at_most("w1 json c=64: server CPU us/request", cpu.median, 9.0, f"{cpu}; nginx {theirs_cpu}", note)
     user = spread(_cost(run).user_us for run in ours)
-    yield _at_most("w1 json c=64: of it in user space", user.median, 1.8, str(user), note)
+    yield at_most("w1 json c=64: of it in user space", user.median, 1.8, str(user), note)
     growth = _ratio(more, ours, lambda run: run.answered_rate)
     # "No slower" within what the same configuration differs from itself from run to run.
-    yield _at_least(
+    yield at_least(
         "w1 json c=256: requests/s over those at c=64",
         growth.median,
         0.95,
         f"{growth}: {_rates(more, ours)}",
-        _note(more),
+        note_of(more),
     )
 
 
@@ -105,7 +95,7 @@ def check_latency(acceptance: Acceptance) -> Iterator[Verdict]:
     ours, theirs = acceptance.beside_nginx("w1", 1)[1]
     ratio = _ratio(ours, theirs, _p50)
     p50s = ", ".join(f"{_p50(own):.0f}/{_p50(other):.0f} us" for own, other in zip(ours, theirs, strict=True))
-    yield _at_most("w1 json c=1: p50 over nginx's", ratio.median, 1.5, f"{ratio}: {p50s}", _note([*ours, *theirs]))
+    yield at_most("w1 json c=1: p50 over nginx's", ratio.median, 1.5, f"{ratio}: {p50s}", note_of([*ours, *theirs]))
 
 
 def check_computing(acceptance: Acceptance) -> Iterator[Verdict]:
@@ -121,7 +111,7 @@ def check_computing(acceptance: Acceptance) -> Iterator[Verdict]:
             runs.append(measured)
         ratio = spread(ratios)
         what = f"w2 {dialect.name} c=64: rows/s over the bare loop's"
-        yield _at_least(what, ratio.median, wanted, f"{ratio}: {', '.join(details)}", _note(runs))
+        yield at_least(what, ratio.median, wanted, f"{ratio}: {', '.join(details)}", note_of(runs))
 
 
 def check_idle(acceptance: Acceptance) -> Iterator[Verdict]:
@@ -133,27 +123,27 @@ def check_idle(acceptance: Acceptance) -> Iterator[Verdict]:
         time.sleep(IDLE_SECONDS)
         used = usage(before, snapshot(server.pid))
         share = used.tree.total / used.seconds * 100
-        yield _at_most("idle, two models: % of a core", share, 0.5, f"{share:.3f}")
+        yield at_most("idle, two models: % of a core", share, 0.5, f"{share:.3f}")
     with penstock(acceptance.folder / "empty", {}) as server:
         for path in ("/models", "/openapi.json", "/metrics", "/health/ready"):
             server.request("GET", path)
         memory = memory_of(server.pid)
         got = f"{memory.rss / MIB:.0f} (PSS {memory.pss / MIB:.0f})"
-        yield _at_most("main process without models: MB resident", memory.rss / 1e6, 120, got)
+        yield at_most("main process without models: MB resident", memory.rss / 1e6, 120, got)
 
 
 def check_large_rows(acceptance: Acceptance) -> Iterator[Verdict]:
     """128 B, 600 KB and 10 MB rows beside each other over 1,024 connections."""
     result = run_large_rows(acceptance.folder / "large", max(10.0, acceptance.options.seconds))
     sizes = f"{result.rss_max / MIB:,.0f} MiB, {result.rss_before / MIB:,.0f} before"
-    yield _at_most(
+    yield at_most(
         "mixed rows: main's memory over its budget",
         result.rss_max / result.budget,
         1.0,
         f"{sizes}, budget {result.budget / MIB:,.0f}",
     )
     away = f"{result.longest_pass_ms:.2f} ({result.longest_pass_before_ms:.2f} before the load)"
-    yield _at_most("mixed rows: longest pass of the I/O loop, ms", result.longest_pass_ms, 5.0, away)
+    yield at_most("mixed rows: longest pass of the I/O loop, ms", result.longest_pass_ms, 5.0, away)
     answered = ", ".join(f"{count} {name}" for name, count in result.answered.items())
     every = set(result.answered) == {"small", "medium", "large"}
     yield Verdict(
@@ -173,40 +163,6 @@ CHECKS: dict[str, Callable[[Acceptance], Iterator[Verdict]]] = {
 }
 
 
-def accept(folder: Path, options: RunOptions, names: Sequence[str]) -> list[Verdict]:
-    """Run the named checks."""
-    acceptance = Acceptance(folder, options)
-    verdicts: list[Verdict] = []
-    for name in names:
-        for verdict in CHECKS[name](acceptance):
-            verdicts.append(verdict)
-            print(_line(verdict), flush=True)
-    return verdicts
-
-
-def print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print all verdicts as a table."""
-    print("\n| figure | wanted | got | verdict |\n|---|---|---|---|")
-    for verdict in verdicts:
-        print(f"| {verdict.what} | {verdict.wanted} | {verdict.got} | {_word(verdict)} |")
-
-
-def _line(verdict: Verdict) -> str:
-    return f"{_word(verdict):8} {verdict.what}: {verdict.got} (wanted {verdict.wanted})"
-
-
-def _word(verdict: Verdict) -> str:
-    return ("reached" if verdict.reached else "MISSED") + (f", {verdict.note}" if verdict.note else "")
-
-
-def _at_least(what: str, value: float, bound: float, got: str, note: str = "") -> Verdict:
-    return Verdict(what, f"at least {bound:g}", got, value >= bound, note)
-
-
-def _at_most(what: str, value: float, bound: float, got: str, note: str = "") -> Verdict:
-    return Verdict(what, f"at most {bound:g}", got, value <= bound, note)
-
-
 def _ratio(
     ours: Sequence[Measurement], theirs: Sequence[Measurement], figure: Callable[[Measurement], float]
 ) -> Spread:
@@ -222,11 +178,6 @@ def _rates(ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> str:
 def _errors(what: str, runs: Sequence[Measurement]) -> Verdict:
     errors = sum(run.failed for run in runs)
     return Verdict(f"{what}: errors", "0", str(errors), errors == 0)
-
-
-def _note(runs: Sequence[Measurement]) -> str:
-    noisy = sum(run.is_noisy for run in runs)
-    return f"NOISY in {noisy} of {len(runs)} runs" if noisy else ""
 
 
 def _cost(run: Measurement) -> Cost:

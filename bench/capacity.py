@@ -9,14 +9,23 @@ import numpy as np
 
 from bench.run import RunOptions, record_open, sample_closed, sample_open
 from bench.scenario import Prepared
-from bench.targets import Target
+from bench.targets import Running, Target
 from bench.theory import rotation
 from penstock.core.errors import LoadError
 from penstock.load.measurement import Measurement
 from penstock.load.proof import is_proven
 from penstock.load.recording import HTTP_OK, Recording
 
-__all__ = ["Capacity", "Trial", "capacity_of", "device_capacity", "find_capacity", "judge", "judge_kinds"]
+__all__ = [
+    "Capacity",
+    "Trial",
+    "capacity_of",
+    "device_capacity",
+    "device_trials",
+    "find_capacity",
+    "judge",
+    "judge_kinds",
+]
 
 PERCENTILES = ((0.99, 1.0), (0.999, 3.0))  # p99 within the limit, p99.9 within three times the limit
 STEPS = 7  # halvings of the interval: the answer is good to 1 %
@@ -183,22 +192,10 @@ def device_capacity(
     scenario, lanes = prepared.scenario, prepared.lanes
     limit = rotation(lanes)
     with target.serve(prepared.models, options.folder / target.name) as running:
-        corpus = prepared.corpus(running.dialect)
-        rarest = min(lane.share for lane in lanes)
-        best: list[Measurement] = []
-
-        def try_rate(rate: float, seed: int) -> Trial:
-            longer = replace(options, seconds=max(options.seconds, REQUESTS_OF_KIND_MIN / rarest / rate))
-            measurement, _ = sample_open(running, corpus, scenario.load, rate, longer, seed)
-            trial = judge_kinds(measurement)
-            if trial.kept:
-                best.append(measurement)
-            return trial
-
-        # What came before the first trial was warm-up: the server learns from it.
-        sample_open(running, corpus, scenario.load, limit * WARM_UP_LOAD, options, seed=0)
+        kept: list[Measurement] = []
+        try_rate = device_trials(running, prepared, options, kept)
         rate, trials = find_capacity(try_rate, limit * expected[1], limit * expected[0], EXPECTED_STEPS)
-    found = max(best, key=lambda measurement: measurement.offered_rate) if best else None
+    found = max(kept, key=lambda measurement: measurement.offered_rate) if kept else None
     return Capacity(
         scenario.name,
         target.name,
@@ -211,6 +208,26 @@ def device_capacity(
         bound_rate=limit,
         measurement=found,
     )
+
+
+def device_trials(
+    running: Running, prepared: Prepared, options: RunOptions, kept: list[Measurement]
+) -> Callable[[float, int], Trial]:
+    """Give what tries a rate on a running server of simulated devices; runs that held are added to `kept`."""
+    plan, lanes, corpus = prepared.scenario.load, prepared.lanes, prepared.corpus(running.dialect)
+    rarest = min(lane.share for lane in lanes)
+
+    def try_rate(rate: float, seed: int) -> Trial:
+        longer = replace(options, seconds=max(options.seconds, REQUESTS_OF_KIND_MIN / rarest / rate))
+        measurement, _ = sample_open(running, corpus, plan, rate, longer, seed)
+        trial = judge_kinds(measurement)
+        if trial.kept:
+            kept.append(measurement)
+        return trial
+
+    # Before the first trial, the server learns what batches cost.
+    sample_open(running, corpus, plan, rotation(lanes) * WARM_UP_LOAD, options, seed=0)
+    return try_rate
 
 
 def _late_allowed(trial: Trial) -> float:

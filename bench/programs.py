@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.gate.revisions import WORKTREE, Product, build, find_revision
 
-__all__ = ["run_micro", "time_stages"]
+__all__ = ["micro_json", "run_micro", "time_stages"]
 
 
 def time_stages(revision: str = WORKTREE) -> Mapping[str, Mapping[str, float]]:
@@ -29,3 +30,10 @@ def run_micro(names: Sequence[str] = ()) -> Iterator[str]:
             yield subprocess.run(
                 [str(tree.binaries / "bench" / target)], capture_output=True, text=True, check=True
             ).stdout
+
+
+def micro_json(target: str) -> Any:
+    """Build and run one micro-benchmark of the working tree; its lines as JSON has them. RevisionError as above."""
+    tree = build(find_revision(WORKTREE), Product.MICRO)
+    command = [str(tree.binaries / "bench" / target), "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -13,30 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.placement import placement
+from penstock.load.machine import Machine, machine
 
-__all__ = ["RESULTS", "Machine", "Results", "machine", "read_results", "revision"]
+__all__ = ["RESULTS", "Results", "read_results", "revision"]
 
 RESULTS = Path(__file__).parent / "results"
 FORMAT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What of a machine changes figures."""
-
-    cpu: str
-    cores: int
-    memory_bytes: int
-    kernel: str
-    congestion_control: str
-    python: str
-
-    def __str__(self) -> str:
-        gib = self.memory_bytes / (1 << 30)
-        return (
-            f"{self.cores} x {self.cpu}, {gib:.0f} GiB, Linux {self.kernel}, congestion control "
-            f"{self.congestion_control}, Python {self.python}"
-        )
 
 
 @dataclass(slots=True)
@@ -44,7 +24,7 @@ class Results:
     """One run of the benchmarks. Lists grow while it goes on; their entries are dataclasses, or dicts once read back.
 
     samples: bench.run.Sample. capacities: bench.capacity.Capacity. bare: bench.bare.BareResult.
-    verdicts: bench.accept.Verdict. not_run: what could not be run, and why.
+    verdicts: bench.verdicts.Verdict. not_run: what could not be run, and why.
     """
 
     command: str
@@ -55,7 +35,7 @@ class Results:
     stages: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
-    machine: Machine = field(default_factory=lambda: machine())
+    machine: Machine = field(default_factory=machine)
     revision: str = field(default_factory=lambda: revision())
     placement: str = field(default_factory=lambda: placement())
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M"))
@@ -81,20 +61,6 @@ def read_results(paths: Sequence[Path]) -> list[Results]:
         document["machine"] = Machine(**document["machine"])
         found.append(Results(**document))
     return found
-
-
-def machine() -> Machine:
-    """Look at this machine."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
-    return Machine(
-        cpu=cpu,
-        cores=os.cpu_count() or 1,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        kernel=platform.release(),
-        congestion_control=Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
-        python=platform.python_version(),
-    )
 
 
 def revision() -> str:

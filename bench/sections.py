@@ -134,9 +134,16 @@ class Scenario(_Section, frozen=True):
         return {name: model.serve for model in self.models for name in names(model)}
 
     def with_serve(self, change: Callable[[Model], dict[str, Any]], **server: Any) -> Scenario:
-        """Return the scenario with changed settings of its models and of the server."""
-        models = tuple(msgspec.structs.replace(model, serve={**model.serve, **change(model)}) for model in self.models)
+        """Return the scenario with changed settings of its models and of the server; None takes one away."""
+        models = tuple(
+            msgspec.structs.replace(model, serve=_without_none({**model.serve, **change(model)}))
+            for model in self.models
+        )
         return msgspec.structs.replace(self, models=models, server={**self.server, **server})
+
+
+def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def names(model: Model) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -76,11 +77,25 @@ def _options(
 def running() -> Iterator[Path]:
     """Give a folder for the time of a command, and turn errors into a sentence and an exit status."""
     try:
-        with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        with ending_by_sigterm(), tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
             yield Path(folder)
     except (PenstockError, NotInstalledError, RevisionError, WrongAnswerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+@contextmanager
+def ending_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the block as Ctrl-C does, so that servers stop and folders go."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

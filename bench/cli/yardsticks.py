@@ -9,28 +9,41 @@ from typing import Annotated
 
 import typer
 
-from bench.accept import CHECKS, accept, print_verdicts
+from bench.accept import CHECKS, Acceptance
 from bench.bare import run_bare
 from bench.cli.app import Out, Rounds, Seconds, app, keep, numbers, options_for, running, words
+from bench.engine import ENGINE_CHECKS, Engine
 from bench.models import write_models
 from bench.programs import run_micro, time_stages
 from bench.results import Results
 from bench.soak import SoakOptions, run_soak
+from bench.verdicts import print_verdicts, shown
 
 MICRO = ("kernels", "ring", "scheduler", "http", "codec")
 
 
 @app.command("accept")
 def judge(
-    only: Annotated[str, typer.Option(help=f"Some of {', '.join(CHECKS)}.")] = ",".join(CHECKS),
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Those of the batch engine instead of the server's.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help=f"Some of {', '.join(CHECKS)}; with --engine of {', '.join(ENGINE_CHECKS)}.")
+    ] = None,
     seconds: Seconds = 8.0,
     rounds: Rounds = 3,
 ) -> None:
     """Judge the figures that must be reached; fails when one is missed."""
     results = Results(shlex.join(sys.argv[1:]))
     print(results.machine, flush=True)
+    known = list(ENGINE_CHECKS if engine else CHECKS)
+    names = known if only is None else words(only, lambda: known, "check")
     with running() as folder, options_for(folder, 0, seconds=seconds, rounds=rounds) as options:
-        results.verdicts += accept(folder, options, words(only, lambda: list(CHECKS), "check"))
+        acceptance = Acceptance(folder, options)
+        judged = Engine(acceptance)
+        for name in names:
+            results.verdicts += shown(ENGINE_CHECKS[name](judged) if engine else CHECKS[name](acceptance))
+        results.capacities += judged.capacities.values()
     print_verdicts(results.verdicts)
     print(f"\n{results.save()}")
     if not all(verdict.reached for verdict in results.verdicts):

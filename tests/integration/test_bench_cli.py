@@ -1,19 +1,24 @@
 """The commands of `python -m bench`: those of the documents are understood, and the quick ones are run."""
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 import typer.main
 
 from bench.cli import app
 from penstock.cli.commands import app as penstock_app
+from tests.integration.workers import eventually
+from tests.serving import STOP_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
@@ -92,6 +97,19 @@ def test_capacity_and_the_bare_loop(tmp_path: Path) -> None:
     assert found["rate"] > 0 and found["trials"] and found["offline_rate"] > found["rate"]
     assert {each["batch"] for each in document["bare"]} == {1, 4, 16, 64}
     saved.unlink()
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "run", "w1", "--seconds", "60", "--rounds", "1"]
+    done = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    eventually(lambda: any(log.stat().st_size for log in tmp_path.glob("penstock-bench-*/w1/penstock/server.log")))
+    children = psutil.Process(done.pid).children(recursive=True)
+    assert children
+    done.terminate()
+    assert done.wait() == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("penstock-bench-*"))
+    _, alive = psutil.wait_procs(children, timeout=STOP_SECONDS)
+    assert not alive
 
 
 @pytest.mark.slow

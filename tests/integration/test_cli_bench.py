@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def test_open_loop(server: Server, model: str, encoding: str, arrivals: str) -> 
     assert figures["latency"]["p50"] > 0 and figures["mean_batch"] >= 1
     assert figures["cost"]["cpu_us"] > 0 and figures["cost"]["processes"] == 3
     assert figures["kinds"][0]["dialect"] == encoding
+    assert datetime.fromisoformat(figures["date"]).tzinfo is not None
+    assert figures["machine"]["cores"] > 0 and figures["units"]["latency"] == "us"
 
 
 def test_closed_loop_over_a_unix_socket_for_people(server: Server) -> None:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from penstock.core.errors import ConfigError, LoadError
 from penstock.load.corpus import Corpus, Traffic
 from penstock.load.dialects import Dialect, PenstockJson, PenstockMsgpack, PenstockRaw
 from penstock.load.generator import Address, ClosedLoop, Load, Progress
+from penstock.load.machine import machine
 from penstock.load.measurement import Measurement, measure
 from penstock.load.proof import is_proven
 from penstock.load.recording import HTTP_OK, Recording
@@ -32,6 +34,20 @@ ENCODINGS: Mapping[str, Callable[[str], Dialect]] = {
 }
 ARRIVALS = ("poisson", "constant", "bursty")
 FAILED_SHARE_MAX = 0.01
+# Of the figures in the JSON document: what does not say it by its name.
+UNITS = {
+    "latency": "us",
+    "refusal": "us",
+    "offered_rate": "requests/s",
+    "answered_rate": "requests/s",
+    "goodput": "share of requests",
+    "rss": "bytes",
+    "pss": "bytes",
+    "threads": "us per request, user and system",
+    "mean_batch": "rows",
+    "histogram": "HdrHistogram of us",
+    "refusal_histogram": "HdrHistogram of us",
+}
 CORPUS_BYTES_MAX = 64 << 20
 # Waiting for a connection is told when so many requests waited.
 WAITED_SHARE_MIN = 0.01
@@ -93,7 +109,15 @@ def run_bench(options: BenchOptions) -> int:
         recording, figures = measure(load, options.pid, lambda: _batches(address, served), watch)
     kept = _is_kept(recording, options.slo_p99_ms)
     if options.as_json:
-        document = {"model": served.name, "version": served.version, "slo_kept": kept, **asdict(figures)}
+        document = {
+            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "machine": asdict(machine()),
+            "units": UNITS,
+            "model": served.name,
+            "version": served.version,
+            "slo_kept": kept,
+            **asdict(figures),
+        }
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         _print(figures, f"{served.name}, version {served.version}, {options.encoding}", options.slo_p99_ms, kept)
