@@ -11,8 +11,9 @@ namespace {
 
 // Start so much earlier than the latest moment, in parts of what the other models may put in between.
 constexpr double kGuard = 0.5;
-// A batch leaves this share of the tightest other model's slack unused.
+// A batch takes at most this share of what the tightest other model can wait, and of the time until one has to start.
 constexpr double kBlockingShare = 0.95;
+constexpr double kRoomShare = 0.9;
 // A rate is brought up to date after so many rows and a quarter of the objective, or after this many objectives.
 constexpr std::uint64_t kRateRows = 20;
 constexpr std::uint64_t kRateObjectivesMax = 8;
@@ -73,7 +74,8 @@ void Scheduler::plan_long_run(std::span<const LaneView> lanes) noexcept {
   }
 }
 
-// Every pending model's batch, under caps that keep the others in time.
+// Every pending model's batch, under caps that keep the others in time. Rows of another model that came while its own
+// batch ran, then wait for this one and then run, need twice that batch's time beside this one's.
 void Scheduler::plan_batches(std::span<const LaneView> lanes) noexcept {
   const Model* least = nullptr;  // the active model with the least slack beside a batch of its own
   std::uint64_t least_ns = kNoDeadline;
@@ -83,7 +85,7 @@ void Scheduler::plan_batches(std::span<const LaneView> lanes) noexcept {
   for (const Model& model : models_) {
     const std::uint64_t slo_ns = lanes[model.any_lane].settings->slo_ns;
     if (slo_ns == 0 || !model.is_active()) continue;
-    const std::uint64_t slack_ns = sub(slo_ns, model.planned_ns);
+    const std::uint64_t slack_ns = std::max(sub(slo_ns, 2 * model.planned_ns), slo_ns / 4);
     second_ns = std::min(second_ns, std::max(slack_ns, least_ns));
     if (slack_ns < least_ns) {
       least_ns = slack_ns;
@@ -104,6 +106,7 @@ void Scheduler::plan_batches(std::span<const LaneView> lanes) noexcept {
       limits.rows_max = std::max(1U, view.cost->rows_within(most_ns));
     }
     model.plan = plan_batch(view, model.riders, limits, now_ns_);
+    model.plan.ripe |= view.deadline_ns == kNoDeadline;
     pending_ns_ += model.plan.cost_ns;
   }
 }
@@ -154,15 +157,18 @@ std::uint64_t Scheduler::guarded_start_ns(const Model& model) const noexcept {
   return sub(model.plan.latest_start_ns, static_cast<std::uint64_t>(kGuard * static_cast<double>(others_ns)));
 }
 
-// A batch that is ripe and done before `until_ns`: of a model with a deadline, else of the free one.
-Scheduler::Model* Scheduler::fitting(std::uint64_t until_ns, Model* free) noexcept {
+// The batch of another model that comes before `due` has to start: one that waits for nothing more and is not cut much
+// for it. What `due` has to do it does best late, when more of its rows are there.
+Scheduler::Model* Scheduler::fitting(std::span<const LaneView> lanes, const Model& due) noexcept {
+  const auto room_ns =
+      static_cast<std::uint64_t>(kRoomShare * static_cast<double>(sub(due.plan.latest_start_ns, now_ns_)));
   Model* fit = nullptr;
   for (Model& model : models_) {
-    if (!model.is_pending() || !model.plan.ripe || model.plan.latest_start_ns == kNoDeadline) continue;
-    if (now_ns_ + model.plan.cost_ns > until_ns) continue;
+    if (&model == &due || !model.is_pending() || !model.plan.ripe) continue;
+    if (lanes[model.lane].cost->rows_within(room_ns) < kFloor * model.plan.rows) continue;
     if (fit == nullptr || model.goes_before(*fit)) fit = &model;
   }
-  return fit != nullptr ? fit : free;
+  return fit;
 }
 
 // Cuts a batch so that those which can still be in time after it are.
@@ -185,13 +191,18 @@ Decision Scheduler::decide_shared(std::span<const LaneView> lanes) noexcept {
   Model* chosen = due;
   if (due == nullptr || (free != nullptr && free->rank < due->rank)) {
     chosen = free;
-  } else {
-    const bool starts = alike_ || due->plan.ripe || models_active_ == 1 || due->rank == kAgedRank;
-    const std::uint64_t start_ns = guarded_start_ns(*due);
-    if (!starts && now_ns_ < start_ns) chosen = fitting(due->plan.latest_start_ns, free);
-    if (chosen == nullptr) return {.action = Action::kWaitUntil, .until_ns = start_ns};
+  } else if (!alike_ && models_active_ > 1 && due->rank != kAgedRank) {
+    chosen = fitting(lanes, *due);
+    if (chosen == nullptr) {
+      // Nobody else wants the device now, but somebody may soon: the batch grows until it has to start.
+      const std::uint64_t start_ns = guarded_start_ns(*due);
+      const bool wanted = std::ranges::any_of(
+          models_, [&](const Model& model) { return &model != due && model.is_pending() && model.plan.ripe; });
+      if (!wanted && !due->plan.ripe && now_ns_ < start_ns) return {.action = Action::kWaitUntil, .until_ns = start_ns};
+      chosen = due;
+    }
   }
-  leave_room(lanes, *chosen);
+  if (!alike_ || chosen != due) leave_room(lanes, *chosen);
   return run(chosen->plan, lanes[chosen->lane], chosen->lane);
 }
 

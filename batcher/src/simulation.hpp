@@ -35,6 +35,7 @@ class Simulation {
 
   void arrive(std::uint32_t model, ArrivalStream& stream);
   [[nodiscard]] QueueLoad load_before(std::uint32_t lane) const;
+  [[nodiscard]] bool has_rows() const;
   void note_idle(std::uint64_t until_ns);
   bool decide(Worker& worker);
   bool decide_as_others(Worker& worker);
@@ -60,6 +61,7 @@ class Simulation {
   std::uint64_t now_ns_ = 0;
   std::uint64_t arrived_ = 0;
   std::uint64_t counted_from_ns_ = 0;
+  std::uint64_t counted_to_ns_ = 0;
   std::uint64_t busy_ns_ = 0;
   std::uint64_t decisions_ = 0;
   std::uint64_t idle_with_rows_ns_ = 0;

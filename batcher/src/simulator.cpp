@@ -56,14 +56,18 @@ Simulation::Simulation(const SimulationSettings& settings) : settings_(settings)
 
 SimulationFigures Simulation::run() {
   const std::uint64_t uncounted = settings_.rows / kUncounted;
-  while (arrived_ < settings_.rows) {
+  // After the last arrival everything that waits is still served: each row has a fate in the figures.
+  while (arrived_ < settings_.rows || has_rows()) {
     const auto stream = std::ranges::min_element(streams_, {}, &ArrivalStream::next_ns);
-    std::uint64_t next_ns = stream->next_ns();
+    const std::uint64_t arrival_ns = arrived_ < settings_.rows ? stream->next_ns() : kNoDeadline;
+    std::uint64_t next_ns = arrival_ns;
     for (const Worker& worker : workers_) next_ns = std::min(next_ns, worker.busy ? worker.free_ns : worker.wake_ns);
+    if (next_ns == kNoDeadline) throw std::logic_error("the policy leaves rows waiting for ever");
     if (next_ns > now_ns_) note_idle(next_ns);
     now_ns_ = next_ns;
-    if (stream->next_ns() == now_ns_) {
+    if (arrival_ns == now_ns_) {
       if (arrived_++ == uncounted) counted_from_ns_ = now_ns_;
+      counted_to_ns_ = now_ns_;
       arrive(static_cast<std::uint32_t>(stream - streams_.begin()), *stream);
     }
     for (Worker& worker : workers_) {
@@ -76,6 +80,10 @@ SimulationFigures Simulation::run() {
     }
   }
   return figures();
+}
+
+bool Simulation::has_rows() const {
+  return std::ranges::any_of(lanes_, [](const SimulatedLane& lane) { return lane.rows() > 0; });
 }
 
 void Simulation::arrive(std::uint32_t m, ArrivalStream& stream) {
@@ -112,9 +120,8 @@ QueueLoad Simulation::load_before(std::uint32_t lane) const {
 }
 
 void Simulation::note_idle(std::uint64_t until_ns) {
-  const bool rows = std::ranges::any_of(lanes_, [](const SimulatedLane& lane) { return lane.rows() > 0; });
   const bool idle = std::ranges::any_of(workers_, [](const Worker& worker) { return !worker.busy; });
-  if (rows && idle) idle_with_rows_ns_ += until_ns - now_ns_;
+  if (idle && has_rows()) idle_with_rows_ns_ += until_ns - now_ns_;
 }
 
 // Whether there may be more to decide now: rows were taken or shed.
@@ -202,7 +209,7 @@ std::uint64_t Simulation::start(Worker& worker, std::uint32_t lane, std::uint32_
     tally.latencies.add(worker.free_ns - row.arrival_ns);
     ++(worker.free_ns <= row.deadline_ns ? tally.figures.in_time : tally.figures.late);
   }
-  if (counted_from_ns_ > 0) {
+  if (counted_from_ns_ > 0 && arrived_ < settings_.rows) {
     busy_ns_ += worker.free_ns - now_ns_;
     ++tally.figures.batches;
     tally.figures.rows_run += rows;
@@ -212,15 +219,13 @@ std::uint64_t Simulation::start(Worker& worker, std::uint32_t lane, std::uint32_
 
 SimulationFigures Simulation::figures() {
   SimulationFigures figures;
-  const std::uint64_t counted_ns = std::max<std::uint64_t>(now_ns_ - counted_from_ns_, 1);
+  const std::uint64_t counted_ns = std::max<std::uint64_t>(counted_to_ns_ - counted_from_ns_, 1);
   figures.seconds = static_cast<double>(counted_ns) * 1e-9;
   figures.busy = std::min(1.0, static_cast<double>(busy_ns_) / static_cast<double>(counted_ns * settings_.instances));
   figures.decisions = decisions_;
   figures.idle_with_rows_ns = idle_with_rows_ns_;
   for (const Tally& tally : tallies_) {
     ModelFigures model = tally.figures;
-    // Rows that still wait have no fate yet.
-    model.rows = model.in_time + model.late + model.shed + model.refused;
     model.goodput = static_cast<double>(model.in_time) / figures.seconds;
     model.latency_ns = {tally.latencies.quantile_ns(0.5), tally.latencies.quantile_ns(0.99),
                         tally.latencies.quantile_ns(0.999), tally.latencies.max_ns()};

@@ -114,7 +114,7 @@ class Scheduler {
   void plan_batches(std::span<const LaneView> lanes) noexcept;
   [[nodiscard]] Model* first_due() noexcept;
   [[nodiscard]] Model* first_free(std::span<const LaneView> lanes) noexcept;
-  [[nodiscard]] Model* fitting(std::uint64_t until_ns, Model* free) noexcept;
+  [[nodiscard]] Model* fitting(std::span<const LaneView> lanes, const Model& due) noexcept;
   [[nodiscard]] std::uint64_t guarded_start_ns(const Model& model) const noexcept;
   void leave_room(std::span<const LaneView> lanes, Model& chosen) const noexcept;
 
