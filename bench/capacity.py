@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bench.run import RunOptions, record_open, sample_closed, sample_open
 from bench.scenario import Prepared
+from bench.server import LearnedCost, Penstock
 from bench.targets import Running, Target
-from bench.theory import rotation
+from bench.theory import Lane, rotation
 from penstock.core.errors import LoadError
 from penstock.load.measurement import Measurement
 from penstock.load.proof import is_proven
@@ -59,6 +60,8 @@ class Capacity:
     """What was found. `offline_rate` and `bound_rate` are rows/s of the bare backend, where they are known.
 
     `slo_ms` is the strictest limit where kinds of traffic have their own. `simulated_rate` is what the simulator found.
+    `learned` is what the server says that batches cost, what it adds to the device's time included, and
+    `learned_bound_rate` the bound of that.
     """
 
     scenario: str
@@ -71,6 +74,8 @@ class Capacity:
     offline_rate: float | None = None
     bound_rate: float | None = None
     simulated_rate: float | None = None
+    learned: Mapping[str, LearnedCost] = field(default_factory=dict)
+    learned_bound_rate: float | None = None
     measurement: Measurement | None = None
 
 
@@ -195,6 +200,7 @@ def device_capacity(
         kept: list[Measurement] = []
         try_rate = device_trials(running, prepared, options, kept)
         rate, trials = find_capacity(try_rate, limit * expected[1], limit * expected[0], EXPECTED_STEPS)
+        learned = _learned(running, prepared.models)
     found = max(kept, key=lambda measurement: measurement.offered_rate) if kept else None
     return Capacity(
         scenario.name,
@@ -206,6 +212,8 @@ def device_capacity(
         tuple(trials),
         offline_rate=1 / sum(lane.share * lane.c for lane in lanes),
         bound_rate=limit,
+        learned=learned,
+        learned_bound_rate=_learned_bound(lanes, learned),
         measurement=found,
     )
 
@@ -228,6 +236,19 @@ def device_trials(
     # Before the first trial, the server learns what batches cost.
     sample_open(running, corpus, plan, rotation(lanes) * WARM_UP_LOAD, options, seed=0)
     return try_rate
+
+
+def _learned(running: Running, models: Iterable[str]) -> dict[str, LearnedCost]:
+    if not isinstance(running, Penstock):
+        return {}
+    return {model: cost for model in models if (cost := running.learned(model)) is not None}
+
+
+def _learned_bound(lanes: Sequence[Lane], learned: Mapping[str, LearnedCost]) -> float | None:
+    if len(learned) < len(lanes):
+        return None
+    costs = zip(lanes, learned.values(), strict=True)
+    return rotation([replace(lane, a=cost.fixed_us / 1e6, c=cost.row_us / 1e6) for lane, cost in costs])
 
 
 def _late_allowed(trial: Trial) -> float:

@@ -19,7 +19,7 @@ from bench.verdicts import Verdict, at_least, at_most, note_of
 from penstock.load.kinds import KindResult
 from penstock.load.measurement import Measurement
 
-__all__ = ["ENGINE_CHECKS", "Engine", "tuned_round_robin"]
+__all__ = ["ENGINE_CHECKS", "Engine", "climb", "in_turns", "tuned_round_robin"]
 
 CAPACITY_WANTED = {"slo30": 0.97, "slo10": 0.94}
 OVERLOAD = 2.0
@@ -28,6 +28,7 @@ REFUSED_MS_MAX = 1.0
 MIXED_WANTED = 1.15
 IN_TIME_WANTED = 0.99
 DECISION_NS_MAX = 2000.0
+ERROR_P95_MAX = 0.10
 # What went before this engine. No loss means: within what a revision differs from itself from run to run.
 BEFORE = "a50de2e"
 NO_LOSS = 0.97
@@ -111,6 +112,18 @@ def check_tenants(engine: Engine) -> Iterator[Verdict]:
     yield from _undisturbed(engine, "slo-tenants", "steady")
 
 
+def check_prediction(engine: Engine) -> Iterator[Verdict]:
+    """How wrong the server is about what its batches take."""
+    for name in CAPACITY_WANTED:
+        what = f"{name}: error of predicted run times, p95"
+        learned = engine.capacity(name).learned
+        if not learned:
+            yield Verdict(what, f"at most {ERROR_P95_MAX:g}", "the server does not tell", False)
+        for cost in learned.values():
+            got = f"{cost.error_p95:.3f}: {cost.fixed_us:,.0f} + {cost.row_us:.1f} us a row, {cost.samples:,} batches"
+            yield at_most(what, cost.error_p95, ERROR_P95_MAX, got)
+
+
 def check_decision(engine: Engine) -> Iterator[Verdict]:
     """What a decision costs, on lanes of up to eight models."""
     lines = {line["what"]: line["median"] for line in micro_json("scheduler_bench")["lines"] if line["limit"] > 0}
@@ -142,6 +155,7 @@ ENGINE_CHECKS: Mapping[str, Callable[[Engine], Iterator[Verdict]]] = {
     "mixed": check_mixed,
     "priorities": check_priorities,
     "tenants": check_tenants,
+    "prediction": check_prediction,
     "decision": check_decision,
     "no-loss": check_no_loss,
 }
@@ -152,18 +166,18 @@ def tuned_round_robin(engine: Engine, scenario: Scenario) -> tuple[float, float]
     best, best_delay = 0.0, 0.0
     for delay in DELAY_PARTS:
         options = engine.acceptance.options
-        tuned = _in_turns(scenario, delay)
+        tuned = in_turns(scenario, delay)
         prepared = prepare(tuned, options.folder / "models")
         limit = prepared.full_rate or 0.0
         with penstock_for(tuned).serve(prepared.models, options.folder / "round-robin") as running:
             try_rate = device_trials(running, prepared, options, [])
-            rate = _climb(try_rate, best, limit)
+            rate = climb(try_rate, best, limit)
         if rate > best:
             best, best_delay = rate, delay
     return best, best_delay
 
 
-def _climb(try_rate: Callable[[float, int], Trial], best: float, limit: float) -> float:
+def climb(try_rate: Callable[[float, int], Trial], best: float, limit: float) -> float:
     """Find a rate that holds and is better than the best so far; 0 when there is none."""
     low, high = (part * limit for part in ROUND_ROBIN_EXPECTED)
     if best == 0:
@@ -173,7 +187,7 @@ def _climb(try_rate: Callable[[float, int], Trial], best: float, limit: float) -
     return max(best * BETTER, find_capacity(try_rate, max(high, best * 1.3), best * BETTER, TUNING_STEPS)[0])
 
 
-def _in_turns(scenario: Scenario, delay: float) -> Scenario:
+def in_turns(scenario: Scenario, delay: float) -> Scenario:
     """Let the models take turns, without limits of their own: they only wait for fuller batches."""
     limits = {part.model: part.slo_ms or 0.0 for part in scenario.traffic}
 

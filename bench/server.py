@@ -22,10 +22,20 @@ from penstock.load.accounting import descendants
 from penstock.load.dialects import Dialect, PenstockJson
 from penstock.load.scrape import Metrics, parse_metrics
 
-__all__ = ["Penstock", "PenstockTarget", "Settings", "penstock"]
+__all__ = ["LearnedCost", "Penstock", "PenstockTarget", "Settings", "penstock"]
 
 READY_SECONDS = 120
 STOP_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedCost:
+    """What a server has learned that batches take: fixed_us + row_us * rows, and its relative error at the p95."""
+
+    fixed_us: float
+    row_us: float
+    error_p95: float
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,14 @@ class Penstock:
             found[bound] = total - below
             below = total
         return found
+
+    def learned(self, model: str) -> LearnedCost | None:
+        """Read what batches of a model cost, as learned so far; None when the server does not tell."""
+        cost = self.get_json(f"/models/{model}")["versions"][0].get("cost")
+        if cost is None:
+            return None
+        fixed_us, row_us = cost["fixed_seconds"] * 1e6, cost["per_row_seconds"] * 1e6
+        return LearnedCost(fixed_us, row_us, cost["error_p95"], cost["samples"])
 
     def worker_pids(self) -> list[int]:
         """Return the processes below the main one."""
