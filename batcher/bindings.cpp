@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -30,65 +31,91 @@ namespace {
 // another thread.
 constexpr int kWaitSliceMs = 2000;
 
-// Arrays over one buffer, made once: a take finds them again.
-struct Views {
-  nb::object inputs;
-  nb::object outputs;
-};
+// One array per tensor, over all rows of a piece of memory. A batch is a slice of it.
+using WholeArrays = std::vector<nb::object>;
 
-// A taker and the arrays it has handed out. The arrays own the taker (through a capsule), never this object: no cycle.
+// A taker and the arrays over its memory, made once. The arrays own the taker (through a capsule), never this object:
+// no cycle.
 class Attached {
  public:
-  Attached(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker)
-      : taker_(std::make_shared<BatchTaker>(ring_fd, std::move(loop_event_fds), worker)),
-        in_place_(taker_->schema().inputs.bytes() <= kInPlaceBytesMax),
-        views_(std::size_t{taker_->buffers()} * taker_->max_batch_size()) {}
+  Attached(const std::vector<int>& ring_fds, std::vector<int> loop_event_fds, std::uint32_t worker,
+           const TakerOptions& options)
+      : taker_(std::make_shared<BatchTaker>(ring_fds, std::move(loop_event_fds), worker, options)),
+        rings_(taker_->rings()) {}
 
   [[nodiscard]] BatchTaker& taker() noexcept { return *taker_; }
 
   [[nodiscard]] nb::object inputs(const TakenBatch& batch) {
-    nb::object& views = views_of(batch).inputs;
-    // Rows in the arena lie somewhere else each time.
-    if (!views.is_valid() || !in_place_) views = make(taker_->schema().inputs, batch, true);
-    return views;
-  }
-
-  [[nodiscard]] nb::object outputs(const TakenBatch& batch) {
-    nb::object& views = views_of(batch).outputs;
-    if (!views.is_valid()) views = make(taker_->schema().outputs, batch, false);
-    return views;
-  }
-
- private:
-  [[nodiscard]] Views& views_of(const TakenBatch& batch) {
-    return views_[std::size_t{batch.buffer} * taker_->max_batch_size() + batch.rows - 1];
-  }
-
-  [[nodiscard]] nb::object make(const RowLayout& layout, const TakenBatch& batch, bool input) {
-    const nb::capsule owner(new std::shared_ptr<BatchTaker>(taker_),
-                            [](void* pointer) noexcept { delete static_cast<std::shared_ptr<BatchTaker>*>(pointer); });
+    const RowLayout& layout = taker_->lane_schema(batch.ring, batch.lane).inputs;
     nb::list arrays;
     for (std::size_t i = 0; i < layout.size(); ++i) {
-      const TensorSpec& tensor = layout.tensors()[i];
-      arrays.append(input ? view<ReadOnlyArray>(taker_->input(batch, i), batch.rows, tensor, owner)
-                          : view<WritableArray>(taker_->output(batch, i), batch.rows, tensor, owner));
+      const std::byte* first = taker_->input(batch, i);
+      // Rows in the arena lie somewhere else each time.
+      arrays.append(taker_->uses_arena(batch.ring)
+                        ? view<ReadOnlyArray>(first, batch.run_rows, layout.tensors()[i], owner())
+                        : slice<ReadOnlyArray>(rings_[batch.ring].inputs, batch, i, first, layout.tensors()[i]));
     }
     return nb::tuple(arrays);
   }
 
+  [[nodiscard]] nb::object outputs(const TakenBatch& batch) {
+    const RowLayout& layout = taker_->lane_schema(batch.ring, batch.lane).outputs;
+    nb::list arrays;
+    for (std::size_t i = 0; i < layout.size(); ++i)
+      arrays.append(
+          slice<WritableArray>(rings_[batch.ring].outputs, batch, i, taker_->output(batch, i), layout.tensors()[i]));
+    return nb::tuple(arrays);
+  }
+
+ private:
+  struct RingArrays {
+    std::vector<WholeArrays> inputs;  // per lane; behind them one for copied rows of each lane
+    std::vector<WholeArrays> outputs;
+  };
+
+  [[nodiscard]] nb::capsule owner() const {
+    return nb::capsule(new std::shared_ptr<BatchTaker>(taker_),
+                       [](void* pointer) noexcept { delete static_cast<std::shared_ptr<BatchTaker>*>(pointer); });
+  }
+
+  // Rows of the batch as a part of the array over the whole lane, or over the taker's own memory.
+  template <typename Array, typename Pointer>
+  [[nodiscard]] nb::object slice(std::vector<WholeArrays>& arrays, const TakenBatch& batch, std::size_t index,
+                                 Pointer first, const TensorSpec& tensor) {
+    const std::size_t place = 2 * std::size_t{batch.lane} + (batch.in_place ? 0 : 1);
+    if (arrays.size() <= place) arrays.resize(place + 1);
+    WholeArrays& whole = arrays[place];
+    if (whole.size() <= index) whole.resize(index + 1);
+    const std::uint32_t offset =
+        batch.in_place ? batch.row.front().index - taker_->lane_first_row(batch.ring, batch.lane) : 0;
+    if (!whole[index].is_valid()) {
+      const std::uint32_t rows =
+          batch.in_place ? taker_->lane_rows(batch.ring, batch.lane) : taker_->copied_rows_max(batch.ring);
+      whole[index] = view<Array>(first - offset * tensor.bytes(), rows, tensor, owner());
+    }
+    const auto begin = static_cast<Py_ssize_t>(offset);
+    return nb::steal(PySequence_GetSlice(whole[index].ptr(), begin, begin + static_cast<Py_ssize_t>(batch.run_rows)));
+  }
+
   std::shared_ptr<BatchTaker> taker_;
-  const bool in_place_;
-  std::vector<Views> views_;
+  std::vector<RingArrays> rings_;
 };
 
 using Arrays = nb::typed<nb::tuple, nb::ndarray<nb::numpy>, nb::ellipsis>;
 
 class Batch {
  public:
-  Batch(std::shared_ptr<Attached> attached, const TakenBatch& taken) : attached_(std::move(attached)), taken_(taken) {}
+  Batch(std::shared_ptr<Attached> attached, TakenBatch taken)
+      : attached_(std::move(attached)), taken_(std::move(taken)) {}
 
+  [[nodiscard]] std::uint32_t ring() const { return taken_.ring; }
   [[nodiscard]] std::uint32_t rows() const { return taken_.rows; }
-  [[nodiscard]] std::uint64_t sequence() const { return taken_.sequence; }
+  [[nodiscard]] std::uint32_t run_rows() const { return taken_.run_rows; }
+  [[nodiscard]] std::vector<std::uint64_t> blocks() const {
+    std::vector<std::uint64_t> numbers;
+    for (const TakenBlock& block : taken_.blocks) numbers.push_back(block.sequence);
+    return numbers;
+  }
   [[nodiscard]] std::uint32_t attempt() const { return taken_.attempt; }
   [[nodiscard]] bool singly() const { return taken_.singly; }
   [[nodiscard]] Arrays inputs() { return nb::borrow<Arrays>(attached_->inputs(held())); }
@@ -105,7 +132,8 @@ class Batch {
     taker().fail_row(held(), checked(row), error_from_name(error), detail);
   }
   void complete() {
-    taker().complete(held());
+    (void)held();
+    taker().complete(std::move(taken_));
     completed_ = true;
   }
 
@@ -130,24 +158,34 @@ class Batch {
   }
 
   std::shared_ptr<Attached> attached_;
-  const TakenBatch taken_;
+  TakenBatch taken_;
   bool completed_ = false;
 };
 
 class Taker {
  public:
-  Taker(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker)
-      : attached_(std::make_shared<Attached>(ring_fd, std::move(loop_event_fds), worker)) {}
+  Taker(const std::vector<int>& rings, std::vector<int> loop_event_fds, std::uint32_t worker, std::string_view policy,
+        bool quarantine)
+      : attached_(std::make_shared<Attached>(rings, std::move(loop_event_fds), worker,
+                                             TakerOptions{policy_from_name(policy), quarantine})) {}
 
-  [[nodiscard]] std::uint32_t max_batch_size() const { return attached_->taker().max_batch_size(); }
-  [[nodiscard]] std::vector<Tensor> inputs() const { return describe(attached_->taker().schema().inputs); }
-  [[nodiscard]] std::vector<Tensor> outputs() const { return describe(attached_->taker().schema().outputs); }
+  [[nodiscard]] std::uint32_t max_batch_size(std::uint32_t ring) const { return taker().max_batch_size(checked(ring)); }
+  [[nodiscard]] std::vector<std::uint32_t> batch_sizes(std::uint32_t ring) const {
+    const std::span<const std::uint32_t> sizes = taker().batch_sizes(checked(ring));
+    return {sizes.begin(), sizes.end()};
+  }
+  [[nodiscard]] std::vector<Tensor> inputs(std::uint32_t ring) const {
+    return describe(taker().schema(checked(ring)).inputs);
+  }
+  [[nodiscard]] std::vector<Tensor> outputs(std::uint32_t ring) const {
+    return describe(taker().schema(checked(ring)).outputs);
+  }
 
   [[nodiscard]] std::optional<Batch> take(int timeout_ms) {
     std::uint64_t deadline_ns = ~std::uint64_t{0};
     if (timeout_ms > 0) deadline_ns = monotonic_ns() + static_cast<std::uint64_t>(timeout_ms) * 1'000'000;
     for (;;) {
-      if (const std::optional<TakenBatch> batch = wait_slice(timeout_ms)) return Batch(attached_, *batch);
+      if (std::optional<TakenBatch> batch = wait_slice(timeout_ms)) return Batch(attached_, std::move(*batch));
       if (PyErr_CheckSignals() != 0) throw nb::python_error();
       if (timeout_ms < 0) continue;
       const std::uint64_t now_ns = monotonic_ns();
@@ -157,6 +195,19 @@ class Taker {
   }
 
  private:
+  [[nodiscard]] static SchedulingPolicy policy_from_name(std::string_view name) {
+    if (name == "deadline") return SchedulingPolicy::kDeadline;
+    if (name == "round-robin") return SchedulingPolicy::kRoundRobin;
+    throw std::invalid_argument("a policy is 'deadline' or 'round-robin'");
+  }
+
+  [[nodiscard]] BatchTaker& taker() const { return attached_->taker(); }
+
+  [[nodiscard]] std::uint32_t checked(std::uint32_t ring) const {
+    if (ring >= taker().rings()) throw nb::index_error("no such ring");
+    return ring;
+  }
+
   [[nodiscard]] std::optional<TakenBatch> wait_slice(int timeout_ms) {
     // What is there already is taken without giving the GIL away: two switches would cost more than the take.
     if (std::optional<TakenBatch> batch = attached_->taker().take(0)) return batch;
@@ -175,12 +226,14 @@ NB_MODULE(_batcher, module) {
   using namespace penstock::batcher;
   nb::class_<Batch>(module, "Batch",
                     "Rows taken together. Inputs are read-only views; both are valid until complete().")
-      .def_prop_ro("rows", &Batch::rows)
-      .def_prop_ro("sequence", &Batch::sequence)
+      .def_prop_ro("ring", &Batch::ring, "Index into the taker's rings: whose model runs it.")
+      .def_prop_ro("rows", &Batch::rows, "Rows that want an answer.")
+      .def_prop_ro("run_rows", &Batch::run_rows, "Rows of the arrays: padded to an allowed size.")
+      .def_prop_ro("blocks", &Batch::blocks, "Numbers of the blocks it is made of.")
       .def_prop_ro("attempt", &Batch::attempt, "Workers that have died with the batch.")
       .def_prop_ro("singly", &Batch::singly, "Run row by row, mark_running() before each: it has killed two workers.")
-      .def_prop_ro("inputs", &Batch::inputs, "One array per input, shape (rows, *row shape).")
-      .def_prop_ro("outputs", &Batch::outputs, "One writable array per output, shape (rows, *row shape).")
+      .def_prop_ro("inputs", &Batch::inputs, "One array per input, shape (run_rows, *row shape).")
+      .def_prop_ro("outputs", &Batch::outputs, "One writable array per output, shape (run_rows, *row shape).")
       .def("is_completed", &Batch::is_completed, "row"_a,
            "Whether an earlier attempt has given the row its final word.")
       .def("is_cancelled", &Batch::is_cancelled, "row"_a, "Whether the client is gone. A hint.")
@@ -189,12 +242,15 @@ NB_MODULE(_batcher, module) {
       .def("fail_row", &Batch::fail_row, "row"_a, "error"_a, "detail"_a, "error: 'model_raised' or 'bad_output'.")
       .def("complete", &Batch::complete, "Publish the batch; rows without a word of their own are final.");
   nb::class_<Taker>(module, "Taker",
-                    "Takes the batches of one ring. One per thread; `worker` is unique in the ring, 0 to 63.")
-      .def(nb::init<int, std::vector<int>, std::uint32_t>(), "ring_fd"_a, "loop_event_fds"_a, "worker"_a,
-           "Both kinds of descriptor stay the caller's. RuntimeError for a region of another version or size.")
-      .def_prop_ro("max_batch_size", &Taker::max_batch_size)
-      .def_prop_ro("inputs", &Taker::inputs)
-      .def_prop_ro("outputs", &Taker::outputs)
+                    "Takes the batches of the rings of a group. One per thread; `worker` is unique in them, 0 to 63.")
+      .def(nb::init<const std::vector<int>&, std::vector<int>, std::uint32_t, std::string_view, bool>(), "rings"_a,
+           "loop_event_fds"_a, "worker"_a, nb::kw_only(), "policy"_a = "deadline", "quarantine"_a = false,
+           "Both kinds of descriptor stay the caller's; the first ring is the group's. RuntimeError for a region of "
+           "another version or size.")
+      .def("max_batch_size", &Taker::max_batch_size, "ring"_a = 0)
+      .def("batch_sizes", &Taker::batch_sizes, "ring"_a = 0)
+      .def("inputs", &Taker::inputs, "ring"_a = 0)
+      .def("outputs", &Taker::outputs, "ring"_a = 0)
       .def("take", &Taker::take, "timeout_ms"_a = -1, "Wait for a batch without the GIL; None after timeout_ms.");
   bind_ring(module);
 }

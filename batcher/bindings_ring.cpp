@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bindings_schema.hpp"
+#include "futex.hpp"
 #include "penstock/batcher/batch_ring.hpp"
 
 using namespace nanobind::literals;
@@ -21,34 +22,49 @@ using namespace nanobind::literals;
 namespace penstock::batcher {
 namespace {
 
-constexpr std::array<std::string_view, 5> kErrors{"none", "model_raised", "worker_died", "culprit", "bad_output"};
+constexpr std::array<std::string_view, 6> kErrors{"none",    "model_raised", "worker_died",
+                                                  "culprit", "bad_output",   "shed"};
+constexpr std::array<std::string_view, kRowClasses> kClasses{"interactive", "normal", "batch", "reproducible"};
+
+RowClass class_from_name(std::string_view name) {
+  for (std::uint32_t i = 0; i < kClasses.size(); ++i) {
+    if (kClasses[i] == name) return static_cast<RowClass>(i);
+  }
+  throw std::invalid_argument("a row is interactive, normal, batch or reproducible");
+}
 
 class Ring {
  public:
-  explicit Ring(const RingConfig& config)
-      : ring_(config), slots_(std::size_t{ring_.buffers()} * ring_.max_batch_size()), loops_(config.loops) {}
+  explicit Ring(const RingConfig& config) : ring_(config), slots_(ring_.rows()), loops_(config.loops) {}
 
   [[nodiscard]] BatchRing& native() noexcept { return ring_; }
+  [[nodiscard]] const BatchRing& native() const noexcept { return ring_; }
 
-  [[nodiscard]] std::optional<Claim> claim(std::uint32_t count) {
-    const Claim claim = ring_.claim(count);
+  [[nodiscard]] std::optional<Claim> claim(std::uint32_t count, std::string_view row_class) {
+    const Claim claim = ring_.claim(ring_.lane_of(class_from_name(row_class)), count);
     if (claim.status == ClaimStatus::kCorrupt) throw std::runtime_error("the ring is corrupt");
     if (claim.status == ClaimStatus::kFull) return std::nullopt;
     return claim;
   }
 
   // `rows`: packed as RowLayout says.
-  void publish(const Claim& claim, const std::vector<nb::bytes>& rows, std::uint32_t loop) {
+  void publish(const Claim& claim, const std::vector<nb::bytes>& rows, std::uint32_t loop, std::uint64_t deadline_ns) {
     if (rows.size() != claim.count) throw std::invalid_argument("a claim is published with all its rows");
-    for (std::uint32_t k = 0; k < claim.count; ++k) write(claim, k, rows[k]);
+    for (std::uint32_t k = 0; k < claim.count; ++k) {
+      RowMeta& meta = ring_.meta(claim, k);
+      meta.arrival_ns = monotonic_ns();
+      meta.deadline_ns = deadline_ns;
+      meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
+      write(claim, k, rows[k]);
+    }
     ring_.publish(claim, checked(loop));
   }
 
-  [[nodiscard]] std::optional<DoneBatch> poll_done(std::uint32_t loop) { return ring_.poll_done(checked(loop)); }
+  [[nodiscard]] std::optional<DoneBlock> poll_done(std::uint32_t loop) { return ring_.poll_done(checked(loop)); }
 
   // None, or the row's error and its detail.
-  [[nodiscard]] std::optional<std::tuple<std::string, nb::bytes>> error(const DoneBatch& batch, std::uint32_t row) {
-    const Completion& completion = ring_.completion(batch, row);
+  [[nodiscard]] std::optional<std::tuple<std::string, nb::bytes>> error(const DoneBlock& block, std::uint32_t row) {
+    const Completion& completion = ring_.completion(block, row);
     // Acquire is in poll_done().
     if (completion.kind.load(std::memory_order_relaxed) == CompletionKind::kFinal) return std::nullopt;
     const auto error = static_cast<std::size_t>(completion.error);
@@ -56,21 +72,21 @@ class Ring {
                       nb::bytes(completion.detail.data(), std::min<std::size_t>(completion.detail_bytes, 125)));
   }
 
-  [[nodiscard]] std::vector<nb::bytes> outputs(const DoneBatch& batch, std::uint32_t row) {
+  [[nodiscard]] std::vector<nb::bytes> outputs(const DoneBlock& block, std::uint32_t row) {
     std::vector<nb::bytes> tensors;
     const RowLayout& layout = ring_.schema().outputs;
     for (std::size_t i = 0; i < layout.size(); ++i)
-      tensors.emplace_back(ring_.output(batch, row, i), layout.tensors()[i].bytes());
+      tensors.emplace_back(ring_.output(block, row, i), layout.tensors()[i].bytes());
     return tensors;
   }
 
-  void handled(const DoneBatch& batch, const std::vector<std::uint32_t>& rows) {
+  void handled(const DoneBlock& block, const std::vector<std::uint32_t>& rows) {
     for (const std::uint32_t row : rows) {
-      std::optional<std::uint32_t>& slot = slots_.at(std::size_t{batch.buffer} * ring_.max_batch_size() + row);
+      std::optional<std::uint32_t>& slot = slots_.at(ring_.row_index(block.buffer, row));
       if (slot) ring_.release_slot(*slot);
       slot.reset();
     }
-    ring_.handled(batch, static_cast<std::uint32_t>(rows.size()));
+    ring_.handled(block, static_cast<std::uint32_t>(rows.size()));
   }
 
   [[nodiscard]] bool prepare_wait(std::uint32_t loop) { return ring_.prepare_wait(checked(loop)); }
@@ -79,8 +95,9 @@ class Ring {
   [[nodiscard]] nb::dict recover(std::uint32_t worker) {
     const Recovery recovery = ring_.recover(worker);
     nb::dict result;
-    result["batches_requeued"] = recovery.batches_requeued;
-    result["batches_failed"] = recovery.batches_failed;
+    result["blocks_requeued"] = recovery.blocks_requeued;
+    result["blocks_quarantined"] = recovery.blocks_quarantined;
+    result["blocks_failed"] = recovery.blocks_failed;
     result["rows_failed"] = recovery.rows_failed;
     result["corrupt"] = recovery.corrupt;
     return result;
@@ -125,7 +142,7 @@ class Ring {
     if (!slot) throw std::runtime_error("no slot for a claimed row");
     std::memcpy(ring_.slot(*slot), row.c_str(), row.size());
     ring_.set_span(claim, k, *slot);
-    slots_[std::size_t{claim.buffer} * ring_.max_batch_size() + claim.row + k] = slot;
+    slots_[ring_.row_index(claim.buffer, claim.row + k)] = slot;
   }
 
   BatchRing ring_;
@@ -136,49 +153,61 @@ class Ring {
 }  // namespace
 
 void bind_ring(nb::module_& module) {
-  nb::class_<Claim>(module, "Claim", "Rows [row, row + count) of batch `sequence`, to be published.")
+  nb::class_<Claim>(module, "Claim", "Rows [row, row + count) of block `sequence`, to be published.")
       .def_ro("sequence", &Claim::sequence)
       .def_ro("buffer", &Claim::buffer)
       .def_ro("row", &Claim::row)
       .def_ro("count", &Claim::count);
-  nb::class_<DoneBatch>(module, "DoneBatch", "A batch that a worker has completed.")
-      .def_ro("sequence", &DoneBatch::sequence)
-      .def_ro("buffer", &DoneBatch::buffer)
-      .def_ro("rows", &DoneBatch::rows);
+  nb::class_<DoneBlock>(module, "DoneBlock", "A block that a worker has completed.")
+      .def_ro("sequence", &DoneBlock::sequence)
+      .def_ro("buffer", &DoneBlock::buffer)
+      .def_ro("rows", &DoneBlock::rows);
   nb::class_<Ring>(module, "Ring", "The producer's side of a ring, for tests: the data plane uses it in C++.")
       .def(
           "__init__",
           [](Ring* self, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
              std::uint32_t max_batch_size, std::uint64_t queue_bytes, std::uint32_t max_queue_delay_us,
-             std::uint32_t loops, bool rerun_on_worker_death, std::uint64_t first_batch) {
-            new (self) Ring(RingConfig{{layout_of(inputs), layout_of(outputs)},
-                                       max_batch_size,
-                                       queue_bytes,
-                                       max_queue_delay_us,
-                                       loops,
-                                       rerun_on_worker_death,
-                                       first_batch});
+             std::uint32_t loops, bool rerun_on_worker_death, std::uint64_t first_block, std::uint32_t block_rows,
+             const std::vector<std::uint32_t>& batch_sizes, std::uint32_t reproducible_batch_size, const Ring* group) {
+            RingConfig config;
+            config.schema = {layout_of(inputs), layout_of(outputs)};
+            config.max_batch_size = max_batch_size;
+            config.queue_bytes = queue_bytes;
+            config.max_queue_delay_us = max_queue_delay_us;
+            config.loops = loops;
+            config.rerun_on_worker_death = rerun_on_worker_death;
+            config.first_block = first_block;
+            config.block_rows = block_rows;
+            config.batch_sizes = batch_sizes;
+            config.reproducible_batch_size = reproducible_batch_size;
+            config.group = group == nullptr ? nullptr : &group->native();
+            new (self) Ring(config);
           },
           "inputs"_a, "outputs"_a, nb::kw_only(), "max_batch_size"_a = 64, "queue_bytes"_a = std::uint64_t{64} << 20,
-          "max_queue_delay_us"_a = 0, "loops"_a = 1, "rerun_on_worker_death"_a = false, "first_batch"_a = 0)
+          "max_queue_delay_us"_a = 0, "loops"_a = 1, "rerun_on_worker_death"_a = false, "first_block"_a = 0,
+          "block_rows"_a = 0, "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1,
+          "group"_a.none() = nb::none())
       .def_prop_ro("fd", [](Ring& self) { return self.native().fd(); })
       .def_prop_ro("max_batch_size", [](Ring& self) { return self.native().max_batch_size(); })
       .def_prop_ro("buffers", [](Ring& self) { return self.native().buffers(); })
       .def_prop_ro(
           "row_bytes", [](Ring& self) { return self.native().schema().inputs.bytes(); },
           "Bytes of a packed input row: each tensor padded to 64.")
-      .def("claim", &Ring::claim, "count"_a = 1, "Neighbouring rows of the open batch; None when the ring is full.")
-      .def("publish", &Ring::publish, "claim"_a, "rows"_a, "loop"_a = 0, "Copy packed rows and publish them.")
+      .def("claim", &Ring::claim, "count"_a = 1, "row_class"_a = "normal",
+           "Neighbouring rows of the open block of a lane; None when it is full.")
+      .def("publish", &Ring::publish, "claim"_a, "rows"_a, "loop"_a = 0, "deadline_ns"_a = 0,
+           "Copy packed rows and publish them.")
       .def(
           "cancel", [](Ring& self, const Claim& claim, std::uint32_t k) { self.native().cancel(claim, k); }, "claim"_a,
           "k"_a = 0)
       .def("ring_bell", [](Ring& self) { return self.native().ring_bell(); })
       .def("poll_done", &Ring::poll_done, "loop"_a = 0)
-      .def("error", &Ring::error, "batch"_a, "row"_a, "None, or the row's error and its detail.")
-      .def("outputs", &Ring::outputs, "batch"_a, "row"_a, "The bytes of each output of the row.")
-      .def("handled", &Ring::handled, "batch"_a, "rows"_a, "These rows have been answered.")
+      .def("error", &Ring::error, "block"_a, "row"_a, "None, or the row's error and its detail.")
+      .def("outputs", &Ring::outputs, "block"_a, "row"_a, "The bytes of each output of the row.")
+      .def("handled", &Ring::handled, "block"_a, "rows"_a, "These rows have been answered.")
       .def("prepare_wait", &Ring::prepare_wait, "loop"_a = 0)
       .def("finish_wait", &Ring::finish_wait, "loop"_a = 0)
+      .def("quarantined", [](const Ring& self) { return self.native().quarantined(); })
       .def("recover", &Ring::recover, "worker"_a)
       .def("close", &Ring::close, "error"_a = "worker_died")
       .def("counters", &Ring::counters);

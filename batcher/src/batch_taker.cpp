@@ -1,12 +1,10 @@
-// The worker's side: find a batch, take it, sleep when there is none.
+// The worker's side: find a batch and take it.
 #include "penstock/batcher/batch_taker.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
@@ -15,39 +13,12 @@
 #include "futex.hpp"
 #include "kill_point.hpp"
 #include "taker_state.hpp"
-#include "waiting_workers.hpp"
 
 namespace penstock::batcher {
 namespace {
 
 constexpr std::uint64_t kForever = ~std::uint64_t{0};
-constexpr std::uint64_t kSafetyNetNs = 1'000'000'000;  // a sleep ends after this, wake-up or not
-constexpr std::uint64_t kBellNs = 300'000'000;         // a loop rings its bell well within this time after it claimed
-constexpr std::uint32_t kSinglyFrom = 2;               // deaths after which a batch is run row by row
-constexpr std::uint32_t kSpinRowsMax = 2;              // larger batches come of traffic that keeps the cores busy
-constexpr int kSpins = 200;                            // about the time a producer copies a row; then it was preempted
-
-void pause_briefly() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-RingMap attach(int ring_fd) {
-  SharedRegion region = SharedRegion::attach(ring_fd);
-  RingPlan plan = read_header(region.data(), region.bytes());
-  return {std::move(region), std::move(plan)};
-}
-
-void count(std::atomic<std::uint64_t>& counter) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // a statistic with one writer
-}
-
-bool takes(const TakeDecision& decision) noexcept {
-  return decision.take == Take::kQueued || decision.take == Take::kOpen;
-}
+constexpr std::uint32_t kSpinRowsMax = 2;  // larger batches come of traffic that keeps the cores busy
 
 }  // namespace
 
@@ -59,214 +30,198 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) close(fd_);
 }
 
-BatchTaker::State::State(int ring_fd, const std::vector<int>& loop_event_fds, std::uint32_t worker_id)
-    : map(attach(ring_fd)),
-      worker(worker_id),
+BatchTaker::State::State(std::span<const int> ring_fds, const std::vector<int>& loop_event_fds, std::uint32_t worker_id,
+                         const TakerOptions& taker_options)
+    : worker(worker_id),
       bit(std::uint64_t{1} << (worker_id % kWorkersMax)),
-      queue_delay_ns(map.header().max_queue_delay_ns),
-      gathered(map.plan().schema.inputs.size()) {
+      options(taker_options),
+      scheduler(taker_options.policy) {
   if (worker_id >= kWorkersMax) throw std::runtime_error("a ring has workers 0 to 63");
-  if (loop_event_fds.size() < map.plan().loops)
-    throw std::runtime_error("the ring has more I/O loops than eventfds came");
+  if (ring_fds.empty()) throw std::runtime_error("a taker has at least one ring");
+  for (std::uint32_t ring = 0; ring < ring_fds.size(); ++ring) {
+    rings.push_back(std::make_unique<TakerRing>(ring_fds[ring], ring));
+    const RingPlan& plan = rings.back()->plan();
+    if (loop_event_fds.size() < plan.loops) throw std::runtime_error("the ring has more I/O loops than eventfds came");
+    for (std::uint32_t lane = 0; lane < plan.lanes.size(); ++lane) {
+      places.push_back({ring, lane});
+      views.push_back({.settings = &rings.back()->lanes[lane], .cost = &rings.back()->costs[plan.lanes[lane].bucket]});
+    }
+  }
   loop_events.reserve(loop_event_fds.size());
   for (const int fd : loop_event_fds) loop_events.emplace_back(fd);
+  spare.reserve(4);
+  deadlines.reserve(kRowsMax);
+  dropped.reserve(kRowsMax);
+  if (options.quarantine) return;
+  sleepers().workers[worker].busy_until_ns.store(0, std::memory_order_relaxed);  // for BatchRing::load(), an estimate
+  sleepers().attached.fetch_or(bit, std::memory_order_relaxed);
 }
 
-BatchTaker::BatchTaker(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker)
-    : state_(std::make_unique<State>(ring_fd, loop_event_fds, worker)) {}
+BatchTaker::BatchTaker(std::span<const int> ring_fds, std::vector<int> loop_event_fds, std::uint32_t worker,
+                       const TakerOptions& options)
+    : state_(std::make_unique<State>(ring_fds, loop_event_fds, worker, options)) {}
 BatchTaker::~BatchTaker() = default;
 
-std::uint32_t BatchTaker::max_batch_size() const noexcept { return state_->map.plan().rows_max; }
-std::uint32_t BatchTaker::buffers() const noexcept { return state_->map.plan().buffers; }
-const ModelSchema& BatchTaker::schema() const noexcept { return state_->map.plan().schema; }
+std::uint32_t BatchTaker::rings() const noexcept { return static_cast<std::uint32_t>(state_->rings.size()); }
+std::uint32_t BatchTaker::max_batch_size(std::uint32_t ring) const noexcept {
+  return state_->rings[ring]->plan().size.batch_rows_max;
+}
+std::span<const std::uint32_t> BatchTaker::batch_sizes(std::uint32_t ring) const noexcept {
+  const RingSettings& settings = state_->rings[ring]->settings;
+  return {settings.batch_size.data(), settings.batch_sizes};
+}
+const ModelSchema& BatchTaker::schema(std::uint32_t ring) const noexcept { return state_->rings[ring]->plan().schema; }
+const ModelSchema& BatchTaker::lane_schema(std::uint32_t ring, std::uint32_t lane) const noexcept {
+  return state_->rings[ring]->plan().lanes[lane].schema;
+}
+std::uint32_t BatchTaker::lane_rows(std::uint32_t ring, std::uint32_t lane) const noexcept {
+  return state_->rings[ring]->plan().lanes[lane].rows();
+}
+std::uint32_t BatchTaker::lane_first_row(std::uint32_t ring, std::uint32_t lane) const noexcept {
+  return state_->rings[ring]->plan().lanes[lane].first_row;
+}
+bool BatchTaker::uses_arena(std::uint32_t ring) const noexcept { return state_->rings[ring]->plan().arena; }
+
+std::uint32_t BatchTaker::copied_rows_max(std::uint32_t ring) const noexcept {
+  return state_->rings[ring]->copied_rows_max();
+}
 
 std::optional<TakenBatch> BatchTaker::take(int timeout_ms) noexcept {
   State& state = *state_;
   const std::uint64_t deadline_ns =
       timeout_ms < 0 ? kForever : monotonic_ns() + static_cast<std::uint64_t>(timeout_ms) * 1'000'000;
   for (;;) {
-    const TakeDecision decision = state.decide_now();
-    if (decision.take == Take::kQueued) {
-      if (std::optional<TakenBatch> batch = state.take_queued()) return batch;
-    } else if (decision.take == Take::kOpen) {
-      if (std::optional<TakenBatch> batch = state.take_open()) return batch;
-    } else if (timeout_ms == 0) {
-      return std::nullopt;
-    } else if (!state.spin(decision) && !state.wait(decision, deadline_ns)) {
-      return std::nullopt;
-    }
-  }
-}
-
-bool BatchTaker::State::spin(const TakeDecision& decision) noexcept {
-  return rows_last <= kSpinRowsMax && decision.take == Take::kWaitForRows &&
-         spinner.find([this] { return takes(decide_now()); });
-}
-
-TakeDecision BatchTaker::State::decide_now() noexcept {
-  const RingView view = look();
-  return decide(std::span(&view, 1), queue_delay_ns == 0 ? 0 : monotonic_ns());
-}
-
-// The loads of words are sequentially consistent: after an announcement they must see what a producer, recycle() or
-// recovery made visible before it read the announcement (pick_waiting()).
-RingView BatchTaker::State::look() noexcept {
-  RingHeader& header = map.header();
-  const std::uint32_t buffers = map.plan().buffers;
-  RingView view{.queued = header.queued.any(), .queue_delay_ns = queue_delay_ns};
-  std::uint64_t head = header.head.load(std::memory_order_acquire);  // pairs with the CAS below, in any taker
-  for (;;) {
-    BufferControl& control = map.control(static_cast<std::uint32_t>(head % buffers));
-    const std::uint64_t bits = control.word.load(std::memory_order_seq_cst);
-    const BatchWord word = unpack(bits);
-    if (word.is_of(head) && word.state == BatchState::kOpen) {
-      seen_sequence = head;
-      seen_bits = bits;
-      view.rows = word.rows;
-      if (word.rows == 0) return view;
-      const BatchWord next =
-          unpack(map.control(static_cast<std::uint32_t>((head + 1) % buffers)).word.load(std::memory_order_seq_cst));
-      view.next_free = next.is_of(head + 1);
-      const bool passed = view.next_free && (next.state != BatchState::kOpen || next.rows > 0);
-      view.sealed = word.rows == map.plan().rows_max || passed;
-      view.oldest_ns = control.first_arrival_ns.load(std::memory_order_relaxed);  // 0 or right: recycle() clears it
-      return view;
-    }
-    if (word.is_of(head) || word.is_of(head + buffers)) {
-      // Taken by a worker that did not move `head`, alive or dead: move it for him.
-      if (header.head.compare_exchange_strong(head, head + 1, std::memory_order_acq_rel, std::memory_order_acquire))
-        ++head;
+    if (state.options.quarantine) {
+      if (std::optional<TakenBatch> batch = state.take_quarantined()) return batch;
+    } else if (const Decision decision = state.decide_now(); decision.action == Action::kRun) {
+      if (std::optional<TakenBatch> batch = state.grab(decision)) return batch;
+      continue;
+    } else if (timeout_ms != 0 && state.spin(decision)) {
       continue;
     }
-    // The buffer of batch `head` still holds the batch of the lap before: there is nothing to take.
-    const std::uint64_t now = header.head.load(std::memory_order_acquire);
-    if (now == head) return view;
-    head = now;
+    if (timeout_ms == 0 || !state.wait(deadline_ns)) return std::nullopt;
   }
 }
 
-std::optional<TakenBatch> BatchTaker::State::take_word(std::uint64_t sequence, std::uint32_t buffer,
-                                                       std::uint64_t bits) noexcept {
-  BatchWord taken = unpack(bits);
-  taken.state = BatchState::kTaken;
-  taken.owner = worker;
-  // Acquire: pairs with claim() and recycle(), or with the recovery that queued the batch.
-  if (!map.control(buffer).word.compare_exchange_strong(bits, pack(taken), std::memory_order_acq_rel,
-                                                        std::memory_order_relaxed))
-    return std::nullopt;
-  PENSTOCK_KILL_POINT(kAfterTake);
-  rows_last = taken.rows;
-  count(map.header().workers[worker].batches_taken);
-  return TakenBatch{.sequence = sequence,
-                    .buffer = buffer,
-                    .rows = taken.rows,
-                    .attempt = taken.epoch,
-                    .singly = taken.epoch >= kSinglyFrom};
+bool BatchTaker::State::spin(const Decision& decision) noexcept {
+  return rows_last <= kSpinRowsMax && decision.action == Action::kWait && !held &&
+         spinner.find([this] { return decide_now().action == Action::kRun; });
 }
 
-std::optional<TakenBatch> BatchTaker::State::take_open() noexcept {
+Decision BatchTaker::State::decide_now() noexcept {
+  held = false;
+  for (const std::unique_ptr<TakerRing>& ring : rings) ring->refresh_costs();
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    TakerRing& ring = *rings[places[i].ring];
+    held = ring.look(places[i].lane, views[i]) || held;
+    // Hints of a dead worker's blocks are the ring's: its first lane of normal rows speaks for them.
+    views[i].requeued = places[i].lane == static_cast<std::uint32_t>(RowClass::kNormal) && ring.header().queued.any();
+  }
+  return scheduler.decide(views, monotonic_ns());
+}
+
+std::optional<TakenBatch> BatchTaker::State::grab(const Decision& decision) noexcept {
+  const LanePlace place = places[decision.lane];
+  TakenBatch batch = fresh_batch(place);
   PENSTOCK_KILL_POINT(kBeforeTake);
-  std::uint64_t head = seen_sequence;
-  const auto buffer = static_cast<std::uint32_t>(head % map.plan().buffers);
-  std::optional<TakenBatch> batch = take_word(head, buffer, seen_bits);
-  if (!batch) return std::nullopt;
-  // Release: pairs with the load in look(). Who fails was overtaken by a taker that found `head` behind.
-  map.header().head.compare_exchange_strong(head, head + 1, std::memory_order_acq_rel, std::memory_order_relaxed);
-  PENSTOCK_KILL_POINT(kAfterHead);
-  await_rows(*batch);
-  return batch;
-}
-
-std::optional<TakenBatch> BatchTaker::State::take_queued() noexcept {
-  RingHeader& header = map.header();
-  const std::optional<std::uint32_t> buffer = header.queued.pop([] { PENSTOCK_KILL_POINT(kQueuedDropped); });
-  if (!buffer || *buffer >= map.plan().buffers) return std::nullopt;
-  PENSTOCK_KILL_POINT(kQueuedPopped);
-  const std::uint64_t bits = map.control(*buffer).word.load(std::memory_order_acquire);  // pairs with recover_batch()
-  const BatchWord word = unpack(bits);
-  if (word.state != BatchState::kQueued) return std::nullopt;
-  // The word holds the low bits of the batch's number; it is less than one lap behind `head`.
-  const std::uint64_t head = header.head.load(std::memory_order_acquire);
-  const std::uint64_t sequence = head - ((head - word.sequence) & kSequenceMask);
-  std::optional<TakenBatch> batch = take_word(sequence, *buffer, bits);
-  if (batch) await_rows(*batch);
-  return batch;
-}
-
-void BatchTaker::State::await_rows(const TakenBatch& batch) noexcept {
-  BufferControl& control = map.control(batch.buffer);
-  control.taken_ns.store(monotonic_ns(), std::memory_order_relaxed);  // a statistic, as below
-  wake_another();
-  PENSTOCK_KILL_POINT(kAwaitingRows);
-  // Acquire: the rows' bytes and the loop mask; pairs with publish().
-  for (int spins = 0; control.committed.load(std::memory_order_acquire) < batch.rows; ++spins) {
-    if (spins < kSpins) {
-      pause_briefly();
-    } else {
-      sched_yield();
+  if (decision.requeued) {
+    take_queued(batch, place.ring);
+  } else {
+    take_lane(batch, place, std::min(decision.lane_rows, decision.rows));
+    // Rows of the same model and length that go later ride along.
+    for (std::size_t i = 0; i < places.size() && batch.rows != 0 && batch.rows < decision.rows; ++i) {
+      const LaneSettings& other = *views[i].settings;
+      const LaneSettings& lane = *views[decision.lane].settings;
+      if (places[i].ring == place.ring && other.bucket == lane.bucket && other.row_class > lane.row_class &&
+          other.row_class != RowClass::kReproducible)
+        take_lane(batch, places[i], decision.rows - batch.rows);
     }
   }
-  control.run_ns.store(monotonic_ns(), std::memory_order_relaxed);
-  PENSTOCK_KILL_POINT(kInHand);
-}
-
-// The bell wakes one worker; when there is work for one more, whoever was woken passes the bell on.
-void BatchTaker::State::wake_another() noexcept {
-  RingHeader& header = map.header();
-  // Relaxed: who announces itself later looks for work itself. pick_waiting() orders what matters.
-  const std::uint64_t asleep = header.waiting_for_rows.load(std::memory_order_relaxed) |
-                               header.waiting_for_buffer.load(std::memory_order_relaxed);
-  if (asleep == 0 || !takes(decide_now())) return;
-  std::optional<std::uint32_t> other = pick_waiting(header.waiting_for_rows);
-  if (!other) other = pick_waiting(header.waiting_for_buffer);
-  if (!other) return;
-  PENSTOCK_KILL_POINT(kWakePicked);
-  end_sleep(header, *other);
-  PENSTOCK_KILL_POINT(kWakeEnded);
-  futex_wake(header.workers[*other].asleep);
-}
-
-bool BatchTaker::State::wait(const TakeDecision& decision, std::uint64_t deadline_ns) noexcept {
-  RingHeader& header = map.header();
-  WorkerLines& lines = header.workers[worker];
-  std::atomic<std::uint64_t>& mask =
-      decision.take == Take::kWaitForRows ? header.waiting_for_rows : header.waiting_for_buffer;
-  lines.asleep.store(1, std::memory_order_seq_cst);  // pairs with wake_all(), which looks here and not at the masks
-  PENSTOCK_KILL_POINT(kAnnouncing);
-  // Sequentially consistent: announce, then look again; pairs with pick_waiting(), before which work was made visible.
-  mask.fetch_or(bit, std::memory_order_seq_cst);
-  PENSTOCK_KILL_POINT(kAnnounced);
-  FutexResult result = FutexResult::kChanged;
-  const std::uint64_t now_ns = monotonic_ns();
-  const std::uint64_t limit_ns =
-      decision.take == Take::kWaitUntil ? std::min(decision.until_ns, deadline_ns) : deadline_ns;
-  const bool may_sleep = decide_now().take == decision.take;
-  bool on_time = true;
-  if (may_sleep && limit_ns > now_ns) {
-    if (decision.take == Take::kWaitForBuffer) count(lines.partial_takes_held);
-    const std::uint64_t sleep_ns = std::min(limit_ns - now_ns, kSafetyNetNs);
-    result = futex_wait(lines.asleep, 1, sleep_ns);
-    PENSTOCK_KILL_POINT(kAwake);
-    // The end of a delay is no lost wake-up: nobody promised one.
-    const bool overslept = result == FutexResult::kTimedOut && decision.take != Take::kWaitUntil;
-    if (overslept && is_lost()) count(lines.lost_wakeups);
+  if (batch.blocks.empty()) {
+    give_back(std::move(batch));
+    return std::nullopt;
   }
-  if (may_sleep) on_time = monotonic_ns() < deadline_ns && result != FutexResult::kInterrupted;
-  // Acquire: pairs with who picked us. If somebody did, the wake-up is ours to act on, however late.
-  const bool picked = (mask.fetch_and(~bit, std::memory_order_acq_rel) & bit) == 0;
-  PENSTOCK_KILL_POINT(kWithdrawn);
-  return on_time || picked;
+  rows_last = batch.rows;
+  count(rings[place.ring]->header().workers[worker].batches_taken);
+  if (!settle(batch, decision)) {
+    give_back(std::move(batch));
+    return std::nullopt;
+  }
+  scheduler.charge(views, decision.lane, views[decision.lane].cost->mean_ns(batch.run_rows));
+  return batch;
 }
 
-// A sleep has ended by itself. If there is work by now and nobody comes to wake us for it, a wake-up was lost.
-bool BatchTaker::State::is_lost() noexcept {
-  if (!takes(decide_now())) return false;
-  WorkerLines& lines = map.header().workers[worker];
-  const std::uint64_t batch = seen_sequence;
-  if (futex_wait(lines.asleep, 1, kBellNs) != FutexResult::kTimedOut) return false;
-  const TakeDecision decision = decide_now();
-  // Acquire: pairs with end_sleep().
-  return takes(decision) && seen_sequence == batch && lines.asleep.load(std::memory_order_acquire) == 1;
+// Whole blocks, from the lane's head; a first one always, whatever its size.
+void BatchTaker::State::take_lane(TakenBatch& batch, const LanePlace& place, std::uint32_t rows_max) noexcept {
+  TakerRing& ring = *rings[place.ring];
+  std::atomic<std::uint64_t>& head = ring.header().lanes[place.lane].head;
+  const std::uint32_t rows_before = batch.rows;
+  for (std::uint64_t expected = 0;; ++expected) {
+    const std::optional<OpenBlock> block = ring.oldest(place.lane);
+    if (!block || !block->takeable) return;
+    const bool first = batch.rows == rows_before;
+    const bool leads = batch.rows == 0;
+    // When another taker took the block between, it is at work on this queue: leave the rest to it.
+    if (!first && block->sequence != expected) return;
+    if (!leads && batch.rows - rows_before + block->rows > rows_max) return;
+    if (!take_word(batch, block->sequence, block->buffer, block->bits)) return;
+    expected = block->sequence;
+    std::uint64_t from = block->sequence;
+    // Release: pairs with the load in oldest(). Who fails was overtaken by a taker that found `head` behind.
+    head.compare_exchange_strong(from, from + 1, std::memory_order_acq_rel, std::memory_order_relaxed);
+    PENSTOCK_KILL_POINT(kAfterHead);
+    if (batch.rows - rows_before >= rows_max) return;
+  }
+}
+
+bool BatchTaker::State::take_word(TakenBatch& batch, std::uint64_t sequence, std::uint32_t buffer,
+                                  std::uint64_t bits) noexcept {
+  BlockWord taken = unpack(bits);
+  taken.state = BlockState::kTaken;
+  taken.owner = worker;
+  // Acquire: pairs with claim() and recycle(), or with the recovery that queued the block.
+  if (!rings[batch.ring]->map.control(buffer).word.compare_exchange_strong(bits, pack(taken), std::memory_order_acq_rel,
+                                                                           std::memory_order_relaxed))
+    return false;
+  PENSTOCK_KILL_POINT(kAfterTake);
+  batch.blocks.push_back({sequence, buffer, taken.rows, taken.epoch});
+  batch.rows += taken.rows;
+  batch.attempt = std::max(batch.attempt, taken.epoch);
+  return true;
+}
+
+// One block alone, so that a second death tells more about it.
+void BatchTaker::State::take_queued(TakenBatch& batch, std::uint32_t index) noexcept {
+  TakerRing& ring = *rings[index];
+  const std::optional<std::uint32_t> buffer = ring.header().queued.pop([] { PENSTOCK_KILL_POINT(kQueuedDropped); });
+  if (!buffer || *buffer >= ring.plan().buffers) return;
+  PENSTOCK_KILL_POINT(kQueuedPopped);
+  const std::uint64_t bits =
+      ring.map.control(*buffer).word.load(std::memory_order_acquire);  // pairs with recover_block()
+  const BlockWord word = unpack(bits);
+  if (word.state != BlockState::kQueued || word.epoch >= kQuarantineFrom) return;
+  batch.lane = ring.plan().lane_of[*buffer];
+  // The word holds the low bits of the block's number; it is less than one lap behind `head`.
+  const std::uint64_t head = ring.header().lanes[batch.lane].head.load(std::memory_order_acquire);
+  take_word(batch, head - ((head - word.sequence) & kSequenceMask), *buffer, bits);
+}
+
+// The words tell, not hints: whoever could drop a hint could strand the rows.
+std::optional<TakenBatch> BatchTaker::State::take_quarantined() noexcept {
+  for (std::uint32_t index = 0; index < rings.size(); ++index) {
+    TakerRing& ring = *rings[index];
+    for (std::uint32_t buffer = 0; buffer < ring.plan().buffers; ++buffer) {
+      const std::uint64_t bits = ring.map.control(buffer).word.load(std::memory_order_acquire);  // as above
+      const BlockWord word = unpack(bits);
+      if (word.state != BlockState::kQueued || word.epoch < kQuarantineFrom) continue;
+      TakenBatch batch = fresh_batch({index, ring.plan().lane_of[buffer]});
+      batch.singly = true;
+      const std::uint64_t head = ring.header().lanes[batch.lane].head.load(std::memory_order_acquire);
+      if (!take_word(batch, head - ((head - word.sequence) & kSequenceMask), buffer, bits)) continue;
+      if (settle(batch, {.reason = SealReason::kRequeued})) return batch;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace penstock::batcher

@@ -1,4 +1,4 @@
-// The supervisor's side: what becomes of the batches of a dead worker, and of a ring that is closed.
+// The supervisor's side: what becomes of the blocks of a dead worker, and of a ring that is closed.
 #include <sched.h>
 
 #include "futex.hpp"
@@ -8,7 +8,6 @@
 namespace penstock::batcher {
 namespace {
 
-constexpr std::uint32_t kSinglyFrom = 2;                     // deaths after which a batch is run row by row
 constexpr std::uint64_t kPublishPatienceNs = 1'000'000'000;  // a loop needs some 100 ns, unless it is preempted
 
 bool is_final(const Completion& completion) noexcept {
@@ -30,31 +29,34 @@ Recovery BatchRing::recover(std::uint32_t worker) noexcept {
   Recovery recovery;
   const RingPlan& plan = state.map.plan();
   for (std::uint32_t buffer = 0; buffer < plan.buffers && !state.closed.load(std::memory_order_acquire); ++buffer) {
-    const BatchWord word = state.word(buffer);
-    if (!is_possible(word, plan.rows_max)) {
+    const BlockWord word = state.word(buffer);
+    if (!is_possible(word, state.map.lane_of(buffer).size.block_rows)) {
       state.give_up();
       break;
     }
-    if (word.state == BatchState::kTaken && word.owner == worker) state.recover_batch(buffer, word, recovery);
+    if (word.state == BlockState::kTaken && word.owner == worker) state.recover_block(buffer, word, recovery);
     // The worker may have died between a transition and its hint, or between taking a hint and acting on it.
-    if (state.word(buffer).state == BatchState::kQueued) state.map.header().queued.set(buffer);
-    if (state.word(buffer).state == BatchState::kDone) {
+    const BlockWord now = state.word(buffer);
+    // A taker in quarantine looks at the words themselves.
+    if (now.state == BlockState::kQueued && now.epoch < kQuarantineFrom) state.map.header().queued.set(buffer);
+    if (now.state == BlockState::kDone) {
       for (std::uint32_t loop = 0; loop < plan.loops; ++loop) state.map.done(loop).set(buffer);
     }
   }
-  RingHeader& header = state.map.header();
+  RingHeader& header = state.sleepers();
   const std::uint64_t others = ~(std::uint64_t{1} << (worker % kWorkersMax));
   header.waiting_for_rows.fetch_and(others, std::memory_order_seq_cst);  // pairs as in pick_waiting()
   header.waiting_for_buffer.fetch_and(others, std::memory_order_seq_cst);
+  header.attached.fetch_and(others, std::memory_order_relaxed);  // for load(), an estimate
   // It may have died with a wake-up that was meant for whoever is free.
   state.wake_all();
   recovery.corrupt = state.corrupt.load(std::memory_order_acquire);
   return recovery;
 }
 
-void BatchRing::State::recover_batch(std::uint32_t buffer, const BatchWord& taken, Recovery& recovery) noexcept {
+void BatchRing::State::recover_block(std::uint32_t buffer, const BlockWord& taken, Recovery& recovery) noexcept {
   if (!taken.is_of(buffers[buffer].sequence.load(std::memory_order_acquire))) {
-    give_up();  // a batch that is taken cannot move on: the word lies
+    give_up();  // a block that is taken cannot move on: the word lies
     return;
   }
   if (!rerun) {
@@ -63,47 +65,48 @@ void BatchRing::State::recover_batch(std::uint32_t buffer, const BatchWord& take
   }
   const std::uint32_t running =
       map.control(buffer).running.exchange(0, std::memory_order_acq_rel);  // pairs with mark_running()
-  if (taken.epoch >= kSinglyFrom) {
-    if (running >= 1 && running <= taken.rows && !is_final(map.completion(buffer, running - 1))) {
-      set_error(map.completion(buffer, running - 1), RowError::kCulprit);
+  const std::uint32_t first = map.row_index(buffer, 0);
+  if (taken.epoch >= kQuarantineFrom) {
+    if (running >= 1 && running <= taken.rows && !is_final(map.completion(first + running - 1))) {
+      set_error(map.completion(first + running - 1), RowError::kCulprit);
       ++recovery.rows_failed;
     }
     std::uint32_t left = 0;
-    for (std::uint32_t row = 0; row < taken.rows; ++row) left += is_final(map.completion(buffer, row)) ? 0 : 1;
+    for (std::uint32_t row = 0; row < taken.rows; ++row) left += is_final(map.completion(first + row)) ? 0 : 1;
     // Nothing left to run; or it has killed so many workers that the word cannot count one more.
     if (left == 0 || taken.epoch == kEpochMax) {
       complete_for_worker(buffer, taken, recovery);
       return;
     }
   }
-  BatchWord queued = taken;
-  queued.state = BatchState::kQueued;
+  BlockWord queued = taken;
+  queued.state = BlockState::kQueued;
   ++queued.epoch;
   std::uint64_t expected = pack(taken);
   // Sequentially consistent: makes work visible before wake_all() reads the announcements. Nobody else changes the word
   // of a dead worker, unless somebody lies.
   if (map.control(buffer).word.compare_exchange_strong(expected, pack(queued), std::memory_order_seq_cst)) {
-    ++recovery.batches_requeued;
+    ++(queued.epoch >= kQuarantineFrom ? recovery.blocks_quarantined : recovery.blocks_requeued);
   } else {
     give_up();
   }
 }
 
-void BatchRing::State::complete_for_worker(std::uint32_t buffer, const BatchWord& taken, Recovery& recovery) noexcept {
+void BatchRing::State::complete_for_worker(std::uint32_t buffer, const BlockWord& taken, Recovery& recovery) noexcept {
   std::uint32_t failed = 0;
   if (!fail_rows(buffer, taken.rows, RowError::kWorkerDied, &failed)) {
     give_up();
     return;
   }
-  BatchWord done = taken;
-  done.state = BatchState::kDone;
+  BlockWord done = taken;
+  done.state = BlockState::kDone;
   std::uint64_t expected = pack(taken);
   // Release: the completions; pairs with the acquire load in report().
   if (!map.control(buffer).word.compare_exchange_strong(expected, pack(done), std::memory_order_seq_cst)) {
     give_up();
     return;
   }
-  ++recovery.batches_failed;
+  ++recovery.blocks_failed;
   recovery.rows_failed += failed;
 }
 
@@ -117,8 +120,9 @@ bool BatchRing::State::fail_rows(std::uint32_t buffer, std::uint32_t row_count, 
     if (monotonic_ns() > patience_ends_ns) return false;
     sched_yield();
   }
+  const std::uint32_t first = map.row_index(buffer, 0);
   for (std::uint32_t row = 0; row < row_count; ++row) {
-    Completion& completion = map.completion(buffer, row);
+    Completion& completion = map.completion(first + row);
     if (is_final(completion)) continue;
     set_error(completion, why);
     ++*rows_failed;
@@ -126,10 +130,20 @@ bool BatchRing::State::fail_rows(std::uint32_t buffer, std::uint32_t row_count, 
   return true;
 }
 
+std::uint32_t BatchRing::quarantined() const noexcept {
+  std::uint32_t blocks = 0;
+  for (std::uint32_t buffer = 0; buffer < state_->map.plan().buffers; ++buffer) {
+    const BlockWord word = state_->word(buffer);
+    const bool in_hand = word.state == BlockState::kQueued || word.state == BlockState::kTaken;
+    blocks += in_hand && word.epoch >= kQuarantineFrom ? 1 : 0;
+  }
+  return blocks;
+}
+
 // By the futex words, not by the masks: a worker that the dead one had picked, and not yet woken, is on no mask any
 // more.
 void BatchRing::State::wake_all() noexcept {
-  for (WorkerLines& worker : map.header().workers) {
+  for (WorkerLines& worker : sleepers().workers) {
     // Sequentially consistent: what recovery queued is visible before; pairs with the announcement in
     // BatchTaker::State::wait().
     if (worker.asleep.exchange(0, std::memory_order_seq_cst) != 0) futex_wake(worker.asleep);

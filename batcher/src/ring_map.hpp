@@ -22,18 +22,26 @@ class RingMap {
   [[nodiscard]] BufferControl& control(std::uint32_t buffer) const noexcept {
     return at<BufferControl>(plan_.control_offset)[buffer];
   }
-  [[nodiscard]] RowMeta& meta(std::uint32_t buffer, std::uint32_t row) const noexcept {
-    return at<RowMeta>(buffer_offset(buffer))[row];
+  [[nodiscard]] const LanePlan& lane_of(std::uint32_t buffer) const noexcept {
+    return plan_.lanes[plan_.lane_of[buffer]];
   }
-  [[nodiscard]] Completion& completion(std::uint32_t buffer, std::uint32_t row) const noexcept {
-    return at<Completion>(buffer_offset(buffer) + plan_.completion_offset)[row];
+  // Rows of all lanes are numbered through.
+  [[nodiscard]] std::uint32_t row_index(std::uint32_t buffer, std::uint32_t row) const noexcept {
+    return plan_.first_row[buffer] + row;
   }
-  // First row of a tensor of the batch; its rows follow at the tensor's bytes.
-  [[nodiscard]] std::byte* input(std::uint32_t buffer, std::size_t index) const noexcept {
-    return at<std::byte>(buffer_offset(buffer) + plan_.input_offsets[index]);
+  [[nodiscard]] RowMeta& meta(std::uint32_t row_index) const noexcept {
+    return at<RowMeta>(plan_.meta_offset)[row_index];
   }
-  [[nodiscard]] std::byte* output(std::uint32_t buffer, std::size_t index) const noexcept {
-    return at<std::byte>(buffer_offset(buffer) + plan_.output_offsets[index]);
+  [[nodiscard]] Completion& completion(std::uint32_t row_index) const noexcept {
+    return at<Completion>(plan_.completion_offset)[row_index];
+  }
+  [[nodiscard]] std::byte* input(const LanePlan& lane, std::uint32_t row_index, std::size_t index) const noexcept {
+    return at<std::byte>(lane.input_offsets[index]) +
+           (row_index - lane.first_row) * lane.schema.inputs.tensors()[index].bytes();
+  }
+  [[nodiscard]] std::byte* output(const LanePlan& lane, std::uint32_t row_index, std::size_t index) const noexcept {
+    return at<std::byte>(lane.output_offsets[index]) +
+           (row_index - lane.first_row) * lane.schema.outputs.tensors()[index].bytes();
   }
   [[nodiscard]] std::byte* slot(std::uint32_t slot) const noexcept { return at<std::byte>(slot_offset(slot)); }
   [[nodiscard]] std::uint64_t slot_offset(std::uint32_t slot) const noexcept {
@@ -45,10 +53,6 @@ class RingMap {
   [[nodiscard]] Type* at(std::uint64_t offset) const noexcept {
     return reinterpret_cast<Type*>(region_.data() + offset);
   }
-  [[nodiscard]] std::uint64_t buffer_offset(std::uint32_t buffer) const noexcept {
-    return plan_.buffer_offset + buffer * plan_.buffer_stride;
-  }
-
   SharedRegion region_;
   RingPlan plan_;
 };

@@ -32,7 +32,7 @@ std::shared_ptr<const RouteTable> make_table(const std::shared_ptr<ModelEntry>& 
 Model::Model(const Case& which) : entry(make_entry(which)), table(make_table(entry)), taker(entry->ring.fd(), {0}, 0) {}
 
 std::uint32_t run_worker(batcher::BatchTaker& taker) {
-  const std::optional<batcher::TakenBatch> batch = taker.take(0);
+  std::optional<batcher::TakenBatch> batch = taker.take(0);
   if (!batch.has_value()) fail("the worker found no batch");
   const std::uint64_t inputs = taker.schema().inputs.tensors()[0].elements();
   const std::uint64_t outputs = taker.schema().outputs.tensors()[0].elements();
@@ -41,8 +41,9 @@ std::uint32_t run_worker(batcher::BatchTaker& taker) {
   for (std::uint32_t row = 0; row < batch->rows; ++row) {
     for (std::uint64_t i = 0; i < outputs; ++i) y[row * outputs + i] = x[row * inputs + i] / 2;
   }
-  taker.complete(*batch);
-  return batch->rows;
+  const std::uint32_t rows = batch->rows;
+  taker.complete(std::move(*batch));
+  return rows;
 }
 
 Pieces::Pieces(const Case& replayed) : which(replayed), requests(make_requests(replayed)), model(replayed) {}
@@ -77,7 +78,7 @@ Pieces::Pieces(const Case& replayed) : which(replayed), requests(make_requests(r
 [[gnu::noinline]] void stage_submit(Pieces& pieces) {
   batcher::BatchRing& ring = pieces.model.entry->ring;
   for (std::uint32_t i = 0; i < kBatchRows; ++i) {
-    const batcher::Claim claim = ring.claim(1);
+    const batcher::Claim claim = ring.claim(static_cast<std::uint32_t>(batcher::RowClass::kNormal));
     require(claim.status == batcher::ClaimStatus::kClaimed, "the ring was full");
     std::memcpy(ring.input(claim, 0, 0), pieces.row.data(), ring.schema().inputs.tensors()[0].bytes());
     batcher::RowMeta& meta = ring.meta(claim, 0);
@@ -92,12 +93,10 @@ Pieces::Pieces(const Case& replayed) : which(replayed), requests(make_requests(r
   require(run_worker(pieces.model.taker) == kBatchRows, "a batch has the wrong size");
 }
 
-[[gnu::noinline]] void stage_answer(Pieces& pieces) {
+[[gnu::noinline]] void answer(Pieces& pieces, const batcher::DoneBlock& block) {
   ModelEntry& entry = *pieces.model.entry;
-  const std::optional<batcher::DoneBatch> batch = entry.ring.poll_done(0);
-  if (!batch.has_value() || batch->rows != kBatchRows) fail("the batch is not done");
-  for (std::uint32_t row = 0; row < batch->rows; ++row) {
-    const std::byte* output = entry.ring.output(*batch, row, 0);
+  for (std::uint32_t row = 0; row < block.rows; ++row) {
+    const std::byte* output = entry.ring.output(block, row, 0);
     char* const body = pieces.reply.data() + kHeadBytesMax;
     const std::size_t body_bytes = entry.encoder.encode(pieces.which.encoding, {&output, 1}, 0, body);
     const ResponseOptions options{.request_id = "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -105,7 +104,17 @@ Pieces::Pieces(const Case& replayed) : which(replayed), requests(make_requests(r
     const std::size_t head_bytes = write_head(pieces.reply.data(), 200, "application/json", body_bytes, options);
     pieces.reply_bytes += static_cast<std::uint32_t>(head_bytes + body_bytes);
   }
-  entry.ring.handled(*batch, batch->rows);
+  entry.ring.handled(block, block.rows);
+}
+
+[[gnu::noinline]] void stage_answer(Pieces& pieces) {
+  ModelEntry& entry = *pieces.model.entry;
+  std::uint32_t rows = 0;
+  while (const std::optional<batcher::DoneBlock> block = entry.ring.poll_done(0)) {
+    rows += block->rows;
+    answer(pieces, *block);
+  }
+  require(rows == kBatchRows, "the batch is not done");
 }
 
 }  // namespace penstock::replay

@@ -155,8 +155,9 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
 nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
   const batcher::Recovery recovery = engine.recover(ring, worker);
   nb::dict result;
-  result["batches_requeued"] = recovery.batches_requeued;
-  result["batches_failed"] = recovery.batches_failed;
+  result["batches_requeued"] = recovery.blocks_requeued;
+  result["blocks_quarantined"] = recovery.blocks_quarantined;
+  result["batches_failed"] = recovery.blocks_failed;
   result["rows_failed"] = recovery.rows_failed;
   result["corrupt"] = recovery.corrupt;
   return result;

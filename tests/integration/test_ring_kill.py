@@ -19,9 +19,14 @@ WORKER = """
 import sys
 from penstock.native._batcher import Taker
 
-taker = Taker(int(sys.argv[1]), [int(sys.argv[2])], int(sys.argv[3]))
+ring, loop, worker = map(int, sys.argv[1:])
+# Not what the server does, whose quarantine is a worker of its own: here one process does both.
+taker = Taker([ring], [loop], worker)
+quarantine = Taker([ring], [loop], worker, quarantine=True)
 while True:
-    batch = taker.take()
+    batch = quarantine.take(0) or taker.take(1000)
+    if batch is None:
+        continue
     if batch.singly:
         for row in range(batch.rows):
             if not batch.is_completed(row):

@@ -40,12 +40,12 @@ class AffineWorker {
     batcher::BatchTaker taker(engine.entry(ring)->ring.fd(), event_fds, 0);
     const std::uint64_t elements = taker.schema().inputs.tensors()[0].elements();
     while (!stopping_.load(std::memory_order_relaxed)) {
-      const auto batch = taker.take(20);
+      auto batch = taker.take(20);
       if (!batch.has_value()) continue;
       const auto* x = reinterpret_cast<const float*>(taker.input(*batch, 0));
       auto* y = reinterpret_cast<float*>(taker.output(*batch, 0));
       for (std::uint64_t i = 0; i < elements * batch->rows; ++i) y[i] = 2 * x[i] + 1;
-      taker.complete(*batch);
+      taker.complete(std::move(*batch));
     }
   }
 

@@ -38,16 +38,23 @@ inline ModelSchema small_schema(std::uint32_t filler = 24) {
           RowLayout({{"mixed", DType::kUint64, {}}, {"sum", DType::kUint32, {1}}})};
 }
 
-// queue_bytes that give a ring of `buffers` buffers of `rows` rows.
+inline constexpr auto kNormalLane = static_cast<std::uint32_t>(RowClass::kNormal);
+
+// queue_bytes that give the normal lane `buffers` buffers of `rows` rows: half of it is the normal lane's, unless rows
+// lie in the arena, which all lanes share.
 inline std::uint64_t bytes_for(const ModelSchema& schema, std::uint32_t buffers, std::uint32_t rows) {
-  return (sizeof(RowMeta) + sizeof(Completion) + schema.inputs.bytes() + schema.outputs.bytes()) * buffers * rows;
+  const std::uint64_t bytes =
+      (sizeof(RowMeta) + sizeof(Completion) + schema.inputs.bytes() + schema.outputs.bytes()) * buffers * rows;
+  return schema.inputs.bytes() > 16 * 1024 ? bytes : 2 * bytes;
 }
 
+// A ring whose batches are single blocks: `buffers` of `rows` rows in the normal lane.
 inline RingConfig small_config(std::uint32_t buffers, std::uint32_t rows, std::uint32_t loops = 1,
                                std::uint32_t filler = 24) {
   RingConfig config;
   config.schema = small_schema(filler);
   config.max_batch_size = rows;
+  config.block_rows = rows;
   config.queue_bytes = bytes_for(config.schema, buffers, rows);
   config.loops = loops;
   return config;
@@ -58,16 +65,17 @@ struct Tally {
   std::uint64_t right = 0;  // the right outputs, or the error that the row deserves
   std::uint64_t worker_died = 0;
   std::uint64_t culprits = 0;
+  std::uint64_t shed = 0;
   std::uint64_t refused = 0;
 
-  [[nodiscard]] std::uint64_t answered() const { return right + worker_died + culprits; }
+  [[nodiscard]] std::uint64_t answered() const { return right + worker_died + culprits + shed; }
 };
 
 // One I/O loop of the main process. One thread.
 class Loop {
  public:
   Loop(BatchRing& ring, std::uint32_t index, std::uint32_t seed)
-      : ring_(ring), index_(index), random_(seed), tickets_(ring.buffers() * ring.max_batch_size()) {
+      : ring_(ring), index_(index), random_(seed), tickets_(ring.rows()) {
     event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     CHECK(event_ >= 0);
   }
@@ -83,10 +91,15 @@ class Loop {
   // From now on workers may answer what they like: answers are counted, not checked.
   void expect_lies() { lies_ = true; }
 
+  // Rows go to this lane from now on.
+  void use_lane(std::uint32_t lane) { lane_ = lane; }
+  // Their deadlines lie this far ahead; 0: none.
+  void set_deadline(std::uint64_t after_ns) { deadline_after_ns_ = after_ns; }
+
   // Claims, copies and publishes `count` rows. False: the ring is full.
   bool submit(std::uint32_t count) {
     if (ring_.uses_arena()) return submit_large();
-    const Claim claim = ring_.claim(count);
+    const Claim claim = ring_.claim(lane_, count);
     if (claim.status != ClaimStatus::kClaimed) return refuse(claim);
     for (std::uint32_t k = 0; k < count; ++k) {
       const std::uint64_t id = next_id();
@@ -101,11 +114,11 @@ class Loop {
   // Checks and hands back every answer that is there. The number of rows.
   std::size_t collect() {
     std::size_t rows = 0;
-    while (const std::optional<DoneBatch> batch = ring_.poll_done(index_)) {
-      CHECK(batch->rows <= ring_.max_batch_size() && batch->buffer < ring_.buffers());
+    while (const std::optional<DoneBlock> block = ring_.poll_done(index_)) {
+      CHECK(block->rows <= ring_.max_batch_size() && block->buffer < ring_.buffers());
       std::uint32_t mine = 0;
-      for (std::uint32_t row = 0; row < batch->rows; ++row) mine += answer(*batch, row) ? 1 : 0;
-      if (mine > 0) ring_.handled(*batch, mine);
+      for (std::uint32_t row = 0; row < block->rows; ++row) mine += answer(*block, row) ? 1 : 0;
+      if (mine > 0) ring_.handled(*block, mine);
       rows += mine;
     }
     return rows;
@@ -152,7 +165,7 @@ class Loop {
     const std::uint64_t id = last_id_ + 1 + (static_cast<std::uint64_t>(index_) << 48);
     std::memcpy(ring_.slot(*slot) + ring_.schema().inputs.offset(0), &id, sizeof id);
     std::memset(ring_.slot(*slot) + ring_.schema().inputs.offset(1), filler_of(id), filler_bytes());
-    const Claim claim = ring_.claim(1);
+    const Claim claim = ring_.claim(lane_, 1);
     if (claim.status != ClaimStatus::kClaimed) {
       ring_.release_slot(*slot);
       return refuse(claim);
@@ -164,22 +177,25 @@ class Loop {
   }
 
   Ticket& own(const Claim& claim, std::uint32_t k, std::uint64_t id) {
-    ring_.meta(claim, k).arrival_ns = now_ns();
-    Ticket& ticket = tickets_[claim.buffer * ring_.max_batch_size() + claim.row + k];
+    RowMeta& meta = ring_.meta(claim, k);
+    meta.arrival_ns = now_ns();
+    meta.deadline_ns = deadline_after_ns_ == 0 ? 0 : meta.arrival_ns + deadline_after_ns_;
+    meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
+    Ticket& ticket = tickets_[ring_.row_index(claim.buffer, claim.row + k)];
     ticket = {claim.sequence, id, 0};
     CHECK(waiting_.insert(id).second);
     ++tally_.submitted;
     return ticket;
   }
 
-  bool answer(const DoneBatch& batch, std::uint32_t row) {
-    Ticket& ticket = tickets_[batch.buffer * ring_.max_batch_size() + row];
-    if (ticket.sequence != batch.sequence) return false;
+  bool answer(const DoneBlock& block, std::uint32_t row) {
+    Ticket& ticket = tickets_[ring_.row_index(block.buffer, row)];
+    if (ticket.sequence != block.sequence) return false;
     ticket.sequence = ~std::uint64_t{0};
     CHECK(waiting_.erase(ticket.id) == 1);
     if (ring_.uses_arena()) ring_.release_slot(ticket.slot);
     if (lies_) return true;
-    const Completion& completion = ring_.completion(batch, row);
+    const Completion& completion = ring_.completion(block, row);
     const CompletionKind kind = completion.kind.load(std::memory_order_relaxed);
     if (kind == CompletionKind::kError) {
       count_error(completion, ticket.id);
@@ -188,8 +204,8 @@ class Loop {
     CHECK(kind == CompletionKind::kFinal);
     std::uint64_t mixed = 0;
     std::uint32_t sum = 0;
-    std::memcpy(&mixed, ring_.output(batch, row, 0), sizeof mixed);
-    std::memcpy(&sum, ring_.output(batch, row, 1), sizeof sum);
+    std::memcpy(&mixed, ring_.output(block, row, 0), sizeof mixed);
+    std::memcpy(&sum, ring_.output(block, row, 1), sizeof sum);
     CHECK(mixed == mix(ticket.id));
     CHECK(sum == static_cast<std::uint32_t>(filler_of(ticket.id)) * filler_bytes());
     ++tally_.right;
@@ -201,6 +217,8 @@ class Loop {
       ++tally_.worker_died;
     } else if (completion.error == RowError::kCulprit) {
       ++tally_.culprits;
+    } else if (completion.error == RowError::kShed) {
+      ++tally_.shed;
     } else {
       CHECK(completion.error == RowError::kModelRaised && is_bad(id));
       CHECK(std::string_view(completion.detail.data(), completion.detail_bytes) == "bad id");
@@ -214,6 +232,8 @@ class Loop {
   std::vector<Ticket> tickets_;
   std::unordered_set<std::uint64_t> waiting_;
   std::uint64_t last_id_ = 0;
+  std::uint32_t lane_ = kNormalLane;
+  std::uint64_t deadline_after_ns_ = 0;
   int event_ = -1;
   bool lies_ = false;
   Tally tally_;
@@ -227,7 +247,7 @@ inline std::uint64_t id_of(BatchTaker& taker, const TakenBatch& batch, std::uint
 
 // Computes the answer of row `row` of a batch, or its error.
 inline void run_row(BatchTaker& taker, const TakenBatch& batch, std::uint32_t row) {
-  const std::size_t bytes = taker.schema().inputs.tensors()[1].bytes();
+  const std::size_t bytes = taker.schema(batch.ring).inputs.tensors()[1].bytes();
   const std::uint64_t id = id_of(taker, batch, row);
   if (is_bad(id)) {
     taker.fail_row(batch, row, RowError::kModelRaised, "bad id");
@@ -243,8 +263,7 @@ inline void run_row(BatchTaker& taker, const TakenBatch& batch, std::uint32_t ro
 
 // Runs a batch as a worker does: whole, or row by row when it has killed before.
 inline void run_batch(BatchTaker& taker, const TakenBatch& batch) {
-  CHECK(batch.rows >= 1 && batch.rows <= taker.max_batch_size());
-  CHECK(batch.singly == (batch.attempt >= 2));
+  CHECK(batch.rows >= 1 && batch.rows <= taker.max_batch_size() && batch.run_rows >= batch.rows);
   for (std::uint32_t row = 0; row < batch.rows; ++row) {
     if (!batch.singly) {
       run_row(taker, batch, row);

@@ -34,7 +34,7 @@ void survive(const std::function<void(RingMap&)>& harm, bool must_be_noticed, bo
   loop.expect_lies();
   const Recovery recovery = ring.recover(0);
   loop.collect();
-  const bool noticed = recovery.corrupt || ring.claim(1).status == ClaimStatus::kCorrupt;
+  const bool noticed = recovery.corrupt || ring.claim(kNormalLane, 1).status == ClaimStatus::kCorrupt;
   CHECK(noticed || !must_be_noticed);
   // The supervisor closes a corrupt ring's model; whatever was not answered is answered now.
   ring.close(RowError::kWorkerDied);
@@ -43,7 +43,11 @@ void survive(const std::function<void(RingMap&)>& harm, bool must_be_noticed, bo
   CHECK(loop.waiting() == 0 || !must_be_noticed);
 }
 
-std::atomic<std::uint64_t>& word(RingMap& map, std::uint32_t buffer) { return map.control(buffer).word; }
+std::uint32_t first_buffer(const RingMap& map) { return map.plan().lanes[kNormalLane].first_buffer; }
+
+std::atomic<std::uint64_t>& word(RingMap& map, std::uint32_t buffer) {
+  return map.control(first_buffer(map) + buffer).word;
+}
 
 void impossible_words() {
   const auto set = [](std::uint32_t buffer, std::uint64_t bits) {
@@ -51,10 +55,10 @@ void impossible_words() {
   };
   survive([](RingMap&) {}, false);
   for (std::uint32_t buffer = 0; buffer < 4; ++buffer) survive(set(buffer, ~std::uint64_t{0}), true);
-  survive(set(1, pack({.sequence = 1, .state = BatchState::kTaken, .rows = 5})), true);  // more rows than a batch has
-  survive(set(1, pack({.sequence = 9, .state = BatchState::kTaken, .rows = 3})), true);  // another lap
-  survive(set(1, pack({.sequence = 1, .state = BatchState::kDone})), true);              // a batch without rows
-  survive(set(0, pack({.sequence = 0, .state = BatchState::kDone, .rows = 3})), true);   // fewer rows than were claimed
+  survive(set(1, pack({.sequence = 1, .state = BlockState::kTaken, .rows = 5})), true);  // more rows than a batch has
+  survive(set(1, pack({.sequence = 9, .state = BlockState::kTaken, .rows = 3})), true);  // another lap
+  survive(set(1, pack({.sequence = 1, .state = BlockState::kDone})), true);              // a batch without rows
+  survive(set(0, pack({.sequence = 0, .state = BlockState::kDone, .rows = 3})), true);   // fewer rows than were claimed
   survive(set(2, pack({.sequence = 77, .rows = 1})), true);                              // the open batch is gone
 }
 
@@ -66,12 +70,12 @@ void damaged_hints() {
       true);
   survive(
       [](RingMap& map) {
-        for (std::uint32_t i = 0; i < 4; ++i) map.done(0).set(i);
-        map.header().head.store(12345, std::memory_order_relaxed);
+        for (std::uint32_t i = 0; i < 4; ++i) map.done(0).set(first_buffer(map) + i);
+        map.header().lanes[kNormalLane].head.store(12345, std::memory_order_relaxed);
         map.header().waiting_for_rows.store(~std::uint64_t{0}, std::memory_order_relaxed);
         map.header().waiting_for_buffer.store(~std::uint64_t{0}, std::memory_order_relaxed);
-        map.control(1).running.store(4000, std::memory_order_relaxed);
-        map.control(2).committed.store(77, std::memory_order_relaxed);
+        map.control(first_buffer(map) + 1).running.store(4000, std::memory_order_relaxed);
+        map.control(first_buffer(map) + 2).committed.store(77, std::memory_order_relaxed);
       },
       false);
 }
@@ -80,7 +84,7 @@ void damaged_hints() {
 void lying_completions() {
   survive(
       [](RingMap& map) {
-        Completion& completion = map.completion(0, 0);
+        Completion& completion = map.completion(map.row_index(first_buffer(map), 0));
         completion.error = RowError::kModelRaised;
         completion.detail_bytes = 255;
       },
@@ -94,13 +98,13 @@ void random_harm() {
     survive(
         [&](RingMap& map) {
           for (int i = 0; i < 3; ++i) {
-            BatchWord lie = unpack(word(map, static_cast<std::uint32_t>(random() % 4)).load(std::memory_order_relaxed));
+            BlockWord lie = unpack(word(map, static_cast<std::uint32_t>(random() % 4)).load(std::memory_order_relaxed));
             switch (random() % 5) {
               case 0:
                 lie.rows = static_cast<std::uint32_t>(random() % 6);
                 break;
               case 1:
-                lie.state = static_cast<BatchState>(random() % 5);
+                lie.state = static_cast<BlockState>(random() % 5);
                 break;
               case 2:
                 lie.sequence += random() % 3;
@@ -114,7 +118,7 @@ void random_harm() {
             }
             word(map, static_cast<std::uint32_t>(random() % 4)).store(pack(lie), std::memory_order_relaxed);
           }
-          map.done(0).set(static_cast<std::uint32_t>(random() % 4));
+          map.done(0).set(first_buffer(map) + static_cast<std::uint32_t>(random() % 4));
         },
         false, round % 100 != 0);  // without rerun, recovery may wait a second for rows that were never claimed
   }

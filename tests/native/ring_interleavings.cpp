@@ -9,6 +9,7 @@
 #include "batch_taker.cpp"  // NOLINT(bugprone-suspicious-include)
 #include "ring_fixture.hpp"
 #include "taken_batch.cpp"  // NOLINT(bugprone-suspicious-include)
+#include "taker_sleep.cpp"  // NOLINT(bugprone-suspicious-include)
 
 namespace {
 
@@ -126,7 +127,7 @@ void the_next_row_opens_the_next_batch() {
 
 void the_taker_waits_for_the_copy() {
   World world;
-  const Claim claim = world.ring.claim(1);
+  const Claim claim = world.ring.claim(kNormalLane, 1);
   const std::uint64_t id = 3;
   at(kAwaitingRows, [&] {
     std::memcpy(world.ring.input(claim, 0, 0), &id, sizeof id);
@@ -139,7 +140,7 @@ void the_taker_waits_for_the_copy() {
 // The copy ends on another thread, some time after the taker has begun to wait.
 void the_taker_waits_for_a_slow_copy() {
   World world;
-  const Claim claim = world.ring.claim(1);
+  const Claim claim = world.ring.claim(kNormalLane, 1);
   const std::uint64_t id = 4;
   std::thread producer;
   at(kAwaitingRows, [&] {
@@ -162,10 +163,10 @@ void recovery_takes_the_batch_away() {
   }());
   world.submit(2);
   const TakenBatch batch = world.first.take(0).value();
-  at(kBeforeDone, [&] { CHECK(world.ring.recover(0).batches_requeued == 1); });
+  at(kBeforeDone, [&] { CHECK(world.ring.recover(0).blocks_requeued == 1); });
   run_batch(world.first, batch);
-  CHECK(has_happened() && world.loop.collect() == 0);  // what the half-dead worker says counts no more
-  run_batch(world.second, world.second.take(0).value());
+  CHECK(has_happened() && world.loop.collect() == 0);  // that the half-dead worker is done counts no more
+  CHECK(!world.second.take(0));                        // its rows had their words: they are not run again
   world.check_done(2);
 }
 
@@ -193,15 +194,18 @@ void a_hint_is_set_while_its_leaf_is_dropped() {
     config.rerun_on_worker_death = true;
     return config;
   }());
+  BatchTaker third(world.ring.fd(), {world.loop.event()}, 2);
   world.submit(2);
   (void)world.first.take(0);
+  world.submit(2);
+  const TakenBatch younger = world.second.take(0).value();
   world.ring.recover(0);
-  const TakenBatch again = world.second.take(0).value();  // its hint is consumed, the summary is not
-  at(kQueuedDropped, [&] { CHECK(world.ring.recover(1).batches_requeued == 1); });
-  const std::optional<TakenBatch> third = world.first.take(0);
-  CHECK(third && third->sequence == again.sequence && third->attempt == 2);
-  run_batch(world.first, *third);
-  world.check_done(2);
+  run_batch(third, third.take(0).value());  // its hint is consumed, the summary is not
+  at(kQueuedDropped, [&] { CHECK(world.ring.recover(1).blocks_requeued == 1); });
+  const TakenBatch again = third.take(0).value();
+  CHECK(again.blocks[0].sequence == younger.blocks[0].sequence && again.attempt == 1);
+  run_batch(third, again);
+  world.check_done(4);
 }
 
 void the_loop_goes_to_sleep_after_the_hint() {

@@ -20,6 +20,7 @@
 #include "batch_taker.cpp"  // NOLINT(bugprone-suspicious-include)
 #include "ring_fixture.hpp"
 #include "taken_batch.cpp"  // NOLINT(bugprone-suspicious-include)
+#include "taker_sleep.cpp"  // NOLINT(bugprone-suspicious-include)
 
 namespace {
 
@@ -88,8 +89,11 @@ class Worker {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     plan = current_;
     kill_hook = hook;
+    // A worker that does both: where nothing ordinary is to be done, it looks what waits in quarantine.
     BatchTaker taker(ring_.fd(), {loop_.event()}, id_);
+    BatchTaker quarantine(ring_.fd(), {loop_.event()}, id_, {.quarantine = true});
     for (;;) {
+      while (const std::optional<TakenBatch> batch = quarantine.take(0)) run_batch(quarantine, *batch);
       const std::optional<TakenBatch> batch = taker.take(-1);
       if (batch) run_batch(taker, *batch);
     }
@@ -218,7 +222,7 @@ void kill_at_every_point() {
 void kill_at_random(std::uint64_t kill_count, std::uint32_t worker_count, bool rerun, std::uint32_t seed) {
   RingConfig config = small_config(4, 8);
   config.rerun_on_worker_death = rerun;
-  config.first_batch = (std::uint64_t{1} << 36) - 50;
+  config.first_block = (std::uint64_t{1} << 36) - 50;
   BatchRing ring(config);
   Loop loop(ring, 0, seed);
   std::mt19937 random(seed);

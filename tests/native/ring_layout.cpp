@@ -1,4 +1,4 @@
-// What version 1 of a ring's region looks like, and that a worker refuses any other.
+// What version 2 of a ring's region looks like, and that a worker refuses any other.
 //
 // A failure here means that the layout has changed: bump kRingVersion, then write the new numbers down.
 #include "ring_layout.hpp"
@@ -19,23 +19,28 @@ namespace {
 using namespace penstock;
 using namespace penstock::test;
 
-static_assert(kRingVersion == 1);
+static_assert(kRingVersion == 2);
 static_assert(offsetof(RingHeader, magic) == 0);
 static_assert(offsetof(RingHeader, version) == 8);
 static_assert(offsetof(RingHeader, header_bytes) == 12);
 static_assert(offsetof(RingHeader, region_bytes) == 16);
-static_assert(offsetof(RingHeader, buffers) == 24);
-static_assert(offsetof(RingHeader, rows_max) == 28);
-static_assert(offsetof(RingHeader, max_queue_delay_ns) == 48);
-static_assert(offsetof(RingHeader, tensors) == 56);
-static_assert(offsetof(RingHeader, head) == 21'056);
-static_assert(offsetof(RingHeader, queued) == 21'248);
-static_assert(offsetof(RingHeader, loop_lines) == 21'824);
-static_assert(offsetof(RingHeader, workers) == 25'920);
-static_assert(sizeof(RingHeader) == 34'112);
+static_assert(offsetof(RingHeader, batch_rows_max) == 24);
+static_assert(offsetof(RingHeader, lengths) == 48);
+static_assert(offsetof(RingHeader, lane_sizes) == 112);
+static_assert(offsetof(RingHeader, settings) == 880);
+static_assert(offsetof(RingHeader, tensors) == 976);
+static_assert(offsetof(RingHeader, lanes) == 22'528);
+static_assert(offsetof(RingHeader, waiting_for_rows) == 26'624);
+static_assert(offsetof(RingHeader, queued) == 26'816);
+static_assert(offsetof(RingHeader, costs) == 27'392);
+static_assert(offsetof(RingHeader, loop_lines) == 29'440);
+static_assert(offsetof(RingHeader, workers) == 33'536);
+static_assert(sizeof(RingHeader) == 41'728);
 static_assert(sizeof(BufferControl) == 192 && offsetof(BufferControl, word) == 0);
-static_assert(offsetof(BufferControl, loops) == 72 && offsetof(BufferControl, first_arrival_ns) == 80);
-static_assert(offsetof(BufferControl, taken_ns) == 136 && offsetof(BufferControl, done_ns) == 152);
+static_assert(offsetof(BufferControl, cancelled) == 68 && offsetof(BufferControl, loops) == 72);
+static_assert(offsetof(BufferControl, first_arrival_ns) == 80 && offsetof(BufferControl, deadline_ns) == 88);
+static_assert(offsetof(BufferControl, batch_rows) == 132 && offsetof(BufferControl, worker) == 140);
+static_assert(offsetof(BufferControl, taken_ns) == 144 && offsetof(BufferControl, done_ns) == 160);
 static_assert(sizeof(HintBitmap) == 576);
 static_assert(offsetof(RowMeta, deadline_ns) == 8 && offsetof(RowMeta, request_id) == 16);
 static_assert(offsetof(RowMeta, span_offset) == 48 && offsetof(RowMeta, row_index) == 64);
@@ -46,10 +51,10 @@ static_assert(offsetof(Completion, kind) == 0 && offsetof(Completion, error) == 
 static_assert(pack({.sequence = 1}) == 1ull << 28);
 static_assert(pack({.epoch = 1}) == 1ull << 22);
 static_assert(pack({.owner = 1}) == 1ull << 16);
-static_assert(pack({.state = BatchState::kTaken}) == 1ull << 13);
+static_assert(pack({.state = BlockState::kTaken}) == 1ull << 13);
 static_assert(pack({.rows = 1}) == 1);
 static_assert(pack({.sequence = kSequenceMask + 1}) == 0);
-constexpr BatchWord kWord{.sequence = 77, .epoch = 63, .owner = 42, .state = BatchState::kDone, .rows = 4096};
+constexpr BlockWord kWord{.sequence = 77, .epoch = 63, .owner = 42, .state = BlockState::kDone, .rows = 4096};
 static_assert(unpack(pack(kWord)) == kWord);
 
 // A region like the ring's, changed by `damage`, in a memfd of its own.
@@ -85,8 +90,16 @@ void only_its_own_version() {
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { ++header.version; }));
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { --header.header_bytes; }));
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.region_bytes += 4096; }));
-  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.buffers = 4000; }));
-  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.rows_max = 0; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lane_sizes[1].buffers = 4000; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.batch_rows_max = 0; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lane_sizes[2].block_rows = 0; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lane_sizes[2].block_rows = 5; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lane_sizes[3].batch_rows_max = 0; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lane_sizes[3].buffers = 1; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.buckets = 17; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.slots = 1; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.lengths[0] = 9; }));
+  CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.settings.batch_sizes = 17; }));
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.loops = 65; }));
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.inputs = 1000; }));
   CHECK(!attaches(ring, bytes, true, [](RingHeader& header) { header.inputs = 0; }));
@@ -109,7 +122,7 @@ void schema_survives_the_header() {
                    RowLayout({{std::string(128, 'n'), DType::kInt64, {1, 1, 1, 1, 1, 2}}})};
   const BatchRing ring(config);
   const BatchTaker taker(ring.fd(), {0}, 0);
-  CHECK(taker.max_batch_size() == ring.max_batch_size() && taker.buffers() == ring.buffers());
+  CHECK(taker.max_batch_size() == ring.max_batch_size());
   for (const auto& [ours, theirs] : {std::pair(ring.schema().inputs, taker.schema().inputs),
                                      std::pair(ring.schema().outputs, taker.schema().outputs)}) {
     CHECK(ours.size() == theirs.size());
@@ -160,16 +173,64 @@ RingSize size_of_ring(std::uint32_t floats, std::uint32_t max_batch_size, std::u
 
 void sizes_follow_the_budget() {
   constexpr std::uint64_t kMiB = 1 << 20;
-  const auto is = [](const RingSize& size, std::uint32_t rows, std::uint32_t buffers) {
-    return size.rows_max == rows && size.buffers == buffers;
+  const auto is = [](const RingSize& size, std::uint32_t batch_rows, std::uint32_t block_rows, std::uint32_t buffers) {
+    const LaneSize& normal = size.lanes[kNormalLane];
+    return size.batch_rows_max == batch_rows && normal.block_rows == block_rows && normal.buffers == buffers;
   };
-  CHECK(is(size_of_ring(32, 64, 64 * kMiB), 64, 64));  // 4,096 rows at most
-  CHECK(is(size_of_ring(32, 1, 64 * kMiB), 1, 4096));
-  CHECK(is(size_of_ring(32, 4096, 64 * kMiB), 4096, 2));
-  CHECK(is(size_of_ring(32, 9000, 64 * kMiB), 4096, 2));     // a word counts 4,096 rows
-  CHECK(is(size_of_ring(150'000, 32, 64 * kMiB), 32, 3));    // 111 rows of 600 KB
-  CHECK(is(size_of_ring(2'500'000, 32, 64 * kMiB), 3, 2));   // 6 rows of 10 MB: the batch shrinks
-  CHECK(is(size_of_ring(25'000'000, 32, 64 * kMiB), 1, 2));  // less than a ring needs: the least there is
+  CHECK(is(size_of_ring(32, 64, 64 * kMiB), 64, 4, 1024));  // 4,096 rows at most
+  CHECK(is(size_of_ring(32, 1, 64 * kMiB), 1, 1, 2048));    // half of all buffers are the normal lane's
+  CHECK(is(size_of_ring(32, 4096, 64 * kMiB), 4096, 16, 512));
+  CHECK(is(size_of_ring(32, 9000, 64 * kMiB), 4096, 16, 512));  // a word counts 4,096 rows
+  CHECK(is(size_of_ring(150'000, 32, 64 * kMiB), 32, 2, 56));   // 111 rows of 600 KB, in the arena of all lanes
+  CHECK(is(size_of_ring(2'500'000, 32, 64 * kMiB), 3, 1, 6));   // 6 rows of 10 MB: the batch shrinks
+  CHECK(is(size_of_ring(25'000'000, 32, 64 * kMiB), 1, 1, 2));  // less than a ring needs: the least there is
+  CHECK(size_of_ring(150'000, 32, 64 * kMiB).slots == 111);
+  const RingSize small = size_of_ring(3840, 64, 16 * kMiB);  // 15 KiB a row: 1,069 rows
+  CHECK(is(small, 64, 4, 134));
+  CHECK(small.lanes[0].buffers == 45 && small.lanes[2].buffers == 45 && small.lanes[3].block_rows == 1);
+}
+
+void blocks_measure_the_allowed_sizes() {
+  const auto block_rows = [](std::vector<std::uint32_t> sizes) {
+    RingConfig config = small_config(4, sizes.back());
+    config.block_rows = 0;
+    config.queue_bytes = 64u << 20;
+    config.batch_sizes = std::move(sizes);
+    return size_ring(config).lanes[kNormalLane].block_rows;
+  };
+  CHECK(block_rows({16, 32, 128}) == 8);
+  CHECK(block_rows({12, 96}) == 6);
+  CHECK(block_rows({7, 64}) == 1);
+}
+
+void lengths_have_lanes_of_their_own() {
+  RingConfig config;
+  config.schema = {RowLayout({{"ids", DType::kInt64, {128}, true}, {"user", DType::kInt64, {}}}),
+                   RowLayout({{"score", DType::kFloat32, {2}}})};
+  config.lengths = {16, 32, 128};
+  config.max_batch_size = 32;
+  config.max_batch_tokens = 1024;
+  const BatchRing ring(config);
+  CHECK(ring.lanes() == 3 * kRowClasses);
+  const std::uint32_t shortest = ring.lane_of(RowClass::kNormal, 0);
+  const std::uint32_t longest = ring.lane_of(RowClass::kInteractive, 2);
+  CHECK(ring.lane_schema(shortest).inputs.tensors()[0].shape.front() == 16);
+  CHECK(ring.lane_schema(longest).inputs.tensors()[0].shape.front() == 128);
+  CHECK(ring.settings(shortest).batch_rows_max == 32 && ring.settings(longest).batch_rows_max == 8);
+  const BatchTaker taker(ring.fd(), {0}, 0);
+  CHECK(taker.lane_schema(0, shortest).inputs.tensors()[0].shape.front() == 16);
+  for (const std::vector<std::uint32_t>& wrong :
+       std::vector<std::vector<std::uint32_t>>{{}, {16, 16, 128}, {128, 16}, {16, 64}, {0, 128}}) {
+    RingConfig bad = config;
+    bad.lengths = wrong;
+    bool refused = false;
+    try {
+      const BatchRing ring_of_bad(bad);
+    } catch (const std::invalid_argument&) {
+      refused = true;
+    }
+    CHECK(refused);
+  }
 }
 
 }  // namespace
@@ -180,5 +241,7 @@ int main() {
   schema_survives_the_header();
   schemas_no_ring_can_hold();
   sizes_follow_the_budget();
+  blocks_measure_the_allowed_sizes();
+  lengths_have_lanes_of_their_own();
   return 0;
 }

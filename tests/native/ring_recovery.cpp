@@ -34,13 +34,13 @@ void rerun_keeps_the_rows() {
   const TakenBatch lost = take(first);
   CHECK(lost.attempt == 0 && !lost.singly && lost.rows == 3);
   const Recovery recovery = ring.recover(0);
-  CHECK(recovery.batches_requeued == 1 && recovery.batches_failed == 0 && recovery.rows_failed == 0);
+  CHECK(recovery.blocks_requeued == 1 && recovery.blocks_failed == 0 && recovery.rows_failed == 0);
   CHECK(ring.counters().rows_queued == 3);
   submit(loop, 2);  // younger rows wait behind it
 
   BatchTaker second(ring.fd(), {loop.event()}, 1);
   const TakenBatch again = take(second);
-  CHECK(again.sequence == lost.sequence && again.rows == 3 && again.attempt == 1 && !again.singly);
+  CHECK(again.blocks[0].sequence == lost.blocks[0].sequence && again.rows == 3 && again.attempt == 1 && !again.singly);
   first.complete(lost);  // half-dead: nothing must come of it
   CHECK(loop.collect() == 0);
   run_batch(second, again);
@@ -57,7 +57,7 @@ void fail_spares_completed_rows() {
   run_row(taker, batch, 2);
   if (!taker.is_completed(batch, 2)) taker.complete_row(batch, 2);
   const Recovery recovery = ring.recover(0);
-  CHECK(recovery.batches_failed == 1 && recovery.rows_failed == 3 && recovery.batches_requeued == 0);
+  CHECK(recovery.blocks_failed == 1 && recovery.rows_failed == 3 && recovery.blocks_requeued == 0);
   CHECK(loop.collect() == 4);
   CHECK(loop.tally().right == 1 && loop.tally().worker_died == 3);
 }
@@ -71,8 +71,8 @@ void others_keep_their_batches() {
   (void)take(dead);
   submit(loop, 4);
   const TakenBatch batch = take(alive);
-  CHECK(ring.recover(5).batches_failed == 1);
-  CHECK(ring.recover(7).batches_failed == 0);
+  CHECK(ring.recover(5).blocks_failed == 1);
+  CHECK(ring.recover(7).blocks_failed == 0);
   run_batch(alive, batch);
   CHECK(loop.collect() == 8 && loop.tally().right == 4 && loop.tally().worker_died == 4);
 }
@@ -82,14 +82,15 @@ void others_keep_their_batches() {
 std::uint32_t run_with_killers(BatchRing& ring, Loop& loop, const std::function<bool(std::uint32_t)>& kills) {
   std::uint32_t deaths = 0;
   while (loop.waiting() > 0) {
-    BatchTaker taker(ring.fd(), {loop.event()}, 0);
+    BatchTaker taker(ring.fd(), {loop.event()}, 0, {.quarantine = deaths >= 2});
     const TakenBatch batch = take(taker);
     CHECK(batch.attempt == deaths && batch.singly == (deaths >= 2));
     bool dead = false;
     for (std::uint32_t row = 0; row < batch.rows && !dead; ++row) {
       if (batch.singly && taker.is_completed(batch, row)) continue;
       if (batch.singly) taker.mark_running(batch, row);
-      dead = kills(row);
+      const BatchRow& where = batch.row[row];  // rows that have an answer already are left out of the batch
+      dead = kills(where.index - ring.row_index(where.buffer, 0));
       if (dead) continue;
       run_row(taker, batch, row);
       if (batch.singly && !taker.is_completed(batch, row)) taker.complete_row(batch, row);
@@ -129,9 +130,12 @@ void a_batch_dies_at_last() {
   Loop loop(ring, 0, 1);
   submit(loop, 2);
   for (std::uint32_t death = 0; death < 64; ++death) {
-    BatchTaker taker(ring.fd(), {loop.event()}, 0);
+    BatchTaker taker(ring.fd(), {loop.event()}, 0, {.quarantine = death >= 2});
     CHECK(take(taker).attempt == death);
-    CHECK(ring.recover(0).batches_requeued == (death < 63 ? 1 : 0));
+    const Recovery recovery = ring.recover(0);
+    CHECK(recovery.blocks_requeued == (death < 1 ? 1 : 0));
+    CHECK(recovery.blocks_quarantined == (death >= 1 && death < 63 ? 1 : 0));
+    CHECK(ring.quarantined() == recovery.blocks_quarantined);
   }
   CHECK(loop.collect() == 2 && loop.tally().worker_died == 2);
 }
@@ -142,14 +146,14 @@ void an_old_mark_is_no_proof() {
   Loop loop(ring, 0, 1);
   submit(loop, 2);
   for (std::uint32_t death = 0; death < 4; ++death) {
-    BatchTaker taker(ring.fd(), {loop.event()}, 0);
+    BatchTaker taker(ring.fd(), {loop.event()}, 0, {.quarantine = death >= 2});
     const TakenBatch batch = take(taker);
     if (death < 2) taker.mark_running(batch, 1);
     CHECK(ring.recover(0).rows_failed == 0);
   }
-  BatchTaker taker(ring.fd(), {loop.event()}, 0);
+  BatchTaker taker(ring.fd(), {loop.event()}, 0, {.quarantine = true});
   run_batch(taker, take(taker));
-  CHECK(loop.collect() == 2 && loop.tally().right == 2);
+  CHECK(loop.collect() == 2 && loop.tally().right == 2 && ring.quarantined() == 0);
 }
 
 void every_loop_gets_its_rows_of_a_failed_batch() {
@@ -175,9 +179,9 @@ void close_answers_everything() {
   run_batch(taker, take(taker));  // done, not collected
   submit(first, 3);
   submit(second, 1);
-  (void)take(taker);                 // taken
-  submit(second, 2);                 // open
-  const Claim late = ring.claim(1);  // claimed by a third loop, not published
+  (void)take(taker);                              // taken
+  submit(second, 2);                              // open
+  const Claim late = ring.claim(kNormalLane, 1);  // claimed by a third loop, not published
   CHECK(late.status == ClaimStatus::kClaimed);
   ring.close(RowError::kWorkerDied);
   CHECK(ring.has_done(0) && ring.has_done(1));
@@ -187,7 +191,7 @@ void close_answers_everything() {
   CHECK(!first.submit(1) && !second.submit(1));
 
   ring.publish(late, 2);
-  std::optional<DoneBatch> last = ring.poll_done(2);
+  std::optional<DoneBlock> last = ring.poll_done(2);
   while (last && last->sequence != late.sequence)
     last = ring.poll_done(2);  // of a closed ring every loop hears everything
   CHECK(last && last->sequence == late.sequence && last->rows > late.row);
@@ -227,20 +231,24 @@ void neighbouring_rows_stay_together() {
   CHECK(take(taker).rows == 2);
 }
 
-void cancelled_is_seen_and_forgotten() {
+void cancelled_rows_are_not_run() {
   BatchRing ring(small_config(2, 1));
   Loop loop(ring, 0, 1);
   BatchTaker taker(ring.fd(), {loop.event()}, 0);
   for (int lap = 0; lap < 6; ++lap) {
-    const Claim claim = ring.claim(1);
+    const Claim claim = ring.claim(kNormalLane, 1);
     ring.meta(claim, 0).cancelled.store(0, std::memory_order_relaxed);
     std::memset(ring.input(claim, 0, 0), 0, 8);
     ring.publish(claim, 0);
-    if (lap % 2 == 0) ring.cancel(claim, 0);
-    const TakenBatch batch = take(taker);
-    CHECK(taker.meta(batch, 0).cancelled.load(std::memory_order_relaxed) == (lap % 2 == 0 ? 1 : 0));
-    taker.complete(batch);
-    ring.handled(*ring.poll_done(0), 1);
+    if (lap % 2 == 0) {
+      ring.cancel(claim, 0);
+      CHECK(!taker.take(0));
+    } else {
+      taker.complete(take(taker));  // the mark is gone with the buffer's last block
+    }
+    const std::optional<DoneBlock> block = ring.poll_done(0);
+    CHECK(block && ring.completion(*block, 0).error == (lap % 2 == 0 ? RowError::kShed : RowError::kNone));
+    ring.handled(*block, 1);
   }
 }
 
@@ -250,7 +258,7 @@ void a_batch_is_reported_once() {
   BatchTaker taker(ring.fd(), {loop.event()}, 0);
   submit(loop, 2);
   taker.complete(take(taker));
-  const std::optional<DoneBatch> batch = ring.poll_done(0);
+  const std::optional<DoneBlock> batch = ring.poll_done(0);
   CHECK(batch && batch->rows == 2 && batch->taken_ns <= batch->run_ns && batch->run_ns <= batch->done_ns);
   ring.recover(9);  // repeats the hints of all completed batches
   CHECK(!ring.poll_done(0));
@@ -287,7 +295,7 @@ void the_arena_is_read_in_place() {
     if (reversed) std::swap(slots.front(), slots.back());
     for (std::uint32_t i = 0; i < 3; ++i) {
       std::memset(ring.slot(slots[i]), static_cast<int>(i + 1), 32'768);
-      const Claim claim = ring.claim(1);
+      const Claim claim = ring.claim(kNormalLane, 1);
       ring.set_span(claim, 0, slots[i]);
       ring.publish(claim, 0);
     }
@@ -318,7 +326,7 @@ int main() {
   close_answers_everything();
   a_partial_batch_is_held_until_a_buffer_is_free();
   neighbouring_rows_stay_together();
-  cancelled_is_seen_and_forgotten();
+  cancelled_rows_are_not_run();
   a_batch_is_reported_once();
   slots_of_large_rows();
   the_arena_is_read_in_place();

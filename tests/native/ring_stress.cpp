@@ -97,7 +97,7 @@ int main() {
   stress("5 buffers of 3", small_config(5, 3));
   stress("64 buffers of 64", small_config(64, 64));
   RingConfig wrapping = small_config(7, 8);
-  wrapping.first_batch = (std::uint64_t{1} << 36) - 100;
+  wrapping.first_block = (std::uint64_t{1} << 36) - 100;
   stress("sequence wraps", wrapping);
   RingConfig delayed = small_config(8, 8);
   delayed.max_queue_delay_us = 100;

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from penstock.native._batcher import Ring, Taker
+from penstock.native._batcher import Batch, Ring, Taker
 from penstock.worker.arrays import Array
 from penstock.worker.batch import BatchRunner
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
@@ -39,9 +39,9 @@ class Bench:
 
     def __init__(self, fault: Callable[[Array], None] = lambda first: None) -> None:
         tensors = [(X.name, X.dtype, X.shape)], [(Y.name, Y.dtype, Y.shape)]
-        self.ring = Ring(*tensors, max_batch_size=64, queue_bytes=1 << 20, rerun_on_worker_death=True)
+        self.ring = Ring(*tensors, max_batch_size=64, block_rows=64, queue_bytes=1 << 20, rerun_on_worker_death=True)
         self._event = os.eventfd(0)
-        self.taker = Taker(self.ring.fd, [self._event], 0)
+        self.taker = Taker([self.ring.fd], [self._event], 0)
         self.backend = Doubling(fault)
         self.runner = BatchRunner(self.backend)
 
@@ -58,6 +58,11 @@ class Bench:
         batch = self.taker.take(0)
         assert batch is not None
         self.runner.run(batch)
+
+    def quarantined(self) -> Batch:
+        batch = Taker([self.ring.fd], [self._event], 0, quarantine=True).take(0)
+        assert batch is not None
+        return batch
 
     def answers(self) -> list[float | tuple[str, str]]:
         """Return the first output of each row of the finished batch, or its error."""
@@ -158,7 +163,8 @@ def test_a_batch_that_killed_twice_runs_row_by_row(bench: Callable[..., Bench]) 
     for _ in range(2):  # two workers take it and die
         assert it.taker.take(0) is not None
         it.ring.recover(0)
-    it.run()
+    assert it.taker.take(0) is None, "it waits for a worker of its own"
+    it.runner.run(it.quarantined())
     assert it.backend.runs == [1, 1, 1, 1]
     assert it.answers() == [2, 4, RAISED, 8]
 
@@ -169,8 +175,7 @@ def test_the_row_that_kills_when_it_runs_alone_is_the_culprit(bench: Callable[..
     for _ in range(2):
         assert it.taker.take(0) is not None
         it.ring.recover(0)
-    batch = it.taker.take(0)
-    assert batch is not None
+    batch = it.quarantined()
     assert batch.singly
     for row in (0, 1):
         batch.mark_running(row)
@@ -179,7 +184,7 @@ def test_the_row_that_kills_when_it_runs_alone_is_the_culprit(bench: Callable[..
     batch.mark_running(2)
     it.ring.recover(0)  # it dies here
 
-    it.run()
+    it.runner.run(it.quarantined())
     assert it.backend.runs == [1], "only the row after the culprit is left"
     answers = it.answers()
     assert answers[:2] == [2, 4]

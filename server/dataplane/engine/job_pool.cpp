@@ -76,7 +76,7 @@ void decode(Job& job) {
 void encode(Job& job) {
   const std::size_t count = job.entry->ring.schema().outputs.size();
   std::vector<const std::byte*> outputs(count);
-  for (std::size_t i = 0; i < count; ++i) outputs[i] = job.entry->ring.output(job.batch, job.batch_row, i);
+  for (std::size_t i = 0; i < count; ++i) outputs[i] = job.entry->ring.output(job.done, job.done_row, i);
   job.reply_bytes = job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset);
 }
 

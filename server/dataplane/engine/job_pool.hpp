@@ -54,9 +54,9 @@ struct Job {
   std::unique_ptr<std::byte[]> row;
   Problem problem;
 
-  // kEncode: one row of a completed batch into `reply`, from `reply_offset` on. The batch stays until the job is back.
-  batcher::DoneBatch batch;
-  std::uint32_t batch_row = 0;
+  // kEncode: one row of a completed block into `reply`, from `reply_offset` on. The block stays until the job is back.
+  batcher::DoneBlock done;
+  std::uint32_t done_row = 0;
   std::size_t output = 0;
   Block reply;
   std::size_t reply_offset = 0;

@@ -38,7 +38,7 @@ class ModelEntry {
         ring(config),
         encoder(model, version, ring.schema()),
         stats(config.loops),
-        tickets_(std::make_unique<Ticket[]>(std::size_t{ring.buffers()} * ring.max_batch_size())) {
+        tickets_(std::make_unique<Ticket[]>(ring.rows())) {
     const RowLayout& inputs = ring.schema().inputs;
     // The longest honest JSON number is about 25 bytes; white space beyond that is on the client.
     std::uint64_t elements = 0;
@@ -47,7 +47,7 @@ class ModelEntry {
   }
 
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
-    return tickets_[std::size_t{buffer} * ring.max_batch_size() + row];
+    return tickets_[ring.row_index(buffer, row)];
   }
 
   const std::uint32_t id;

@@ -89,7 +89,7 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
   }
   batcher::Claim claim;
   if (accepted) {
-    claim = entry.ring.claim(1);
+    claim = entry.ring.claim(entry.ring.lane_of(batcher::RowClass::kNormal));
     accepted = claim.status == batcher::ClaimStatus::kClaimed;
     if (claim.status == batcher::ClaimStatus::kFull) {
       problem.set(ProblemCode::kQueueFull, "the queue of model '%s' is full", entry.model.c_str());

@@ -46,13 +46,13 @@ class PredictPath {
                   std::uint32_t slot);
   void submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
                      const QueryNames& names);
-  void answer_batch(ModelEntry& entry, const batcher::DoneBatch& batch);
+  void answer_block(ModelEntry& entry, const batcher::DoneBlock& block);
   // True: the row has been answered or dropped; false: a job still needs it.
-  bool answer_row(ModelEntry& entry, const batcher::DoneBatch& batch, std::uint32_t row, const Ticket& ticket);
-  void answer_ok(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBatch& batch,
+  bool answer_row(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row, const Ticket& ticket);
+  void answer_ok(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                  std::uint32_t row);
   void answer_error(Connection& connection, Pending& pending, const batcher::Completion& completion);
-  bool submit_encode(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBatch& batch,
+  bool submit_encode(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                      std::uint32_t row);
   void finish_decode(Job& job);
   void finish_encode(Job& job);

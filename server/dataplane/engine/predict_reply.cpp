@@ -1,4 +1,4 @@
-// Completed batches: every row becomes a reply.
+// Completed blocks: every row becomes a reply.
 #include <algorithm>
 #include <cstring>
 
@@ -10,8 +10,8 @@ void PredictPath::collect() {
   for (std::size_t i = 0; i < active_.size();) {
     const std::uint32_t id = active_[i];
     ModelEntry& entry = *loop_.table->entries()[id];
-    while (const auto batch = entry.ring.poll_done(loop_.index)) {
-      answer_batch(entry, *batch);
+    while (const auto block = entry.ring.poll_done(loop_.index)) {
+      answer_block(entry, *block);
     }
     if (lanes_[id].in_flight == 0) {
       active_[i] = active_.back();
@@ -22,30 +22,30 @@ void PredictPath::collect() {
   }
 }
 
-void PredictPath::answer_batch(ModelEntry& entry, const batcher::DoneBatch& batch) {
+void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& block) {
   RingStats& stats = entry.stats[loop_.index];
   const std::uint64_t now_ns = monotonic_ns();
   std::uint32_t handled = 0;
   bool mine = false;
-  for (std::uint32_t row = 0; row < batch.rows; ++row) {
-    const Ticket& ticket = entry.ticket(batch.buffer, row);
-    if (ticket.owner.load(std::memory_order_relaxed) != loop_.index || ticket.sequence != batch.sequence) continue;
-    mine = mine || row == 0;
+  for (std::uint32_t row = 0; row < block.rows; ++row) {
+    const Ticket& ticket = entry.ticket(block.buffer, row);
+    if (ticket.owner.load(std::memory_order_relaxed) != loop_.index || ticket.sequence != block.sequence) continue;
+    mine = mine || (row == 0 && block.leads);
     // Stamps of the worker are not trusted: a wrong one spoils a histogram and nothing else.
-    stats.queue.add(batch.taken_ns > ticket.arrival_ns ? batch.taken_ns - ticket.arrival_ns : 0);
+    stats.queue.add(block.taken_ns > ticket.arrival_ns ? block.taken_ns - ticket.arrival_ns : 0);
     stats.total.add(now_ns > ticket.arrival_ns ? now_ns - ticket.arrival_ns : 0);
-    if (answer_row(entry, batch, row, ticket)) ++handled;
+    if (answer_row(entry, block, row, ticket)) ++handled;
   }
   if (mine) {  // counted once a batch, by the loop of its first row
     stats.batches_done.add();
-    stats.batch_size.add(batch.rows);
-    stats.run.add(batch.done_ns > batch.run_ns ? batch.done_ns - batch.run_ns : 0);
-    stats.batch.add(batch.done_ns > batch.taken_ns ? batch.done_ns - batch.taken_ns : 0);
+    stats.batch_size.add(block.batch_rows);
+    stats.run.add(block.done_ns > block.run_ns ? block.done_ns - block.run_ns : 0);
+    stats.batch.add(block.done_ns > block.taken_ns ? block.done_ns - block.taken_ns : 0);
   }
-  if (handled > 0) entry.ring.handled(batch, handled);
+  if (handled > 0) entry.ring.handled(block, handled);
 }
 
-bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBatch& batch, std::uint32_t row,
+bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
                              const Ticket& ticket) {
   if (ticket.slot != kNoSlot) entry.ring.release_slot(ticket.slot);
   row_left(entry);
@@ -54,7 +54,7 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBatch& batch,
   if (connection == nullptr) return true;
   Pending& pending = connection->slot(ticket.request);
   if (pending.id != ticket.request || pending.state != Pending::State::kRow) return true;  // its deadline has passed
-  const batcher::Completion& completion = entry.ring.completion(batch, row);
+  const batcher::Completion& completion = entry.ring.completion(block, row);
   // Acquire is in poll_done(): the worker wrote this before it completed the batch.
   if (completion.kind.load(std::memory_order_relaxed) != batcher::CompletionKind::kFinal) {
     stats.rows_failed.add();
@@ -63,15 +63,15 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBatch& batch,
   }
   stats.rows_ok.add();
   if (entry.encoder.bytes_max(pending.encoding) > kInlineBytesMax)
-    return !submit_encode(*connection, pending, entry, batch, row);
-  answer_ok(*connection, pending, entry, batch, row);
+    return !submit_encode(*connection, pending, entry, block, row);
+  answer_ok(*connection, pending, entry, block, row);
   return true;
 }
 
 void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry& entry,
-                            const batcher::DoneBatch& batch, std::uint32_t row) {
+                            const batcher::DoneBlock& block, std::uint32_t row) {
   for (std::size_t i = 0; i < outputs_.size() && i < entry.ring.schema().outputs.size(); ++i)
-    outputs_[i] = entry.ring.output(batch, row, i);
+    outputs_[i] = entry.ring.output(block, row, i);
   const std::span<const std::byte* const> outputs(outputs_.data(), entry.ring.schema().outputs.size());
   if (pending.reply) {
     finish_large(connection, pending,
@@ -118,7 +118,7 @@ void PredictPath::answer_error(Connection& connection, Pending& pending, const b
 }
 
 bool PredictPath::submit_encode(Connection& connection, Pending& pending, ModelEntry& entry,
-                                const batcher::DoneBatch& batch, std::uint32_t row) {
+                                const batcher::DoneBlock& block, std::uint32_t row) {
   auto job = std::make_unique<Job>();
   job->kind = Job::Kind::kEncode;
   job->encoding = pending.encoding;
@@ -128,8 +128,8 @@ bool PredictPath::submit_encode(Connection& connection, Pending& pending, ModelE
   job->request = pending.id;
   job->table = loop_.table;
   job->entry = &entry;
-  job->batch = batch;
-  job->batch_row = row;
+  job->done = block;
+  job->done_row = row;
   job->output = pending.output;
   job->reply = std::move(pending.reply);
   job->reply_offset = kHeadBytesMax;
@@ -139,7 +139,7 @@ bool PredictPath::submit_encode(Connection& connection, Pending& pending, ModelE
 }
 
 void PredictPath::finish_encode(Job& job) {
-  job.entry->ring.handled(job.batch, 1);
+  job.entry->ring.handled(job.done, 1);
   Connection* connection = loop_.find(job.connection, job.generation);
   if (connection == nullptr) return;
   Pending& pending = connection->slot(job.request);

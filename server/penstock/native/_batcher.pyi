@@ -11,9 +11,17 @@ class Batch:
     """Rows taken together. Inputs are read-only views; both are valid until complete()."""
 
     @property
-    def rows(self) -> int: ...
+    def ring(self) -> int:
+        """Index into the taker's rings: whose model runs it."""
     @property
-    def sequence(self) -> int: ...
+    def rows(self) -> int:
+        """Rows that want an answer."""
+    @property
+    def run_rows(self) -> int:
+        """Rows of the arrays: `rows` padded to an allowed size, with copies of the first one."""
+    @property
+    def blocks(self) -> list[int]:
+        """Numbers of the blocks that it is made of."""
     @property
     def attempt(self) -> int:
         """Workers that have died with the batch."""
@@ -22,10 +30,10 @@ class Batch:
         """Run row by row, mark_running() before each: it has killed two workers."""
     @property
     def inputs(self) -> tuple[NDArray[Any], ...]:
-        """One array per input, shape (rows, *row shape)."""
+        """One array per input, shape (run_rows, *row shape)."""
     @property
     def outputs(self) -> tuple[NDArray[Any], ...]:
-        """One writable array per output, shape (rows, *row shape)."""
+        """One writable array per output, shape (run_rows, *row shape)."""
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has given the row its final word."""
     def is_cancelled(self, row: int) -> bool:
@@ -39,21 +47,32 @@ class Batch:
         """Publish the batch; rows without a word of their own are final."""
 
 class Taker:
-    """Takes the batches of one ring. One per thread; `worker` is unique in the ring, 0 to 63."""
+    """Takes the batches of the rings of a group. One per thread; `worker` is unique in them, 0 to 63."""
 
-    def __init__(self, ring_fd: int, loop_event_fds: Sequence[int], worker: int) -> None:
-        """Both kinds of descriptor stay the caller's. RuntimeError for a region of another version or size."""
-    @property
-    def max_batch_size(self) -> int: ...
-    @property
-    def inputs(self) -> list[Tensor]: ...
-    @property
-    def outputs(self) -> list[Tensor]: ...
+    def __init__(
+        self,
+        rings: Sequence[int],
+        loop_event_fds: Sequence[int],
+        worker: int,
+        *,
+        policy: str = "deadline",
+        quarantine: bool = False,
+    ) -> None:
+        """Both kinds of descriptor stay the caller's; the first ring is the group's.
+
+        `policy` is 'deadline' or 'round-robin'. A taker in quarantine takes nothing but blocks that have killed two
+        workers. RuntimeError for a region of another version or size.
+        """
+    def max_batch_size(self, ring: int = 0) -> int: ...
+    def batch_sizes(self, ring: int = 0) -> list[int]:
+        """Sizes that the model may run, ascending; empty: any."""
+    def inputs(self, ring: int = 0) -> list[Tensor]: ...
+    def outputs(self, ring: int = 0) -> list[Tensor]: ...
     def take(self, timeout_ms: int = -1) -> Batch | None:
         """Wait for a batch without the GIL; None after timeout_ms."""
 
 class Claim:
-    """Rows [row, row + count) of batch `sequence`, to be published."""
+    """Rows [row, row + count) of block `sequence`, to be published."""
 
     @property
     def sequence(self) -> int: ...
@@ -64,8 +83,8 @@ class Claim:
     @property
     def count(self) -> int: ...
 
-class DoneBatch:
-    """A batch that a worker has completed."""
+class DoneBlock:
+    """A block that a worker has completed."""
 
     @property
     def sequence(self) -> int: ...
@@ -87,7 +106,11 @@ class Ring:
         max_queue_delay_us: int = 0,
         loops: int = 1,
         rerun_on_worker_death: bool = False,
-        first_batch: int = 0,
+        first_block: int = 0,
+        block_rows: int = 0,
+        batch_sizes: Sequence[int] = (),
+        reproducible_batch_size: int = 1,
+        group: Ring | None = None,
     ) -> None: ...
     @property
     def fd(self) -> int: ...
@@ -98,21 +121,23 @@ class Ring:
     @property
     def row_bytes(self) -> int:
         """Bytes of a packed input row: each tensor padded to 64."""
-    def claim(self, count: int = 1) -> Claim | None:
-        """Neighbouring rows of the open batch; None when the ring is full."""
-    def publish(self, claim: Claim, rows: Sequence[bytes], loop: int = 0) -> None:
+    def claim(self, count: int = 1, row_class: str = "normal") -> Claim | None:
+        """Neighbouring rows of the open block of a lane; None when it is full."""
+    def publish(self, claim: Claim, rows: Sequence[bytes], loop: int = 0, deadline_ns: int = 0) -> None:
         """Copy packed rows and publish them."""
     def cancel(self, claim: Claim, k: int = 0) -> None: ...
     def ring_bell(self) -> bool: ...
-    def poll_done(self, loop: int = 0) -> DoneBatch | None: ...
-    def error(self, batch: DoneBatch, row: int) -> tuple[str, bytes] | None:
+    def poll_done(self, loop: int = 0) -> DoneBlock | None: ...
+    def error(self, block: DoneBlock, row: int) -> tuple[str, bytes] | None:
         """None, or the row's error and its detail."""
-    def outputs(self, batch: DoneBatch, row: int) -> list[bytes]:
+    def outputs(self, block: DoneBlock, row: int) -> list[bytes]:
         """The bytes of each output of the row."""
-    def handled(self, batch: DoneBatch, rows: Sequence[int]) -> None:
+    def handled(self, block: DoneBlock, rows: Sequence[int]) -> None:
         """These rows have been answered."""
     def prepare_wait(self, loop: int = 0) -> bool: ...
     def finish_wait(self, loop: int = 0) -> None: ...
+    def quarantined(self) -> int:
+        """Blocks that wait for a quarantine or are in one."""
     def recover(self, worker: int) -> dict[str, int]: ...
     def close(self, error: str = "worker_died") -> None: ...
     def counters(self) -> dict[str, int]: ...

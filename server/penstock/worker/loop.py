@@ -64,7 +64,7 @@ def _work(control: socket.socket) -> int:
         return 0  # stopped before it served anything
     taker = _attach(attach, descriptors, load.worker)
     attached = time.monotonic()
-    warm_up(backend, taker.max_batch_size)
+    warm_up(backend, taker.max_batch_size())
     _settle_garbage()
     stop = _StopWatch(control)
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))
@@ -80,7 +80,7 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
         raise ProtocolError(f"{attach.loops} I/O loops came with {len(descriptors)} descriptors")
     ring, *loops = descriptors
     try:
-        return Taker(ring, loops, worker)
+        return Taker([ring], loops, worker)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelLoadError(f"the ring cannot be attached: {describe(error)}") from error
     finally:

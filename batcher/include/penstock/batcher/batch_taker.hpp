@@ -1,5 +1,5 @@
-// The batch ring as a worker sees it: take a batch, run it, complete it. One taker per worker thread; a worker's number
-// is its own in the ring as long as it lives.
+// The batch rings as a worker sees them: take a batch, run it, complete it. One taker per worker thread; a worker's
+// number is its own in its rings as long as it lives.
 #pragma once
 
 #include <cstdint>
@@ -7,44 +7,80 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "penstock/batcher/row.hpp"
+#include "penstock/batcher/scheduler.hpp"
 #include "penstock/kernels/row_layout.hpp"
 
 namespace penstock::batcher {
 
-struct TakenBatch {
+struct TakenBlock {
   std::uint64_t sequence = 0;
   std::uint32_t buffer = 0;
   std::uint32_t rows = 0;
-  std::uint32_t attempt = 0;  // 0: first run; n: n workers died with it
-  bool singly = false;        // run row by row, mark_running() before each: an earlier attempt died twice
+  std::uint32_t attempt = 0;
+};
+
+// Where a row of a batch lies: rows of all lanes of a ring are numbered through.
+struct BatchRow {
+  std::uint32_t index = 0;
+  std::uint32_t buffer = 0;
+};
+
+struct TakenBatch {
+  std::uint32_t ring = 0;      // index into the taker's rings
+  std::uint32_t lane = 0;      // whose rows lead the batch; others may fill it up
+  std::uint32_t rows = 0;      // that want an answer
+  std::uint32_t run_rows = 0;  // as many as the arrays have: padded to an allowed size
+  std::uint32_t attempt = 0;   // 0: first run; n: n workers died with it
+  bool singly = false;         // run row by row, mark_running() before each: earlier attempts died
+  bool in_place = false;       // the arrays are rows of the ring itself, no copies
+  SealReason reason = SealReason::kIdle;
+  std::vector<TakenBlock> blocks;  // what is completed together
+  std::vector<BatchRow> row;       // one per row that wants an answer
+};
+
+struct TakerOptions {
+  SchedulingPolicy policy = SchedulingPolicy::kDeadline;
+  bool quarantine = false;  // takes nothing but blocks that have killed two workers
 };
 
 class BatchTaker {
  public:
-  // Maps the region of `ring_fd` (kept open by the caller no longer than this call) and validates its header.
-  // `loop_event_fds[i]` wakes I/O loop i; duplicated. Throws std::runtime_error for a region of another version or
-  // size.
-  BatchTaker(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker);
+  // Maps the regions of `ring_fds` (kept open by the caller no longer than this call) and validates their headers; the
+  // first one is the group's. `loop_event_fds[i]` wakes I/O loop i; duplicated. Throws std::runtime_error for a region
+  // of another version or size.
+  BatchTaker(std::span<const int> ring_fds, std::vector<int> loop_event_fds, std::uint32_t worker,
+             const TakerOptions& options = {});
+  BatchTaker(int ring_fd, std::vector<int> loop_event_fds, std::uint32_t worker, const TakerOptions& options = {})
+      : BatchTaker(std::span(&ring_fd, 1), std::move(loop_event_fds), worker, options) {}
   ~BatchTaker();
   BatchTaker(const BatchTaker&) = delete;
   BatchTaker& operator=(const BatchTaker&) = delete;
 
-  [[nodiscard]] std::uint32_t max_batch_size() const noexcept;
-  [[nodiscard]] std::uint32_t buffers() const noexcept;
-  [[nodiscard]] const ModelSchema& schema() const noexcept;  // as the region's header declares it
+  [[nodiscard]] std::uint32_t rings() const noexcept;
+  [[nodiscard]] std::uint32_t max_batch_size(std::uint32_t ring = 0) const noexcept;
+  [[nodiscard]] std::span<const std::uint32_t> batch_sizes(std::uint32_t ring = 0) const noexcept;
+  [[nodiscard]] const ModelSchema& schema(std::uint32_t ring = 0) const noexcept;  // as the region's header declares it
+  // The tensors of a lane's rows, how many rows it has, and the first of them.
+  [[nodiscard]] const ModelSchema& lane_schema(std::uint32_t ring, std::uint32_t lane) const noexcept;
+  [[nodiscard]] std::uint32_t lane_rows(std::uint32_t ring, std::uint32_t lane) const noexcept;
+  [[nodiscard]] std::uint32_t lane_first_row(std::uint32_t ring, std::uint32_t lane) const noexcept;
+  [[nodiscard]] bool uses_arena(std::uint32_t ring) const noexcept;
+  [[nodiscard]] std::uint32_t copied_rows_max(
+      std::uint32_t ring) const noexcept;  // room where rows are copied together
 
   // Waits until there is a batch to run, at most `timeout_ms` (-1: for ever, 0: not at all), or until a signal handler
   // of the thread has run. No GIL needed.
   [[nodiscard]] std::optional<TakenBatch> take(int timeout_ms) noexcept;
 
-  // First row of input `index`: rows are contiguous at the tensor's bytes (small rows). For rows in the arena this
-  // gathers into memory of the taker, overwritten after the next take(); neighbouring slots are returned in place,
-  // without a copy.
+  // First of the run_rows rows of input `index`, contiguous at the tensor's bytes. Rows that do not lie side by side
+  // are copied together into memory of the taker, overwritten after the next take(); padding repeats the first row.
   [[nodiscard]] const std::byte* input(const TakenBatch& batch, std::size_t index);
-  [[nodiscard]] std::byte* output(const TakenBatch& batch, std::size_t index) const noexcept;
+  // The same for an output: what is written into memory of the taker is copied to its rows by complete().
+  [[nodiscard]] std::byte* output(const TakenBatch& batch, std::size_t index);
   [[nodiscard]] RowMeta& meta(const TakenBatch& batch, std::uint32_t row) const noexcept;
   [[nodiscard]] Completion& completion(const TakenBatch& batch, std::uint32_t row) const noexcept;
 
@@ -53,8 +89,9 @@ class BatchTaker {
   void mark_running(const TakenBatch& batch, std::uint32_t row) noexcept;
   void complete_row(const TakenBatch& batch, std::uint32_t row) noexcept;  // kFinal; outputs are in place
   void fail_row(const TakenBatch& batch, std::uint32_t row, RowError error, std::string_view detail) noexcept;
-  // Publishes the batch: rows without a word of their own become kFinal. Wakes the loops that own rows and sleep.
-  void complete(const TakenBatch& batch) noexcept;
+  // Publishes the batch: rows without a word of their own become kFinal. Wakes the loops that own rows and sleep. Takes
+  // the batch back, whose memory serves a later one.
+  void complete(TakenBatch batch) noexcept;
 
  private:
   struct State;

@@ -11,11 +11,13 @@
 
 namespace penstock {
 
-// One named tensor of a row. `shape` has no batch dimension; an empty shape is a scalar per row.
+// One named tensor of a row. `shape` has no batch dimension; an empty shape is a scalar per row. Of a tensor whose rows
+// vary in length, the first extent is the longest.
 struct TensorSpec {
   std::string name;
   DType dtype = DType::kFloat32;
   std::vector<std::uint32_t> shape;
+  bool varies = false;
 
   [[nodiscard]] std::uint64_t elements() const noexcept {
     std::uint64_t count = 1;
@@ -62,5 +64,18 @@ struct ModelSchema {
   RowLayout inputs;
   RowLayout outputs;
 };
+
+// The same tensors with rows of at most `length` where they vary.
+[[nodiscard]] inline RowLayout with_length(const RowLayout& layout, std::uint32_t length) {
+  std::vector<TensorSpec> tensors = layout.tensors();
+  for (TensorSpec& tensor : tensors) {
+    if (tensor.varies) tensor.shape.front() = length;
+  }
+  return RowLayout(std::move(tensors));
+}
+
+[[nodiscard]] inline ModelSchema with_length(const ModelSchema& schema, std::uint32_t length) {
+  return {with_length(schema.inputs, length), with_length(schema.outputs, length)};
+}
 
 }  // namespace penstock
