@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -34,18 +35,21 @@ std::vector<TensorSpec> tensor_specs(const std::vector<Tensor>& tensors) {
   return specs;
 }
 
-template <std::size_t N, const std::array<std::uint64_t, N>& Bounds>
-nb::dict sum_histograms(const ModelEntry& entry, const Histogram<N, Bounds> RingStats::* member, double unit) {
+constexpr double kNsPerSecond = 1e9;
+constexpr double kThousandths = 1000;
+
+template <class Stats, class Owner, std::size_t N, const std::array<std::uint64_t, N>& Bounds>
+nb::dict sum_histograms(const Stats& each, const Histogram<N, Bounds> Owner::* member, double unit) {
   nb::list bounds;
   for (const std::uint64_t bound : Bounds) bounds.append(static_cast<double>(bound) / unit);
   nb::list counts;
   for (std::size_t i = 0; i <= N; ++i) {
     std::uint64_t count = 0;
-    for (const RingStats& stats : entry.stats) count += (stats.*member).count(i);
+    for (const Owner& stats : each) count += (stats.*member).count(i);
     counts.append(count);
   }
   double sum = 0;
-  for (const RingStats& stats : entry.stats) sum += static_cast<double>((stats.*member).sum()) / unit;
+  for (const Owner& stats : each) sum += static_cast<double>((stats.*member).sum()) / unit;
   nb::dict histogram;
   histogram["bounds"] = bounds;
   histogram["counts"] = counts;
@@ -59,8 +63,19 @@ std::uint64_t sum_of(const ModelEntry& entry, const Counter RingStats::* member)
   return sum;
 }
 
+// Counts that have a name for each value of an enumeration.
+template <class Name, std::size_t N>
+nb::dict sum_by_name(const ModelEntry& entry, const std::array<Counter, N> RingStats::* member) {
+  nb::dict sums;
+  for (std::size_t i = 0; i < N; ++i) {
+    std::uint64_t sum = 0;
+    for (const RingStats& stats : entry.stats) sum += (stats.*member)[i].get();
+    sums[std::string(name_of(static_cast<Name>(i))).c_str()] = sum;
+  }
+  return sums;
+}
+
 nb::dict ring_stats(const ModelEntry& entry) {
-  constexpr double kNsPerSecond = 1e9;
   const batcher::RingCounters counters = entry.ring.counters();
   nb::dict ring;
   ring["ring"] = entry.id;
@@ -75,14 +90,21 @@ nb::dict ring_stats(const ModelEntry& entry) {
   ring["rows_queued"] = counters.rows_queued;
   ring["rows_ok"] = sum_of(entry, &RingStats::rows_ok);
   ring["rows_failed"] = sum_of(entry, &RingStats::rows_failed);
+  ring["rows_shed"] = sum_of(entry, &RingStats::rows_shed);
+  ring["rows_refused_deadline"] = sum_of(entry, &RingStats::rows_refused_deadline);
+  ring["rows_cancelled"] = sum_of(entry, &RingStats::rows_cancelled);
+  ring["padded_rows"] = sum_of(entry, &RingStats::padded_rows);
   ring["deadline_exceeded"] = sum_of(entry, &RingStats::deadline_exceeded);
+  ring["rows_by_class"] = sum_by_name<batcher::RowClass>(entry, &RingStats::rows_by_class);
+  ring["batches_by_reason"] = sum_by_name<batcher::SealReason>(entry, &RingStats::batches_by_reason);
   ring["batches_done"] = sum_of(entry, &RingStats::batches_done);
   nb::dict histograms;
-  histograms["queue_seconds"] = sum_histograms(entry, &RingStats::queue, kNsPerSecond);
-  histograms["batch_seconds"] = sum_histograms(entry, &RingStats::batch, kNsPerSecond);
-  histograms["run_seconds"] = sum_histograms(entry, &RingStats::run, kNsPerSecond);
-  histograms["total_seconds"] = sum_histograms(entry, &RingStats::total, kNsPerSecond);
-  histograms["batch_size"] = sum_histograms(entry, &RingStats::batch_size, 1);
+  histograms["queue_seconds"] = sum_histograms(entry.stats, &RingStats::queue, kNsPerSecond);
+  histograms["batch_seconds"] = sum_histograms(entry.stats, &RingStats::batch, kNsPerSecond);
+  histograms["run_seconds"] = sum_histograms(entry.stats, &RingStats::run, kNsPerSecond);
+  histograms["total_seconds"] = sum_histograms(entry.stats, &RingStats::total, kNsPerSecond);
+  histograms["batch_size"] = sum_histograms(entry.stats, &RingStats::batch_size, 1);
+  histograms["prediction_error"] = sum_histograms(entry.stats, &RingStats::prediction_error, kThousandths);
   ring["histograms"] = histograms;
   return ring;
 }
@@ -130,6 +152,9 @@ nb::dict stats(const Engine& engine) {
   for (const auto& each : engine.loops()) longest_ns = std::max(longest_ns, each->stats().longest_pass_ns.get());
   loop["longest_pass_us"] = longest_ns / 1000;
   result["loop"] = loop;
+  auto loops =
+      std::views::transform(engine.loops(), [](const auto& each) -> const LoopStats& { return each->stats(); });
+  result["refusal_seconds"] = sum_histograms(loops, &LoopStats::refusal, kNsPerSecond);
   result["control"] = loop_stats(engine, {{"forwarded", &LoopStats::control_forwarded},
                                           {"failed", &LoopStats::control_failed},
                                           {"active", &LoopStats::control_active}});
@@ -142,14 +167,23 @@ nb::dict stats(const Engine& engine) {
 std::uint32_t add_ring(Engine& engine, const std::string& model, const std::string& version,
                        const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
                        std::uint32_t max_batch_size, std::uint32_t max_queue_delay_us, std::uint64_t queue_bytes,
-                       bool rerun_on_worker_death) {
+                       bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
+                       std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
+                       const std::string& group) {
+  constexpr double kNsPerMs = 1e6;
+  constexpr double kSloMsMax = 24.0 * 3600 * 1000;
+  if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
   batcher::RingConfig config;
   config.schema = {RowLayout(tensor_specs(inputs)), RowLayout(tensor_specs(outputs))};
   config.max_batch_size = max_batch_size;
   config.max_queue_delay_us = max_queue_delay_us;
   config.queue_bytes = queue_bytes;
   config.rerun_on_worker_death = rerun_on_worker_death;
-  return engine.add_ring(model, version, std::move(config));
+  config.slo_ns = static_cast<std::uint64_t>(slo_ms * kNsPerMs);
+  config.weight = weight;
+  config.batch_sizes = std::move(batch_sizes);
+  config.reproducible_batch_size = reproducible_batch_size;
+  return engine.add_ring(model, version, std::move(config), group);
 }
 
 nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
@@ -219,7 +253,8 @@ NB_MODULE(_dataplane, module) {
       .def("start", &Engine::start, nb::call_guard<nb::gil_scoped_release>(), "Start the I/O loops.")
       .def("add_ring", &add_ring, "model"_a, "version"_a, "inputs"_a, "outputs"_a, nb::kw_only(),
            "max_batch_size"_a = 64, "max_queue_delay_us"_a = 0, "queue_bytes"_a = 64u << 20,
-           "rerun_on_worker_death"_a = false,
+           "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
+           "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
@@ -228,6 +263,16 @@ NB_MODULE(_dataplane, module) {
           "ring_max_batch_size",
           [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.max_batch_size(); }, "ring"_a,
           "What max_batch_size became after queue_bytes was honoured.")
+      .def(
+          "set_workers",
+          [](const Engine& engine, std::uint32_t ring, std::uint32_t count) {
+            engine.entry(ring)->workers.store(count, std::memory_order_relaxed);
+          },
+          "ring"_a, "count"_a, "Tell admission how many workers take from the ring.")
+      .def(
+          "quarantined",
+          [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.quarantined(); }, "ring"_a,
+          "How many blocks wait for a worker in quarantine, or are with one.")
       .def("loop_event_fds", &loop_event_fds, "Descriptors that wake the I/O loops, owned by the engine.")
       .def("recover", &recover, "ring"_a, "worker"_a, "A worker is dead: run its batches again, or fail them.")
       .def("publish", &publish, "routes"_a,

@@ -44,7 +44,7 @@ class AffineWorker {
       if (!batch.has_value()) continue;
       const auto* x = reinterpret_cast<const float*>(taker.input(*batch, 0));
       auto* y = reinterpret_cast<float*>(taker.output(*batch, 0));
-      for (std::uint64_t i = 0; i < elements * batch->rows; ++i) y[i] = 2 * x[i] + 1;
+      for (std::uint64_t i = 0; i < elements * batch->run_rows; ++i) y[i] = 2 * x[i] + 1;
       taker.complete(std::move(*batch));
     }
   }
@@ -125,19 +125,29 @@ class Client {
 
   // One reply: its status, and its body appended to `body`.
   int receive_reply(std::string& body) {
+    const std::string head = receive(body);
+    return std::stoi(head.substr(9, 3));
+  }
+  // One reply: its status line and fields.
+  std::string receive_head() {
+    std::string body;
+    return receive(body);
+  }
+
+ private:
+  std::string receive(std::string& body) {
     while (buffer_.find("\r\n\r\n") == std::string::npos) fill();
     const std::size_t head_bytes = buffer_.find("\r\n\r\n") + 4;
     const std::size_t length_at = buffer_.find("Content-Length: ");
     CHECK(length_at < head_bytes);
     const std::size_t length = std::stoul(buffer_.substr(length_at + 16, 12));
     while (buffer_.size() < head_bytes + length) fill();
-    const int status = std::stoi(buffer_.substr(9, 3));
+    const std::string head = buffer_.substr(0, head_bytes);
     body.append(buffer_, head_bytes, length);
     buffer_.erase(0, head_bytes + length);
-    return status;
+    return head;
   }
 
- private:
   void fill() {
     char bytes[65536];
     const ssize_t received = ::recv(fd_, bytes, sizeof bytes, 0);

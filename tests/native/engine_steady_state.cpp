@@ -37,6 +37,35 @@ constexpr std::string_view kBad =
     "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
     "Content-Length: 35\r\n\r\n{\"model\":\"small\",\"inputs\":[1,2,3,]}";
 
+// Everything that a request may ask for, and many rows at once.
+constexpr std::string_view kOptions =
+    "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
+    "X-Request-Timeout-Ms: 10000\r\nX-Request-Priority: interactive\r\nX-Penstock-Reproducible: true\r\n"
+    "Content-Length: 38\r\n\r\n{\"model\":\"small\",\"inputs\":[1,2,3,4.5]}";
+const std::string kRows =
+    "POST /predict?model=small HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n"
+    "Accept: application/octet-stream\r\nX-Request-Id: steady-state\r\nContent-Length: 1280\r\n\r\n" +
+    std::string(1280, '\0');
+// Refused by admission: a nanosecond is over when it is read.
+constexpr std::string_view kLate =
+    "POST /predict?model=late HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n"
+    "X-Request-Id: steady-state\r\nContent-Length: 16\r\n\r\n0123456789abcdef";
+
+void add_late(penstock::test::Server& server) {
+  using penstock::DType;
+  using penstock::RowLayout;
+  penstock::batcher::RingConfig config;
+  config.schema = {RowLayout({{"x", DType::kFloat32, {4}}}), RowLayout({{"y", DType::kFloat32, {4}}})};
+  config.slo_ns = 1;
+  const std::uint32_t late = server.engine().add_ring("late", "1", config);
+  penstock::batcher::CostModel cost;
+  cost.mean_ns_at.fill(1e6F);
+  cost.p99_ns_at.fill(1e6F);
+  server.engine().entry(late)->ring.set_cost(0, cost);
+  server.engine().publish(
+      {{"small", "1", 0, true, true}, {"large", "1", 1, true, true}, {"late", "1", late, true, true}});
+}
+
 // Sends the same bytes again and again; the first reply's length is the length of all.
 void ask(penstock::test::Client& client, std::string_view request, std::size_t reply_bytes, int times) {
   char reply[4096];
@@ -72,8 +101,9 @@ int main() {
   CHECK(std::string(100, 'x').size() == 100);
   CHECK(allocations.load(std::memory_order_relaxed) > start);  // the counter counts
   penstock::test::Server server;
+  add_late(server);
   penstock::test::Client client(server.port());
-  for (const std::string_view request : {kJson, kHealth, kBad}) {
+  for (const std::string_view request : {kJson, kHealth, kBad, kOptions, std::string_view(kRows), kLate}) {
     const std::size_t bytes = reply_bytes(client, request);
     ask(client, request, bytes, 200);
     const std::uint64_t before = allocations.load(std::memory_order_relaxed);

@@ -53,6 +53,13 @@ struct QueryNames {
 // One row of a single-input model, little-endian, C order, exactly the tensor's bytes.
 [[nodiscard]] bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
 
+// Rows in a raw body: more than one when it holds exactly so many rows of a single-input model; else 1, which
+// decode_raw() then accepts or refuses.
+[[nodiscard]] std::uint32_t count_raw_rows(const ModelSchema& schema, std::size_t body_bytes) noexcept;
+// Checks the bytes of raw rows as decode_raw() checks those of one. `first_row` is for the message.
+[[nodiscard]] bool check_raw_rows(const ModelSchema& schema, std::string_view rows, std::uint32_t first_row,
+                                  Problem& problem) noexcept;
+
 // Replies of one model version. Built once per route snapshot (may allocate then); encoding allocates nothing.
 class ReplyEncoder {
  public:

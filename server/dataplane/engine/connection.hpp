@@ -13,6 +13,7 @@
 #include "engine/model_entry.hpp"
 #include "engine/timer_wheel.hpp"
 #include "http/http_parser.hpp"
+#include "http/response.hpp"
 #include "penstock/batcher/scheduler.hpp"
 
 namespace penstock::dataplane {
@@ -30,6 +31,8 @@ inline constexpr std::size_t kPipelineMax = 32;             // requests of one c
 inline constexpr std::size_t kOwedBytesMax = 64 * 1024;     // replies of pipelined requests, by their bounds
 inline constexpr std::size_t kRequestIdBytesMax = 128;
 
+struct Rejoin;
+
 // A request that was read and not yet answered.
 struct Pending {
   enum class State : std::uint8_t { kFree, kOpen, kRow, kJob, kControl, kReady };
@@ -45,12 +48,16 @@ struct Pending {
   std::uint8_t request_id_bytes = 0;
   std::uint32_t id = 0;           // position in the connection's order of requests
   std::uint32_t owed_bytes = 0;   // counted against kOwedBytesMax
-  batcher::Claim claim;           // kRow: which row it became
+  batcher::Claim claim;           // kRow: which row it became, unless they are several
+  Rejoin* rejoin = nullptr;       // kRow: of a request of many rows
   std::string_view content_type;  // of the reply; static text
   std::array<std::uint8_t, 16> trace_id{};
   std::uint64_t arrival_ns = 0;
-  std::uint64_t timeout_ns = 0;   // that the client gave; 0: none
-  std::uint64_t deadline_ns = 0;  // when it is told that there is no answer
+  std::uint64_t timeout_ns = 0;       // that the client gave; 0: none
+  std::uint64_t deadline_ns = 0;      // when it is told that there is no answer
+  std::uint64_t row_deadline_ns = 0;  // by time-out or objective; 0: there is neither
+  std::uint64_t predicted_ns = 0;     // when admission expects the answer; 0: nobody asked
+  Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
   Block reply;  // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;

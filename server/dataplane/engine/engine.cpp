@@ -43,6 +43,7 @@ void Engine::start() {
   running_ = true;
   for (std::uint32_t i = 0; i < state_.options.io_threads; ++i) {
     loops_.push_back(std::make_unique<EventLoop>(state_, jobs_, i, listeners_, loops_));
+    state_.loop_event_fds.push_back(loops_.back()->event_fd());
   }
   // Signals belong to the main thread: those started here inherit the mask.
   sigset_t all;
@@ -56,16 +57,19 @@ void Engine::start() {
 
 void Engine::stop() {
   state_.stopping.store(true, std::memory_order_relaxed);
-  wake_loops();
+  state_.wake_loops();
   for (const auto& loop : loops_) loop->join();
   jobs_.stop();  // after the loops, which submit; before they are destroyed, which jobs post to
 }
 
-std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config) {
+std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
+                               const std::string& group) {
   config.loops = state_.options.io_threads;
   const std::lock_guard lock(entries_mutex_);
+  const auto first = std::ranges::find_if(entries_, [&](const auto& entry) { return entry->group == group; });
+  config.group = group.empty() || first == entries_.end() ? nullptr : &(*first)->ring;
   const auto id = static_cast<std::uint32_t>(entries_.size());
-  entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config));
+  entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config, group));
   return id;
 }
 
@@ -82,7 +86,7 @@ std::vector<std::shared_ptr<ModelEntry>> Engine::entries() const {
 
 batcher::Recovery Engine::recover(std::uint32_t ring, std::uint32_t worker) {
   const batcher::Recovery recovery = entry(ring)->ring.recover(worker);
-  wake_loops();  // batches may be done now, and nobody else says so
+  state_.wake_loops();  // batches may be done now, and nobody else says so
   return recovery;
 }
 
@@ -94,7 +98,7 @@ void Engine::publish(const std::vector<RouteSpec>& routes) {
     state_.table = std::move(table);
     state_.table_version.fetch_add(1, std::memory_order_release);  // pairs with the loops' adopt_changes()
   }
-  wake_loops();
+  state_.wake_loops();
 }
 
 void Engine::set_ready(bool ready) {
@@ -107,7 +111,7 @@ void Engine::drain() {
   state_.draining.store(true, std::memory_order_relaxed);
   // The kernel refuses new connections from here on, without a descriptor being closed under a loop.
   for (const int fd : listeners_) ::shutdown(fd, SHUT_RD);
-  wake_loops();
+  state_.wake_loops();
 }
 
 bool Engine::drained() const {
@@ -115,8 +119,11 @@ bool Engine::drained() const {
   return std::ranges::all_of(loops_, [](const auto& loop) { return loop->is_drained(); });
 }
 
-void Engine::wake_loops() {
-  for (const auto& loop : loops_) loop->wake();
+void EngineState::wake_loops() const noexcept {
+  const std::uint64_t one = 1;
+  for (const int fd : loop_event_fds) {
+    [[maybe_unused]] const ssize_t written = ::write(fd, &one, sizeof one);  // full means: awake already
+  }
 }
 
 }  // namespace penstock::dataplane

@@ -31,7 +31,9 @@ class Engine {
   void stop();
 
   // The id of the new ring. std::invalid_argument, std::system_error as BatchRing.
-  std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config);
+  // Rings of one `group` share workers; empty: the ring has its own.
+  std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
+                         const std::string& group = {});
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
   [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;
   batcher::Recovery recover(std::uint32_t ring, std::uint32_t worker);
@@ -45,8 +47,6 @@ class Engine {
   [[nodiscard]] const EngineState& state() const noexcept { return state_; }
 
  private:
-  void wake_loops();
-
   EngineState state_;
   JobPool jobs_;
   std::vector<int> listeners_;

@@ -97,6 +97,7 @@ void EventLoop::pass() {
   loop_.date.refresh_date(std::time(nullptr));
   adopt_changes();
   dispatch_all(events, count);
+  predict_.continue_requests();
   predict_.ring_bells();
   predict_.collect();
   session_.flush_dirty();
@@ -106,6 +107,7 @@ void EventLoop::pass() {
                        [this](Timer& timer) { session_.on_timer(*static_cast<Connection*>(timer.owner)); });
   session_.resume_memory_waiters();
   session_.flush_dirty();
+  send_refusals(loop_.now_ns);  // of requests that had waited for room
   predict_.ring_bells();
   finish_pass();
 }
@@ -129,6 +131,7 @@ int EventLoop::wait_ms() const noexcept {
   };
   if (predict_.rows_in_flight() > 0) at_most(kSafetyMs);
   if (session_.has_memory_waiters()) at_most(kMemoryRetryMs);
+  if (predict_.has_unfinished()) at_most(0);
   if (session_.has_dirty()) at_most(0);  // a call that waited for the control plane failed at the end of the pass
   return timeout_ms;
 }
@@ -159,14 +162,28 @@ bool EventLoop::spin_for_answer() {
 // Large bodies may make a pass long. It stops reading then, answers what is done, and goes on with the next connection.
 void EventLoop::dispatch_all(const epoll_event* events, int count) {
   const int first = count > 0 ? static_cast<int>(rotation_ % static_cast<unsigned>(count)) : 0;
+  rotation_ = 0;
+  std::uint64_t look_ns = loop_.now_ns;
   for (int i = 0; i < count; ++i) {
     dispatch(events[(first + i) % count]);
-    if (i % kEventsBetweenLooks == kEventsBetweenLooks - 1 && monotonic_ns() - loop_.now_ns > kReadingNsMax) {
+    if (i % kEventsBetweenLooks != kEventsBetweenLooks - 1) continue;
+    send_refusals(look_ns);
+    look_ns = monotonic_ns();
+    if (look_ns - loop_.now_ns > kReadingNsMax) {
       rotation_ = static_cast<unsigned>(first + i + 1);  // level-triggered: who was left out is reported again
       return;
     }
   }
-  rotation_ = 0;
+  send_refusals(look_ns);
+}
+
+// Who is refused hears so at once, before the answers of this pass are formed: a refusal is worth something only while
+// the client can still ask elsewhere. They were read at `read_ns` or later.
+void EventLoop::send_refusals(std::uint64_t read_ns) {
+  if (loop_.refusals == 0) return;
+  session_.flush_dirty();
+  loop_.stats.refusal.add(monotonic_ns() - read_ns, loop_.refusals);
+  loop_.refusals = 0;
 }
 
 void EventLoop::dispatch(const epoll_event& event) {

@@ -58,6 +58,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   [[nodiscard]] int wait_ms() const noexcept;
   [[nodiscard]] bool spin_for_answer();
   void dispatch_all(const epoll_event* events, int count);
+  void send_refusals(std::uint64_t read_ns);
   void dispatch(const epoll_event& event);
   void adopt_changes();
   void accept_all(Watch& listener);

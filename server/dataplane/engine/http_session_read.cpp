@@ -284,6 +284,9 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.receipt_wanted = false;
   pending.row_class = batcher::RowClass::kNormal;
   pending.timeout_ns = 0;
+  pending.row_deadline_ns = 0;
+  pending.predicted_ns = 0;
+  pending.rejoin = nullptr;
   pending.owed_bytes = 0;
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;

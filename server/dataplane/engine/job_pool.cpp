@@ -18,7 +18,7 @@ bool decode_body(Encoding encoding, std::string_view body, const QueryNames& nam
 }
 
 RowTarget TableResolver::resolve(std::string_view model, std::string_view version, Problem& problem) {
-  entry_ = table_.find(model, version, problem);
+  entry_ = known_ != nullptr ? known_ : table_.find(model, version, problem);
   if (entry_ == nullptr) return {};
   const ModelSchema& schema = entry_->ring.schema();
   if (entry_->ring.uses_arena()) {

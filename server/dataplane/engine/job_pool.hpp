@@ -87,8 +87,10 @@ class JobPool {
 // Resolves names against a route table and finds room for the row: an arena slot, or memory of the caller.
 class TableResolver final : public RowResolver {
  public:
-  // `row` has room for a packed row that needs no arena; null: one is allocated.
-  TableResolver(const RouteTable& table, std::byte* row) : table_(table), row_(row) {}
+  // `row` has room for a packed row that needs no arena; null: one is allocated. `known`: what the names stand for,
+  // when the caller has looked already.
+  TableResolver(const RouteTable& table, std::byte* row, ModelEntry* known = nullptr)
+      : table_(table), row_(row), known_(known) {}
   RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) override;
 
   [[nodiscard]] ModelEntry* entry() const noexcept { return entry_; }
@@ -103,6 +105,7 @@ class TableResolver final : public RowResolver {
  private:
   const RouteTable& table_;
   std::byte* row_;
+  ModelEntry* known_;
   std::unique_ptr<std::byte[]> owned_row_;
   ModelEntry* entry_ = nullptr;
   std::uint32_t slot_ = kNoSlot;

@@ -53,6 +53,10 @@ struct EngineState {
   std::atomic<bool> was_ready{false};  // before that, a name nobody knows may be one that is still loading
   std::atomic<bool> draining{false};
   std::atomic<bool> stopping{false};
+  std::vector<int> loop_event_fds;  // complete before the first loop starts
+
+  // From any thread: every loop looks at its rings, tables and inbox.
+  void wake_loops() const noexcept;
 };
 
 [[nodiscard]] inline std::uint64_t monotonic_ns() noexcept {
@@ -74,6 +78,7 @@ struct LoopContext {
   std::uint64_t now_ns;  // read once per pass
   TimerWheel timers;
   LoopStats stats;
+  std::uint32_t refusals = 0;  // by admission, that are formed and not sent
   std::shared_ptr<const RouteTable> table = std::make_shared<const RouteTable>();
   std::uint64_t table_version = 0;
   DateCache date;

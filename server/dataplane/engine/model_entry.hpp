@@ -24,6 +24,8 @@ struct Ticket {
   std::uint32_t generation = 0;
   std::uint32_t request = 0;
   std::uint32_t slot = 0;  // arena slot, or kNoSlot
+  std::uint32_t row = 0;   // of the request
+  std::uint32_t part = 0;  // of its Rejoin, when it has one
   std::atomic<std::uint32_t> owner{
       ~std::uint32_t{0}};  // loop; relaxed: the ring orders it, and a stale value is another loop's
 };
@@ -31,35 +33,32 @@ inline constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
 
 class ModelEntry {
  public:
-  ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name, const batcher::RingConfig& config)
-      : id(ring_id),
-        model(std::move(model_name)),
-        version(std::move(version_name)),
-        ring(config),
-        encoder(model, version, ring.schema()),
-        stats(config.loops),
-        tickets_(std::make_unique<Ticket[]>(ring.rows())) {
-    const RowLayout& inputs = ring.schema().inputs;
-    // The longest honest JSON number is about 25 bytes; white space beyond that is on the client.
-    std::uint64_t elements = 0;
-    for (const TensorSpec& tensor : inputs.tensors()) elements += tensor.elements();
-    body_bytes_max = elements * 32 + 64 * 1024;
-  }
+  // `group`: models of one name share workers; empty: it has its own.
+  ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name, const batcher::RingConfig& config,
+             std::string group_name = {});
 
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
     return tickets_[ring.row_index(buffer, row)];
   }
+  // Rows that a lane can hold at all.
+  [[nodiscard]] std::uint32_t lane_rows(std::uint32_t lane) const noexcept { return lane_rows_[lane]; }
 
   const std::uint32_t id;
   const std::string model;
   const std::string version;
+  const std::string group;
+  const std::uint64_t slo_ns;  // 0: none
   batcher::BatchRing ring;
   const ReplyEncoder encoder;
   std::uint64_t body_bytes_max = 0;
-  std::vector<RingStats> stats;  // one per loop
+  // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
+  std::atomic<std::uint32_t> workers{0};
+  std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring
+  std::vector<RingStats> stats;     // one per loop
 
  private:
   std::unique_ptr<Ticket[]> tickets_;
+  std::vector<std::uint32_t> lane_rows_;
 };
 
 }  // namespace penstock::dataplane

@@ -36,17 +36,35 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
     session_.refuse(connection, pending, problem);
     return;
   }
-  if (request.body.size() > kInlineBytesMax) {
+  const RouteTable& table = *loop_.table;
+  ModelEntry* known = nullptr;  // before the body is read
+  std::uint32_t rows = 1;
+  if (encoding == Encoding::kRaw) {  // which names no model
+    known = table.find(names.model, names.version, problem);
+    if (known == nullptr) {
+      refuse_body(connection, pending, problem);
+      return;
+    }
+    rows = count_raw_rows(known->ring.schema(), request.body.size());
+  } else if (pending.timeout_ns != 0 || table.has_objectives()) {
+    known = table.known(names.model, names.version);
+  }
+  if (rows > 1) {
+    submit_rows(connection, pending, *known, request, rows);
+  } else if (known != nullptr && !admit(*known, pending, 1, problem)) {
+    session_.refuse(connection, pending, problem);
+  } else if (request.body.size() > kInlineBytesMax) {
     submit_decode(connection, pending, request, encoding, names);
-    return;
-  }
-  TableResolver resolver(*loop_.table, scratch_);
-  if (!decode_body(encoding, request.body, names, resolver, problem)) {
+  } else {
+    TableResolver resolver(table, scratch_, encoding == Encoding::kRaw ? known : nullptr);
+    if (decode_body(encoding, request.body, names, resolver, problem)) {
+      submit_row(connection, pending, *resolver.entry(), scratch_, resolver.slot(), problem);
+      return;
+    }
     resolver.discard();
+    if (problem.code() == ProblemCode::kQueueFull) set_retry_after(*resolver.entry(), pending, problem);
     refuse_body(connection, pending, problem);
-    return;
   }
-  submit_row(connection, pending, *resolver.entry(), scratch_, resolver.slot());
 }
 
 void PredictPath::refuse_body(Connection& connection, Pending& pending, Problem& problem) {
@@ -74,80 +92,10 @@ void PredictPath::submit_decode(Connection& connection, Pending& pending, const 
   jobs_.submit(std::move(job));
 }
 
-// `row` is the packed row, unless it lies in arena slot `slot`.
-void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
-                             std::uint32_t slot) {
-  Problem problem;
-  bool accepted = choose_output(entry, pending.output_name(), pending, problem);
-  const std::size_t reply_bytes = kHeadBytesMax + entry.encoder.bytes_max(pending.encoding);
-  if (accepted && reply_bytes > kConnectionBytes) {
-    // Memory for a large reply is found now, not when the answer is there and holds a buffer of the ring.
-    pending.reply = loop_.engine.pool.try_acquire(reply_bytes);
-    accepted = static_cast<bool>(pending.reply);
-    if (!accepted)
-      problem.set(ProblemCode::kMemoryExhausted, "no memory is left for the reply of %zu bytes", reply_bytes);
-  }
-  batcher::Claim claim;
-  if (accepted) {
-    claim = entry.ring.claim(entry.ring.lane_of(batcher::RowClass::kNormal));
-    accepted = claim.status == batcher::ClaimStatus::kClaimed;
-    if (claim.status == batcher::ClaimStatus::kFull) {
-      problem.set(ProblemCode::kQueueFull, "the queue of model '%s' is full", entry.model.c_str());
-    } else if (!accepted) {
-      problem.set(ProblemCode::kModelUnavailable, "model '%s' was stopped: its worker damaged the queue",
-                  entry.model.c_str());
-    }
-  }
-  if (!accepted) {
-    if (slot != kNoSlot) entry.ring.release_slot(slot);
-    pending.reply.reset();
-    session_.refuse(connection, pending, problem);
-    return;
-  }
-  if (slot == kNoSlot) {
-    const RowLayout& layout = entry.ring.schema().inputs;
-    for (std::size_t i = 0; i < layout.size(); ++i) {
-      std::memcpy(entry.ring.input(claim, 0, i), row + layout.offset(i), layout.tensors()[i].bytes());
-    }
-  } else {
-    entry.ring.set_span(claim, 0, slot);
-  }
-  batcher::RowMeta& meta = entry.ring.meta(claim, 0);
-  meta.arrival_ns = pending.arrival_ns;
-  meta.deadline_ns = pending.deadline_ns;
-  meta.trace_id = pending.trace_id;
-  meta.row_index = 0;
-  meta.row_count = 1;
-  meta.principal = 0;
-  meta.priority = 1;
-  meta.rank = 0;
-  meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
-  write_id(pending.request_id(), meta.request_id);
-  Ticket& ticket = entry.ticket(claim.buffer, claim.row);
-  ticket.sequence = claim.sequence;
-  ticket.arrival_ns = pending.arrival_ns;
-  ticket.connection = connection.index;
-  ticket.generation = connection.generation;
-  ticket.request = pending.id;
-  ticket.slot = slot;
-  ticket.owner.store(loop_.index, std::memory_order_relaxed);
-  entry.ring.publish(claim, loop_.index);
-
-  pending.state = Pending::State::kRow;
-  pending.entry = &entry;
-  pending.claim = claim;
-  pending.owed_bytes = static_cast<std::uint32_t>(std::min<std::size_t>(reply_bytes, kOwedBytesMax));
-  connection.owed_bytes += pending.owed_bytes;
-  Lane& lane = lanes_[entry.id];
-  if (lane.in_flight++ == 0) active_.push_back(entry.id);
-  lane.bell = true;
-  ++rows_in_flight_;
-}
-
 void PredictPath::ring_bells() {
   for (const std::uint32_t id : active_) {
-    if (!lanes_[id].bell) continue;
-    lanes_[id].bell = false;
+    if (!rings_[id].bell) continue;
+    rings_[id].bell = false;
     loop_.table->entries()[id]->ring.ring_bell();
   }
 }
@@ -172,18 +120,25 @@ void PredictPath::finish_decode(Job& job) {
   if (job.problem) {
     refuse_body(*connection, *pending, job.problem);
   } else {
-    submit_row(*connection, *pending, *job.entry, job.row.get(), job.slot);
+    submit_row(*connection, *pending, *job.entry, job.row.get(), job.slot, job.problem);
   }
 }
 
 void PredictPath::abandon(Pending& pending) {
   if (pending.state != Pending::State::kRow) return;
-  pending.entry->ring.cancel(pending.claim, 0);
-  if (pending.deadline_ns <= loop_.now_ns) pending.entry->stats[loop_.index].deadline_exceeded.add();
+  RingStats& stats = pending.entry->stats[loop_.index];
+  if (pending.rejoin != nullptr) {
+    stats.rows_cancelled.add(pending.rejoin->rows - pending.rejoin->answered);
+    give_up(pending);
+  } else {
+    stats.rows_cancelled.add();
+    pending.entry->ring.cancel(pending.claim, 0);
+  }
+  if (pending.deadline_ns <= loop_.now_ns) stats.deadline_exceeded.add();
 }
 
 void PredictPath::row_left(ModelEntry& entry) noexcept {
-  --lanes_[entry.id].in_flight;
+  --rings_[entry.id].in_flight;
   --rows_in_flight_;
 }
 
@@ -207,8 +162,8 @@ bool PredictPath::has_done() const noexcept {
 
 void PredictPath::adopt_table() {
   const auto& entries = loop_.table->entries();
-  lanes_.resize(std::max(lanes_.size(), entries.size()));
-  active_.reserve(lanes_.size());
+  rings_.resize(std::max(rings_.size(), entries.size()));
+  active_.reserve(rings_.size());
   std::size_t outputs = outputs_.size();
   for (const auto& entry : entries) outputs = std::max(outputs, entry->ring.schema().outputs.size());
   outputs_.resize(outputs);

@@ -6,9 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "engine/batch_stamps.hpp"
 #include "engine/http_session.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/rejoin.hpp"
 
 namespace penstock::dataplane {
 
@@ -23,9 +25,12 @@ class PredictPath {
   void abandon(Pending& pending);
   void on_job(std::unique_ptr<Job> job);
 
+  // Once per pass: further rows of requests that have more than one pass may take.
+  void continue_requests();
+  [[nodiscard]] bool has_unfinished() const noexcept { return !unfinished_.empty(); }
   // Once per pass, after all sockets were read: wake the workers for everything published.
   void ring_bells();
-  // Answers the rows of completed batches.
+  // Answers the rows of completed blocks.
   void collect();
   // Before blocking: announce to every ring that owes this loop an answer. False: one is there already.
   [[nodiscard]] bool prepare_wait();
@@ -36,26 +41,66 @@ class PredictPath {
   [[nodiscard]] bool has_done() const noexcept;
 
  private:
-  struct Lane {  // what this loop knows of a ring
+  struct RingUse {  // what this loop knows of a ring
     std::uint64_t in_flight = 0;
     bool bell = false;
   };
+  struct Unfinished {  // a request whose rows are not all submitted
+    std::uint32_t connection = 0;
+    std::uint32_t generation = 0;
+    std::uint32_t request = 0;
+  };
 
   void refuse_body(Connection& connection, Pending& pending, Problem& problem);
-  void submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
-                  std::uint32_t slot);
   void submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
                      const QueryNames& names);
+
+  // --- admission (predict_admission.cpp) -----------------------------------------------------------------------------
+
+  // Whether `rows` rows that arrive now can be in time. Sets the pending's deadline and prediction. False: `problem` is
+  // set.
+  [[nodiscard]] bool admit(ModelEntry& entry, Pending& pending, std::uint32_t rows, Problem& problem);
+  [[nodiscard]] std::uint64_t predict(const ModelEntry& entry, std::uint32_t lane, std::uint32_t rows,
+                                      const batcher::CostModel& cost) const noexcept;
+  void refuse_claim(ModelEntry& entry, const Pending& pending, batcher::ClaimStatus status, Problem& problem);
+  void set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const;
+
+  // --- rows into the ring (predict_submit.cpp) -----------------------------------------------------------------------
+
+  void submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row, std::uint32_t slot,
+                  Problem& problem);
+  void submit_rows(Connection& connection, Pending& pending, ModelEntry& entry, const Request& request,
+                   std::uint32_t rows);
+  void submit_some(Connection& connection, Pending& pending);
+  [[nodiscard]] bool submit_part(Connection& connection, Pending& pending, std::uint32_t lane, std::uint32_t count,
+                                 Problem& problem);
+  [[nodiscard]] bool reserve_reply(Pending& pending, std::size_t reply_bytes, Problem& problem);
+  void write_row(const Connection& connection, const Pending& pending, ModelEntry& entry, const batcher::Claim& claim,
+                 std::uint32_t k, std::uint32_t slot) const noexcept;
+  void enter_request(Connection& connection, Pending& pending, ModelEntry& entry, std::size_t reply_bytes) noexcept;
+  void count_rows(ModelEntry& entry, const Pending& pending, std::uint32_t rows) noexcept;
+  // Nobody waits for what is still out of a request of many rows.
+  void give_up(Pending& pending) noexcept;
+
+  // --- answers (predict_reply.cpp) ---------------------------------------------------------------
+
   void answer_block(ModelEntry& entry, const batcher::DoneBlock& block);
+  void count_batch(ModelEntry& entry, const BatchStamps& stamps);
   // True: the row has been answered or dropped; false: a job still needs it.
-  bool answer_row(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row, const Ticket& ticket);
+  bool answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps, std::uint32_t row,
+                  const Ticket& ticket);
+  void note_answer(Pending& pending, ModelEntry& entry, const BatchStamps& stamps);
   void answer_ok(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                  std::uint32_t row);
-  void answer_error(Connection& connection, Pending& pending, const batcher::Completion& completion);
+  void answer_rows(Connection& connection, Pending& pending);
+  void answer_error(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::Completion& completion,
+                    std::uint32_t row);
+  [[nodiscard]] ResponseOptions reply_options(const Pending& pending) const noexcept;
   bool submit_encode(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                      std::uint32_t row);
   void finish_decode(Job& job);
   void finish_encode(Job& job);
+  void finish_small(Connection& connection, Pending& pending, std::string_view body);
   void finish_large(Connection& connection, Pending& pending, std::size_t body_bytes);
   void row_left(ModelEntry& entry) noexcept;
 
@@ -63,9 +108,11 @@ class PredictPath {
   HttpSession& session_;
   JobPool& jobs_;
   JobInbox& inbox_;
-  std::vector<Lane> lanes_;            // by ring id
+  std::vector<RingUse> rings_;         // by ring id
   std::vector<std::uint32_t> active_;  // ring ids with rows in flight
   std::uint64_t rows_in_flight_ = 0;
+  RejoinPool rejoins_;
+  std::vector<Unfinished> unfinished_;
   std::vector<const std::byte*> outputs_;
   alignas(64) std::byte scratch_[kConnectionBytes + 64];
   char reply_[kConnectionBytes];

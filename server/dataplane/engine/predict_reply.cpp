@@ -1,5 +1,6 @@
-// Completed blocks: every row becomes a reply.
+// Completed blocks: every row becomes a reply, or a part of one.
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "engine/predict_path.hpp"
@@ -13,7 +14,7 @@ void PredictPath::collect() {
     while (const auto block = entry.ring.poll_done(loop_.index)) {
       answer_block(entry, *block);
     }
-    if (lanes_[id].in_flight == 0) {
+    if (rings_[id].in_flight == 0) {
       active_[i] = active_.back();
       active_.pop_back();
     } else {
@@ -25,28 +26,34 @@ void PredictPath::collect() {
 void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& block) {
   RingStats& stats = entry.stats[loop_.index];
   const std::uint64_t now_ns = monotonic_ns();
+  const BatchStamps stamps = stamps_of(block, now_ns);
   std::uint32_t handled = 0;
   bool mine = false;
   for (std::uint32_t row = 0; row < block.rows; ++row) {
     const Ticket& ticket = entry.ticket(block.buffer, row);
     if (ticket.owner.load(std::memory_order_relaxed) != loop_.index || ticket.sequence != block.sequence) continue;
-    mine = mine || (row == 0 && block.leads);
-    // Stamps of the worker are not trusted: a wrong one spoils a histogram and nothing else.
-    stats.queue.add(block.taken_ns > ticket.arrival_ns ? block.taken_ns - ticket.arrival_ns : 0);
+    mine = mine || row == 0;
+    stats.queue.add(stamps.taken_ns > ticket.arrival_ns ? stamps.taken_ns - ticket.arrival_ns : 0);
     stats.total.add(now_ns > ticket.arrival_ns ? now_ns - ticket.arrival_ns : 0);
-    if (answer_row(entry, block, row, ticket)) ++handled;
+    if (answer_row(entry, block, stamps, row, ticket)) ++handled;
   }
-  if (mine) {  // counted once a batch, by the loop of its first row
-    stats.batches_done.add();
-    stats.batch_size.add(block.batch_rows);
-    stats.run.add(block.done_ns > block.run_ns ? block.done_ns - block.run_ns : 0);
-    stats.batch.add(block.done_ns > block.taken_ns ? block.done_ns - block.taken_ns : 0);
-  }
+  // Counted once a batch: by the loop of the first row of its first block.
+  if (mine && block.leads) count_batch(entry, stamps);
   if (handled > 0) entry.ring.handled(block, handled);
 }
 
-bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
-                             const Ticket& ticket) {
+void PredictPath::count_batch(ModelEntry& entry, const BatchStamps& stamps) {
+  RingStats& stats = entry.stats[loop_.index];
+  stats.batches_done.add();
+  stats.batch_size.add(stamps.batch_rows);
+  stats.padded_rows.add(stamps.padding_rows);
+  stats.batches_by_reason[static_cast<std::size_t>(stamps.reason)].add();
+  stats.run.add(stamps.done_ns - stamps.run_ns);
+  stats.batch.add(stamps.done_ns - stamps.taken_ns);
+}
+
+bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps,
+                             std::uint32_t row, const Ticket& ticket) {
   if (ticket.slot != kNoSlot) entry.ring.release_slot(ticket.slot);
   row_left(entry);
   RingStats& stats = entry.stats[loop_.index];
@@ -57,15 +64,48 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
   const batcher::Completion& completion = entry.ring.completion(block, row);
   // Acquire is in poll_done(): the worker wrote this before it completed the batch.
   if (completion.kind.load(std::memory_order_relaxed) != batcher::CompletionKind::kFinal) {
-    stats.rows_failed.add();
-    answer_error(*connection, pending, completion);
+    answer_error(*connection, pending, entry, completion, ticket.row);
     return true;
   }
   stats.rows_ok.add();
+  if (pending.rejoin != nullptr) {
+    std::memcpy(pending.rejoin->out + ticket.row * pending.rejoin->output_bytes,
+                entry.ring.output(block, row, pending.output), pending.rejoin->output_bytes);
+    pending.rejoin->parts[ticket.part].answered = true;
+    if (++pending.rejoin->answered < pending.rejoin->rows) return true;
+  }
+  note_answer(pending, entry, stamps);
+  if (pending.rejoin != nullptr) {
+    answer_rows(*connection, pending);
+    return true;
+  }
   if (entry.encoder.bytes_max(pending.encoding) > kInlineBytesMax)
     return !submit_encode(*connection, pending, entry, block, row);
   answer_ok(*connection, pending, entry, block, row);
   return true;
+}
+
+// What the whole request has to show for itself: its receipt, and how far off admission was.
+void PredictPath::note_answer(Pending& pending, ModelEntry& entry, const BatchStamps& stamps) {
+  const std::uint64_t arrival_ns = pending.arrival_ns;
+  const std::uint64_t done_ns = std::max(stamps.done_ns, arrival_ns + 1);
+  if (pending.predicted_ns != 0) {
+    const std::uint64_t error_ns =
+        pending.predicted_ns > done_ns ? pending.predicted_ns - done_ns : done_ns - pending.predicted_ns;
+    entry.stats[loop_.index].prediction_error.add(error_ns * 1000 / (done_ns - arrival_ns));
+  }
+  if (!pending.receipt_wanted) return;
+  constexpr std::uint64_t kMicrosecondNs = 1000;
+  pending.receipt = {
+      .queue_us = stamps.taken_ns > arrival_ns ? (stamps.taken_ns - arrival_ns) / kMicrosecondNs : 0,
+      .batch_us = (stamps.done_ns - stamps.taken_ns) / kMicrosecondNs,
+      .run_us = (stamps.done_ns - stamps.run_ns) / kMicrosecondNs,
+      .batch_rows = stamps.batch_rows,
+      .padding_rows = stamps.padding_rows,
+      .instance = stamps.worker,
+      .sealed = name_of(stamps.reason),
+      .version = entry.version,
+  };
 }
 
 void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry& entry,
@@ -73,45 +113,80 @@ void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry
   for (std::size_t i = 0; i < outputs_.size() && i < entry.ring.schema().outputs.size(); ++i)
     outputs_[i] = entry.ring.output(block, row, i);
   const std::span<const std::byte* const> outputs(outputs_.data(), entry.ring.schema().outputs.size());
+  loop_.stats.responses[200].add();
   if (pending.reply) {
     finish_large(connection, pending,
                  entry.encoder.encode(pending.encoding, outputs, pending.output, pending.reply.data() + kHeadBytesMax));
     return;
   }
   const std::size_t body_bytes = entry.encoder.encode(pending.encoding, outputs, pending.output, reply_);
+  finish_small(connection, pending, {reply_, body_bytes});
+}
+
+void PredictPath::finish_small(Connection& connection, Pending& pending, std::string_view body) {
+  char* out = session_.begin_reply(connection, pending, kHeadBytesMax + body.size());
+  std::size_t bytes = write_head(out, 200, pending.content_type, body.size(), reply_options(pending));
+  std::memcpy(out + bytes, body.data(), body.size());
+  session_.end_reply(connection, pending, bytes + body.size());
+}
+
+void PredictPath::answer_rows(Connection& connection, Pending& pending) {
+  Rejoin& rejoin = *pending.rejoin;
+  pending.rejoin = nullptr;
+  const std::size_t body_bytes = rejoin.rows * rejoin.output_bytes;
   loop_.stats.responses[200].add();
-  char* out = session_.begin_reply(connection, pending, kHeadBytesMax + body_bytes);
-  std::size_t bytes = write_head(out, 200, pending.content_type, body_bytes, session_.response_options(pending));
-  std::memcpy(out + bytes, reply_, body_bytes);
-  session_.end_reply(connection, pending, bytes + body_bytes);
+  if (pending.reply) {
+    finish_large(connection, pending, body_bytes);
+  } else {
+    finish_small(connection, pending, {rejoin.out, body_bytes});
+  }
+  rejoins_.release(rejoin);
+}
+
+ResponseOptions PredictPath::reply_options(const Pending& pending) const noexcept {
+  ResponseOptions options = session_.response_options(pending);
+  if (pending.receipt_wanted) options.receipt = &pending.receipt;
+  return options;
 }
 
 // The body lies kHeadBytesMax behind the start of the block: the head is put right before it.
 void PredictPath::finish_large(Connection& connection, Pending& pending, std::size_t body_bytes) {
   char head[kHeadBytesMax];
-  const std::size_t head_bytes =
-      write_head(head, 200, pending.content_type, body_bytes, session_.response_options(pending));
-  loop_.stats.responses[200].add();
+  const std::size_t head_bytes = write_head(head, 200, pending.content_type, body_bytes, reply_options(pending));
   std::memcpy(pending.reply.data() + kHeadBytesMax - head_bytes, head, head_bytes);
   session_.end_reply(connection, pending, head_bytes + body_bytes, kHeadBytesMax - head_bytes);
 }
 
-void PredictPath::answer_error(Connection& connection, Pending& pending, const batcher::Completion& completion) {
+// Of a request of many rows `row` is the one that failed: the others run in vain.
+void PredictPath::answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
+                               const batcher::Completion& completion, std::uint32_t row) {
+  RingStats& stats = entry.stats[loop_.index];
+  char where[32] = "";
+  if (pending.rejoin != nullptr) {
+    std::snprintf(where, sizeof where, "row %u: ", row);
+    stats.rows_cancelled.add(pending.rejoin->rows - pending.rejoin->answered - 1);
+    give_up(pending);
+  }
   Problem problem;
   const int detail_bytes = static_cast<int>(std::min<std::size_t>(completion.detail_bytes, completion.detail.size()));
+  (completion.error == batcher::RowError::kShed ? stats.rows_shed : stats.rows_failed).add();
   switch (completion.error) {
+    case batcher::RowError::kShed:
+      problem.set(ProblemCode::kDeadlineUnreachable, "%sit would have been late, so it was not run", where);
+      set_retry_after(entry, pending, problem);
+      break;
     case batcher::RowError::kWorkerDied:
-      problem.set(ProblemCode::kWorkerDied, "the worker died while it held this row; the row may have run");
+      problem.set(ProblemCode::kWorkerDied, "%sthe worker died while it held this row; the row may have run", where);
       break;
     case batcher::RowError::kCulprit:
-      problem.set(ProblemCode::kModelError, "the worker died each time it ran this row");
+      problem.set(ProblemCode::kModelError, "%sthe worker died each time it ran this row", where);
       break;
     case batcher::RowError::kModelRaised:
     case batcher::RowError::kBadOutput:
-      problem.set(ProblemCode::kModelError, "%.*s", detail_bytes, completion.detail.data());
+      problem.set(ProblemCode::kModelError, "%s%.*s", where, detail_bytes, completion.detail.data());
       break;
     default:
-      problem.set(ProblemCode::kModelError, "the worker gave no answer for this row");
+      problem.set(ProblemCode::kModelError, "%sthe worker gave no answer for this row", where);
   }
   pending.reply.reset();
   session_.refuse(connection, pending, problem);
@@ -145,6 +220,7 @@ void PredictPath::finish_encode(Job& job) {
   Pending& pending = connection->slot(job.request);
   if (pending.id != job.request || pending.state != Pending::State::kJob) return;
   pending.reply = std::move(job.reply);
+  loop_.stats.responses[200].add();
   finish_large(*connection, pending, job.reply_bytes);
 }
 

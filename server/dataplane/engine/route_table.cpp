@@ -29,7 +29,9 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
     models.insert(route.model);
     bytes += route.model.size() + route.version.size();
     body_bytes_max_ = std::max(body_bytes_max_, entries_[route.ring]->body_bytes_max);
+    has_objectives_ = has_objectives_ || entries_[route.ring]->slo_ns != 0;
   }
+  find_peers(routes);
   bytes_.resize(bytes);
   const Header header{kMagic, static_cast<std::uint32_t>(routes.size()), static_cast<std::uint32_t>(models.size()), 0};
   std::memcpy(bytes_.data(), &header, sizeof header);
@@ -53,6 +55,35 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
     route.available = spec.available ? 1 : 0;
     std::memcpy(bytes_.data() + sizeof(Header) + i * sizeof(Route), &route, sizeof route);
   }
+}
+
+// Of the rings that are served: one that was replaced may hold rows for ever.
+void RouteTable::find_peers(const std::vector<RouteSpec>& routes) {
+  peers_.resize(entries_.size());
+  for (const RouteSpec& route : routes) {
+    const ModelEntry& entry = *entries_[route.ring];
+    if (entry.group.empty() || !route.available) continue;
+    for (const RouteSpec& other : routes) {
+      const ModelEntry& peer = *entries_[other.ring];
+      if (other.ring != route.ring && other.available && peer.group == entry.group) peers_[route.ring].push_back(&peer);
+    }
+  }
+}
+
+ModelEntry* RouteTable::known(std::string_view model, std::string_view version) const noexcept {
+  if (model.empty() && header().models != 1) return nullptr;
+  const std::uint32_t wanted = hash(model);
+  ModelEntry* found = nullptr;
+  const Route* const begin = routes();
+  for (const Route* route = begin; route != begin + header().routes; ++route) {
+    if (!model.empty() && (route->model_hash != wanted || text(route->model_offset, route->model_bytes) != model))
+      continue;
+    const bool latest = version == "latest" && route->latest != 0;
+    if (!version.empty() && !latest && text(route->version_offset, route->version_bytes) != version) continue;
+    if (found != nullptr || route->available == 0) return nullptr;  // the body may name the one or the other
+    found = entries_[route->ring].get();
+  }
+  return found;
 }
 
 ModelEntry* RouteTable::find(std::string_view model, std::string_view version, Problem& problem) const noexcept {

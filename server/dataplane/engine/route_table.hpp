@@ -30,6 +30,14 @@ class RouteTable {
   // Empty names stand for "not named": the only model served, its latest version. Null: `problem` says why.
   [[nodiscard]] ModelEntry* find(std::string_view model, std::string_view version, Problem& problem) const noexcept;
 
+  // The model version that a body can only confirm, whatever it says: it may be admitted or refused before the body is
+  // read. Null: the body decides, or it is an error that find() will name.
+  [[nodiscard]] ModelEntry* known(std::string_view model, std::string_view version) const noexcept;
+  // Some model has a latency objective, so that requests without a time-out of their own are admitted, too.
+  [[nodiscard]] bool has_objectives() const noexcept { return has_objectives_; }
+  // The other model versions that share workers with ring `ring`.
+  [[nodiscard]] const std::vector<const ModelEntry*>& peers(std::uint32_t ring) const noexcept { return peers_[ring]; }
+
   // Upper bound of a predict body; of one model when it is named and known.
   [[nodiscard]] std::uint64_t body_bytes_max(std::string_view model) const noexcept;
 
@@ -57,6 +65,7 @@ class RouteTable {
     std::uint32_t reserved;
   };
 
+  void find_peers(const std::vector<RouteSpec>& routes);
   [[nodiscard]] const Header& header() const noexcept { return *reinterpret_cast<const Header*>(bytes_.data()); }
   [[nodiscard]] const Route* routes() const noexcept {
     return reinterpret_cast<const Route*>(bytes_.data() + sizeof(Header));
@@ -67,7 +76,9 @@ class RouteTable {
 
   std::vector<std::byte> bytes_;
   std::vector<std::shared_ptr<ModelEntry>> entries_;
+  std::vector<std::vector<const ModelEntry*>> peers_;  // by ring
   std::uint64_t body_bytes_max_ = 0;
+  bool has_objectives_ = false;
 };
 
 }  // namespace penstock::dataplane

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "penstock/batcher/scheduler.hpp"
+
 namespace penstock::dataplane {
 
 // A monotonic counter written by one thread. A plain load and store: an atomic add would cost a locked instruction for
@@ -36,14 +38,17 @@ inline constexpr std::array<std::uint64_t, 19> kTimeBoundsNs{
 
 inline constexpr std::array<std::uint64_t, 13> kSizeBounds{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 
+// Of shares, in thousandths.
+inline constexpr std::array<std::uint64_t, 12> kShareBounds{5, 10, 20, 50, 100, 150, 200, 300, 500, 1000, 2000, 5000};
+
 template <std::size_t N, const std::array<std::uint64_t, N>& Bounds>
 class Histogram {
  public:
-  void add(std::uint64_t value) noexcept {
+  void add(std::uint64_t value, std::uint64_t times = 1) noexcept {
     std::size_t index = kFirst[static_cast<std::size_t>(std::bit_width(value))];
     while (index < N && value > Bounds[index]) ++index;
-    counts_[index].add();
-    sum_.add(value);
+    counts_[index].add(times);
+    sum_.add(value * times);
   }
   [[nodiscard]] std::uint64_t count(std::size_t index) const noexcept { return counts_[index].get(); }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_.get(); }
@@ -68,12 +73,20 @@ class Histogram {
 
 using TimeHistogram = Histogram<kTimeBoundsNs.size(), kTimeBoundsNs>;
 using SizeHistogram = Histogram<kSizeBounds.size(), kSizeBounds>;
+using ShareHistogram = Histogram<kShareBounds.size(), kShareBounds>;
 
 // What one loop saw of one ring.
 struct RingStats {
   Counter rows_ok;
   Counter rows_failed;
+  Counter rows_shed;              // dropped by a worker before they ran, since they would have been late
+  Counter rows_refused_deadline;  // not admitted, since they would have been late
+  Counter rows_cancelled;         // nobody waited for the answer any more
   Counter deadline_exceeded;
+  Counter padded_rows;  // that batches were padded with
+  std::array<Counter, batcher::kRowClasses> rows_by_class;
+  std::array<Counter, batcher::kSealReasons> batches_by_reason;
+  ShareHistogram prediction_error;  // of admitted rows: |predicted - real| / real latency
   Counter batches_done;
   TimeHistogram queue;  // a row's last byte read -> its batch taken
   TimeHistogram batch;  // batch taken -> batch done
@@ -95,6 +108,7 @@ struct LoopStats {
   Counter control_failed;
   Counter control_active;
   Counter memory_waits;
+  TimeHistogram refusal;               // a request's last byte read -> its refusal by admission sent
   std::array<Counter, 600> responses;  // by status
 };
 

@@ -38,17 +38,31 @@ class Engine:
         max_queue_delay_us: int = 0,
         queue_bytes: int = 67108864,
         rerun_on_worker_death: bool = False,
+        slo_ms: float = 0.0,
+        weight: int = 100,
+        batch_sizes: Sequence[int] = [],
+        reproducible_batch_size: int = 1,
+        group: str = "",
     ) -> int:
-        """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread."""
+        """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
+
+        slo_ms: latency objective, 0 for none. weight: share of the workers against other rings of the group, whose
+        rings share workers; a ring without a group has its own. batch_sizes: those that the model may run, ascending,
+        at most 16; none for any.
+        """
     def ring_fd(self, ring: int) -> int:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""
     def ring_max_batch_size(self, ring: int) -> int:
         """What max_batch_size became after queue_bytes was honoured."""
+    def set_workers(self, ring: int, count: int) -> None:
+        """Tell admission how many workers take from the ring; without it, as many count as have attached it."""
+    def quarantined(self, ring: int) -> int:
+        """How many blocks wait for a worker in quarantine, or are with one."""
     def loop_event_fds(self) -> list[int]: ...
     def recover(self, ring: int, worker: int) -> dict[str, Any]:
         """A worker is dead: run its batches again or fail them.
 
-        {'batches_requeued', 'batches_failed', 'rows_failed', 'corrupt'}.
+        {'batches_requeued', 'blocks_quarantined', 'batches_failed', 'rows_failed', 'corrupt'}.
         """
     def publish(self, routes: Sequence[tuple[str, str, int, bool, bool]]) -> None:
         """Swap the whole route table: (model, version, ring, latest, available) each. Any thread."""

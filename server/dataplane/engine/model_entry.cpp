@@ -1,0 +1,44 @@
+#include "engine/model_entry.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/rejoin.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+// Of a request of many rows: one client's body is not most of the memory for all bodies.
+constexpr std::uint64_t kRowsBytesMax = 16ull << 20;
+
+std::uint64_t largest_body(const RowLayout& inputs) {
+  // The longest honest JSON number is about 25 bytes; white space beyond that is on the client.
+  std::uint64_t elements = 0;
+  for (const TensorSpec& tensor : inputs.tensors()) elements += tensor.elements();
+  const std::uint64_t one_row = elements * 32 + 64 * 1024;
+  const std::uint64_t many_rows = std::min(kRowsBytesMax, inputs.tensors().front().bytes() * kRequestRowsMax);
+  return inputs.size() == 1 ? std::max(one_row, many_rows) : one_row;
+}
+
+}  // namespace
+
+ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name,
+                       const batcher::RingConfig& config, std::string group_name)
+    : id(ring_id),
+      model(std::move(model_name)),
+      version(std::move(version_name)),
+      group(std::move(group_name)),
+      slo_ns(config.slo_ns),
+      ring(config),
+      encoder(model, version, ring.schema()),
+      body_bytes_max(largest_body(ring.schema().inputs)),
+      stats(config.loops),
+      tickets_(std::make_unique<Ticket[]>(ring.rows())),
+      lane_rows_(ring.lanes()) {
+  for (std::uint32_t buffer = 0; buffer < ring.buffers(); ++buffer) {
+    const std::uint32_t lane = ring.lane_of_buffer(buffer);
+    lane_rows_[lane] += ring.settings(lane).block_rows;
+  }
+}
+
+}  // namespace penstock::dataplane

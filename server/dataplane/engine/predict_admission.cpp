@@ -1,0 +1,101 @@
+// Admission: a request that cannot be answered in time is refused while its client can still ask elsewhere.
+#include <algorithm>
+
+#include "engine/predict_path.hpp"
+#include "penstock/batcher/admission.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+unsigned long long to_ms(std::uint64_t from_ns, std::uint64_t to_ns) noexcept {
+  return to_ns > from_ns ? (to_ns - from_ns + kMillisecondNs - 1) / kMillisecondNs : 0;
+}
+
+batcher::QueueLoad load_of(const ModelEntry& entry, std::uint32_t lane, std::uint64_t now_ns) noexcept {
+  batcher::QueueLoad load = entry.ring.load(lane, now_ns);
+  const std::uint32_t workers = entry.workers.load(std::memory_order_relaxed);
+  if (workers != 0) load.workers = workers;
+  return load;
+}
+
+// Device time that the queue of another model of the group wants. Its batches are taken for full ones, and its classes
+// for one: how much of it goes first is bounded by the caller.
+std::uint64_t wanted_ns(const ModelEntry& entry, std::uint64_t now_ns) noexcept {
+  const std::uint32_t lane = entry.ring.lane_of(batcher::RowClass::kBatch);  // behind it are all rows of the model
+  const batcher::QueueLoad load = load_of(entry, lane, now_ns);
+  const batcher::CostModel cost = entry.ring.cost();
+  if (load.rows_ahead == 0 || !cost.is_known()) return 0;
+  const std::uint64_t rows_max = std::max(1U, entry.ring.settings(lane).batch_rows_max);
+  const std::uint64_t batches = (load.rows_ahead + rows_max - 1) / rows_max;
+  const auto rows = static_cast<std::uint32_t>(std::min(load.rows_ahead, rows_max));
+  return batches * cost.mean_ns(rows) / std::max(1U, load.workers);
+}
+
+}  // namespace
+
+bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows, Problem& problem) {
+  std::uint64_t limit_ns = pending.timeout_ns;
+  if (entry.slo_ns != 0 && (limit_ns == 0 || entry.slo_ns < limit_ns)) limit_ns = entry.slo_ns;
+  if (limit_ns == 0) return true;
+  pending.row_deadline_ns = pending.arrival_ns + limit_ns;
+  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
+  // Nothing has run yet, not even to warm up: then there is nothing to predict from.
+  const batcher::CostModel cost = entry.ring.cost(entry.ring.settings(lane).bucket);
+  if (!cost.is_known()) return true;
+  pending.predicted_ns = predict(entry, lane, rows, cost);
+  if (pending.predicted_ns <= pending.row_deadline_ns) return true;
+  problem.set(ProblemCode::kDeadlineUnreachable,
+              "model '%s' would answer in about %llu ms, which is later than the %llu ms that %s allows",
+              entry.model.c_str(), to_ms(pending.arrival_ns, pending.predicted_ns), to_ms(0, limit_ns),
+              limit_ns == pending.timeout_ns ? "X-Request-Timeout-Ms" : "its latency objective");
+  problem.set_retry_after(batcher::retry_after_s(pending.predicted_ns, pending.row_deadline_ns));
+  entry.stats[loop_.index].rows_refused_deadline.add(rows);
+  ++loop_.refusals;
+  return false;
+}
+
+// When the last of `rows` rows that arrive now would be answered.
+std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, std::uint32_t rows,
+                                   const batcher::CostModel& cost) const noexcept {
+  const std::uint64_t now_ns = loop_.now_ns;
+  const batcher::LaneSettings& settings = entry.ring.settings(lane);
+  batcher::QueueLoad load = load_of(entry, lane, now_ns);
+  load.rows_ahead += rows - 1;
+  const std::uint64_t alone_ns = batcher::predict_done_ns(load, settings, cost, now_ns);
+  std::uint64_t others_ns = 0;
+  std::uint64_t others_weight = 0;
+  std::uint64_t longest_ns = 0;
+  for (const ModelEntry* peer : loop_.table->peers(entry.id)) {
+    const std::uint64_t peer_ns = wanted_ns(*peer, now_ns);
+    if (peer_ns == 0) continue;
+    const batcher::LaneSettings& theirs = peer->ring.settings(peer->ring.lane_of(batcher::RowClass::kNormal));
+    others_ns += peer_ns;
+    others_weight += theirs.weight;
+    longest_ns = std::max(longest_ns, std::min(peer_ns, peer->ring.cost().mean_ns(theirs.batch_rows_max)));
+  }
+  if (others_ns == 0) return alone_ns;
+  // While this model's rows run, the others get their share and no more; whatever it is, one batch may be ahead.
+  const std::uint64_t share_ns = (alone_ns - now_ns) * others_weight / std::max(1U, settings.weight);
+  return alone_ns + std::min(others_ns, std::max(share_ns, longest_ns));
+}
+
+void PredictPath::set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const {
+  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
+  const std::uint64_t done_ns = predict(entry, lane, 1, entry.ring.cost(entry.ring.settings(lane).bucket));
+  problem.set_retry_after(batcher::retry_after_s(done_ns, loop_.now_ns));
+}
+
+void PredictPath::refuse_claim(ModelEntry& entry, const Pending& pending, batcher::ClaimStatus status,
+                               Problem& problem) {
+  if (status == batcher::ClaimStatus::kFull) {
+    problem.set(ProblemCode::kQueueFull, "the queue of model '%s' is full", entry.model.c_str());
+    set_retry_after(entry, pending, problem);
+    return;
+  }
+  problem.set(ProblemCode::kModelUnavailable, "model '%s' was stopped: its worker damaged the queue",
+              entry.model.c_str());
+  // The other loops may sleep and have rows in the ring: nobody will complete those any more.
+  if (!entry.closed.exchange(true, std::memory_order_relaxed)) loop_.engine.wake_loops();
+}
+
+}  // namespace penstock::dataplane
