@@ -15,6 +15,10 @@ std::uint32_t whole_blocks(std::uint32_t rows, std::uint32_t there, std::uint32_
   return std::min(there, std::max(block_rows, rows - rows % block_rows));
 }
 
+std::uint32_t in_blocks(const LaneView& view, std::uint32_t rows) noexcept {
+  return whole_blocks(rows, view.rows, view.settings->block_rows);
+}
+
 // As whole_blocks(), to the nearest number of blocks.
 std::uint32_t nearest_blocks(std::uint32_t rows, std::uint32_t there, std::uint32_t block_rows) noexcept {
   return whole_blocks(rows + block_rows / 2, there, block_rows);
@@ -85,7 +89,7 @@ BatchPlan plan_reproducible(const LaneView& view) noexcept {
 BatchPlan plan_without_deadline(const LaneView& view, std::uint32_t filling_rows, std::uint32_t rows_most,
                                 std::uint64_t now_ns) noexcept {
   BatchPlan plan;
-  plan.lane_rows = size_for(view, std::min(view.rows, rows_most), now_ns);
+  plan.lane_rows = in_blocks(view, size_for(view, std::min(view.rows, rows_most), now_ns));
   std::uint32_t allowed = plan.lane_rows;
   if (filling_rows > 0) {
     const std::uint64_t ns = view.cost->p99_ns(padded_rows(view.settings->batch_sizes, plan.lane_rows));
@@ -115,17 +119,18 @@ BatchPlan plan_batch(const LaneView& view, std::uint32_t filling_rows, const Pla
   const std::uint64_t slack_ns = view.deadline_ns > now_ns ? view.deadline_ns - now_ns : 0;
   const std::uint32_t in_time = size_below(lane.batch_sizes, view.cost->rows_within(slack_ns));
   if (in_time < there) {
-    const std::uint32_t shrunk = whole_blocks(in_time, view.rows, lane.block_rows);
+    const std::uint32_t shrunk = in_blocks(view, in_time);
     const bool too_small = std::min(shrunk, in_time) < kFloor * std::min(there, limits.rows_planned);
     // Given up: the head. shed_late() finds the most rows of all these that are in time together.
     plan.lane_rows = too_small ? nearest_blocks(there, view.rows, lane.block_rows) : shrunk;
     plan.reason = SealReason::kDeadline;
   } else {
-    plan.lane_rows = size_for(view, there, now_ns);
+    plan.lane_rows = in_blocks(view, size_for(view, there, now_ns));
   }
   std::uint32_t allowed = 0;
-  if (filling_rows > 0)
+  if (filling_rows > 0) {
     allowed = std::min({in_time, rows_most, balanced_rows(lane, *view.cost, limit_of(view, now_ns))});
+  }
   plan.rows = with_riders(view, plan.lane_rows, filling_rows, allowed);
   return finished(plan, view, std::min(rows_most, limits.rows_planned));
 }
@@ -135,7 +140,7 @@ void trim(BatchPlan& plan, const LaneView& view, std::uint32_t rows) noexcept {
   if (rows >= plan.rows || lane.row_class == RowClass::kReproducible) return;
   const std::uint32_t kept = std::max(size_below(lane.batch_sizes, rows), std::min(lane.block_rows, plan.lane_rows));
   if (kept >= plan.rows) return;
-  plan.lane_rows = std::min(plan.lane_rows, whole_blocks(kept, view.rows, lane.block_rows));
+  plan.lane_rows = std::min(plan.lane_rows, in_blocks(view, kept));
   plan.rows = std::max(kept, plan.lane_rows);
   plan.reason = SealReason::kDeadline;
   const std::uint64_t cost_ns = view.cost->p99_ns(padded_rows(lane.batch_sizes, plan.rows));

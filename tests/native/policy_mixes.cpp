@@ -23,13 +23,6 @@ struct Curve {
 };
 using Mix = std::vector<Curve>;
 
-// As in batching.md: limits far apart, and equal ones. The curves of the first are ours.
-const Mix kFour{{0.7e6, 20e3, 5e6}, {0.7e6, 20e3, 20e6}, {0.7e6, 20e3, 60e6}, {0.7e6, 20e3, 200e6}};
-const Mix kFourUnlike{{0.3e6, 50e3, 5e6}, {0.5e6, 100e3, 20e6}, {0.5e6, 100e3, 60e6}, {0.5e6, 200e3, 200e6}};
-const Mix kTwo{{0.1e6, 10e3, 2e6}, {0.3e6, 500e3, 100e6}};
-const Mix kEight(8, {0.5e6, 20e3, 20e6});
-const Mix kSixteen(16, {0.2e6, 10e3, 20e6});
-
 // Rates at which each model's rows alone would fill an equal share of the device: the factor is the load.
 SimulationSettings settings_of(const Mix& mix) {
   SimulationSettings settings;
@@ -102,8 +95,8 @@ void a_burst_is_paid_by_who_sends_it() {
 }
 
 // With other models about, a batch may wait for more rows; alone it may not.
-void waiting_saves_device_time_at_low_load() {
-  SimulationSettings settings = settings_of(kTwo);
+void waiting_saves_device_time_at_low_load(const Mix& mix) {
+  SimulationSettings settings = settings_of(mix);
   for (SimulatedModel& model : settings.models) model.rows_per_second *= 0.3;
   const SimulationFigures figures = simulate(settings);
   std::printf("busy at a load of 0.3: %.2f\n", figures.busy);
@@ -115,13 +108,19 @@ void waiting_saves_device_time_at_low_load() {
 }  // namespace
 
 int main() {
-  compare("4 models, 5 to 200 ms", kFour, ArrivalProcess::kPoisson, 1.15);
-  compare("4 models, 5 to 200 ms, bursty", kFour, ArrivalProcess::kBursty, 1.15);
-  compare("4 unlike models, 5 to 200 ms", kFourUnlike, ArrivalProcess::kPoisson, 1.15);
-  compare("2 models, 2 and 100 ms", kTwo, ArrivalProcess::kPoisson, 1.15);
-  compare("2 models, 2 and 100 ms, bursty", kTwo, ArrivalProcess::kBursty, 1.15);
-  compare("8 equal models, 20 ms", kEight, ArrivalProcess::kPoisson, 0.98);
-  compare("16 equal models, 20 ms", kSixteen, ArrivalProcess::kPoisson, 0.98);
+  // As in docs/batching.md: limits far apart, and equal ones.
+  const Mix four{{0.7e6, 20e3, 5e6}, {0.7e6, 20e3, 20e6}, {0.7e6, 20e3, 60e6}, {0.7e6, 20e3, 200e6}};
+  const Mix four_unlike{{0.3e6, 50e3, 5e6}, {0.5e6, 100e3, 20e6}, {0.5e6, 100e3, 60e6}, {0.5e6, 200e3, 200e6}};
+  const Mix two{{0.1e6, 10e3, 2e6}, {0.3e6, 500e3, 100e6}};
+  const Mix eight(8, {0.5e6, 20e3, 20e6});
+  const Mix sixteen(16, {0.2e6, 10e3, 20e6});
+  compare("4 models, 5 to 200 ms", four, ArrivalProcess::kPoisson, 1.15);
+  compare("4 models, 5 to 200 ms, bursty", four, ArrivalProcess::kBursty, 1.15);
+  compare("4 unlike models, 5 to 200 ms", four_unlike, ArrivalProcess::kPoisson, 1.15);
+  compare("2 models, 2 and 100 ms", two, ArrivalProcess::kPoisson, 1.15);
+  compare("2 models, 2 and 100 ms, bursty", two, ArrivalProcess::kBursty, 1.15);
+  compare("8 equal models, 20 ms", eight, ArrivalProcess::kPoisson, 0.98);
+  compare("16 equal models, 20 ms", sixteen, ArrivalProcess::kPoisson, 0.98);
   a_burst_is_paid_by_who_sends_it();
-  waiting_saves_device_time_at_low_load();
+  waiting_saves_device_time_at_low_load(two);
 }
