@@ -15,7 +15,8 @@
 namespace penstock::batcher {
 namespace {
 
-constexpr int kSpins = 200;  // about the time a producer copies a row; then it was preempted
+constexpr std::uint64_t kProbeNs = 100'000'000;  // so often a batch runs though all its rows will be late
+constexpr int kSpins = 200;                      // about the time a producer copies a row; then it was preempted
 
 void pause_briefly() noexcept {
 #if defined(__x86_64__)
@@ -67,6 +68,7 @@ bool BatchTaker::State::settle(TakenBatch& batch, const Decision& decision) noex
   if (batch.rows == 0) return false;
   const std::uint64_t now_ns = monotonic_ns();
   stamp(batch, now_ns);
+  run_last_ns = now_ns;
   if (!options.quarantine) {
     // For BatchRing::load(), an estimate. The batch that is in hand now is not the next one's rows.
     sleepers().workers[worker].busy_until_ns.store(now_ns + ring.costs[lane.bucket].mean_ns(batch.run_rows),
@@ -132,7 +134,9 @@ void BatchTaker::State::drop_late_rows(TakenBatch& batch, std::uint64_t now_ns) 
     deadlines.push_back(deadline_ns == 0 ? kNoDeadline : deadline_ns);
   }
   dropped.assign(batch.row.size(), 0);
-  shed_late(deadlines, lane, ring.costs[lane.bucket], now_ns, dropped);
+  // A cost model that says nothing can be in time may be wrong, and would stay so if nothing ran.
+  if (shed_late(deadlines, lane, ring.costs[lane.bucket], now_ns, dropped) == 0 && now_ns - run_last_ns > kProbeNs)
+    return;
   std::size_t kept = 0;
   for (std::size_t i = 0; i < batch.row.size(); ++i) {
     if (dropped[i] != 0) {

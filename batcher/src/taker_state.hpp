@@ -89,9 +89,10 @@ struct BatchTaker::State {
   Scheduler scheduler;
   std::vector<LanePlace> places;  // of the views
   std::vector<LaneView> views;
-  bool held = false;            // rows are held for want of a free buffer, as decide_now() saw it last
-  std::uint64_t taken_ns = 0;   // of the batch in hand
-  std::uint32_t rows_last = 0;  // of the batch taken last
+  bool held = false;              // rows are held for want of a free buffer, as decide_now() saw it last
+  std::uint64_t taken_ns = 0;     // of the batch in hand
+  std::uint64_t run_last_ns = 0;  // when a batch was run last
+  std::uint32_t rows_last = 0;    // of the batch taken last
   Spinner spinner;
   std::vector<TakenBatch> spare;         // memory of earlier batches
   std::vector<std::uint64_t> deadlines;  // of the rows in hand

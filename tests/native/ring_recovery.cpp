@@ -252,6 +252,25 @@ void cancelled_rows_are_not_run() {
   }
 }
 
+// Costs that leave no row in time: one batch runs nevertheless now and then, or they could never be corrected.
+void a_wrong_cost_model_is_probed() {
+  RingConfig config = small_config(4, 4);
+  config.slo_ns = 10'000'000;
+  BatchRing ring(config);
+  CostModel cost;
+  cost.mean_ns_at.fill(1e9F);
+  cost.p99_ns_at.fill(1e9F);
+  ring.set_cost(0, cost);
+  Loop loop(ring, 0, 1);
+  loop.set_deadline(10'000'000);
+  BatchTaker taker(ring.fd(), {loop.event()}, 0);
+  submit(loop, 3);
+  CHECK(take(taker).rows == 3);
+  submit(loop, 3);
+  CHECK(!taker.take(0));
+  CHECK(loop.collect() == 3 && loop.tally().shed == 3);
+}
+
 void a_batch_is_reported_once() {
   BatchRing ring(config_of(true));
   Loop loop(ring, 0, 1);
@@ -327,6 +346,7 @@ int main() {
   a_partial_batch_is_held_until_a_buffer_is_free();
   neighbouring_rows_stay_together();
   cancelled_rows_are_not_run();
+  a_wrong_cost_model_is_probed();
   a_batch_is_reported_once();
   slots_of_large_rows();
   the_arena_is_read_in_place();
