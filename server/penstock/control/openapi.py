@@ -101,10 +101,10 @@ def _predict() -> _Json:
         "summary": "Run a model on one row",
         "description": "One request is one row, without a batch dimension. The server makes the batches.",
         "tags": ["prediction"],
-        "parameters": _references("ModelName", "ModelVersion", "Output", "RequestId", "RequestTimeout"),
+        "parameters": _references("ModelName", "ModelVersion", "Output", "RequestId", *_OPTIONS),
         "requestBody": {
             "required": True,
-            "description": "A raw body is one row of a single-input model: little-endian, C order.",
+            "description": "A raw body is one row of a single-input model, or many: little-endian, C order.",
             "content": {
                 "application/json": {"schema": row},
                 "application/msgpack": {"schema": row},
@@ -114,7 +114,7 @@ def _predict() -> _Json:
         "responses": {
             "200": {
                 "description": "The row's outputs. Accept chooses the encoding; raw is one output's tensor.",
-                "headers": _RESPONSE_HEADERS,
+                "headers": {**_RESPONSE_HEADERS, **_RECEIPT_HEADERS},
                 "content": {
                     "application/json": {"schema": outputs},
                     "application/msgpack": {"schema": outputs},
@@ -173,6 +173,20 @@ def _metrics() -> _Json:
 
 
 _RESPONSE_HEADERS: Mapping[str, object] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+_RECEIPT_HEADERS: Mapping[str, object] = {
+    f"X-Penstock-{name}": {"description": f"With a receipt: {what}.", "schema": {"type": kind}}
+    for name, kind, what in (
+        ("Queue-Us", "integer", "microseconds from arrival to the batch being taken"),
+        ("Batch-Us", "integer", "microseconds from there to the batch being done"),
+        ("Run-Us", "integer", "of these, the model's own"),
+        ("Batch-Rows", "integer", "rows that ran together"),
+        ("Padding", "number", "share of the batch that was padding"),
+        ("Sealed", "string", "why the batch was no larger"),
+        ("Model-Version", "string", "the version that answered"),
+        ("Instance", "integer", "the worker that ran it"),
+    )
+}
+_OPTIONS = ("RequestTimeout", "Priority", "Reproducible", "Receipt")
 _RETRY_AFTER: Mapping[str, object] = {
     "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}}
 }
@@ -257,6 +271,24 @@ def _parameters() -> _Json:
             "in": "header",
             "description": "Milliseconds after which the answer is of no use; it is then a 504.",
             "schema": {"type": "integer", "minimum": 1, "maximum": 86400000},
+        },
+        "Priority": {
+            "name": "X-Request-Priority",
+            "in": "header",
+            "description": "Which of the model's rows go first.",
+            "schema": {"type": "string", "enum": ["interactive", "normal", "batch"], "default": "normal"},
+        },
+        "Reproducible": {
+            "name": "X-Penstock-Reproducible",
+            "in": "header",
+            "description": "Run in a batch of fixed size with no other request's rows.",
+            "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        },
+        "Receipt": {
+            "name": "X-Penstock-Receipt",
+            "in": "header",
+            "description": "Send with the answer how its batch fared.",
+            "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
         },
     }
 
