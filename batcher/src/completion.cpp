@@ -21,6 +21,10 @@ std::optional<DoneBlock> BatchRing::poll_done(std::uint32_t loop) noexcept {
   return std::nullopt;
 }
 
+bool BatchRing::is_closed() const noexcept {
+  return state_->closed.load(std::memory_order_acquire);  // pairs with close()
+}
+
 bool BatchRing::has_done(std::uint32_t loop) const noexcept {
   // Acquire: pairs with close(). The bitmaps order themselves.
   if (state_->closed.load(std::memory_order_acquire)) return state_->loops[loop].closed.any();

@@ -37,6 +37,7 @@ std::vector<TensorSpec> tensor_specs(const std::vector<Tensor>& tensors) {
 
 constexpr double kNsPerSecond = 1e9;
 constexpr double kThousandths = 1000;
+constexpr double kSecondsMax = 24.0 * 3600;  // of a batch
 
 template <class Stats, class Owner, std::size_t N, const std::array<std::uint64_t, N>& Bounds>
 nb::dict sum_histograms(const Stats& each, const Histogram<N, Bounds> Owner::* member, double unit) {
@@ -70,7 +71,8 @@ nb::dict sum_by_name(const ModelEntry& entry, const std::array<Counter, N> RingS
   for (std::size_t i = 0; i < N; ++i) {
     std::uint64_t sum = 0;
     for (const RingStats& stats : entry.stats) sum += (stats.*member)[i].get();
-    sums[std::string(name_of(static_cast<Name>(i))).c_str()] = sum;
+    const std::string_view name = name_of(static_cast<Name>(i));
+    sums[nb::str(name.data(), name.size())] = sum;
   }
   return sums;
 }
@@ -186,6 +188,43 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
   return engine.add_ring(model, version, std::move(config), group);
 }
 
+void seed_cost(Engine& engine, std::uint32_t ring, const std::vector<std::pair<std::uint32_t, double>>& samples) {
+  std::vector<batcher::CostSample> in_ns;
+  in_ns.reserve(samples.size());
+  for (const auto& [rows, seconds] : samples) {
+    if (!(seconds > 0 && seconds < kSecondsMax)) throw std::invalid_argument("a sample's seconds must be above 0");
+    in_ns.push_back({rows, static_cast<std::uint64_t>(seconds * kNsPerSecond)});
+  }
+  engine.entry(ring)->costs.seed(in_ns);
+}
+
+// The curve at 1, 2, 4, ... rows, as far as the ring's batches go.
+nb::dict cost(const Engine& engine, std::uint32_t ring) {
+  const std::shared_ptr<ModelEntry> entry = engine.entry(ring);
+  const batcher::CostLearner learner = entry->costs.look();
+  const batcher::CostModel model = learner.publish();
+  nb::list rows;
+  nb::list mean_seconds;
+  nb::list p99_seconds;
+  for (std::uint32_t size = 1;; size = std::min(size * 2, entry->ring.max_batch_size())) {
+    rows.append(size);
+    mean_seconds.append(static_cast<double>(model.mean_ns(size)) / kNsPerSecond);
+    p99_seconds.append(static_cast<double>(model.p99_ns(size)) / kNsPerSecond);
+    if (size >= entry->ring.max_batch_size()) break;
+  }
+  nb::dict result;
+  result["rows"] = rows;
+  result["mean_seconds"] = mean_seconds;
+  result["p99_seconds"] = p99_seconds;
+  result["fixed_seconds"] = learner.affine().fixed_ns / kNsPerSecond;
+  result["per_row_seconds"] = learner.affine().row_ns / kNsPerSecond;
+  result["samples"] = learner.batches();
+  result["error_p95"] = learner.error().p95();
+  result["off_share"] = learner.error().off_share;
+  result["alarm"] = learner.is_alarmed();
+  return result;
+}
+
 nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
   const batcher::Recovery recovery = engine.recover(ring, worker);
   nb::dict result;
@@ -263,6 +302,9 @@ NB_MODULE(_dataplane, module) {
           "ring_max_batch_size",
           [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.max_batch_size(); }, "ring"_a,
           "What max_batch_size became after queue_bytes was honoured.")
+      .def("seed_cost", &seed_cost, "ring"_a, "samples"_a,
+           "Tell what batches of the ring cost in warm-up: (rows, seconds) each.")
+      .def("cost", &cost, "ring"_a, "What batches of the ring cost, as far as it is known.")
       .def(
           "set_workers",
           [](const Engine& engine, std::uint32_t ring, std::uint32_t count) {

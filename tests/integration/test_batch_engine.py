@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.wire import Wire, request_bytes
+from tests.integration.gate import Gate
 from tests.serving import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -89,3 +90,28 @@ def test_reproducible_answer_depends_on_nobody(server: Server, connect: Callable
         assert reply.headers["x-penstock-batch-rows"] == "1"
         assert reply.headers["x-penstock-sealed"] == "reproducible"
         assert [other.reply().status for other in others] == [200] * len(others)
+
+
+def test_who_would_be_late_is_refused_at_once(
+    serve: Callable[..., Server], connect: Callable[..., Wire], gate: Gate
+) -> None:
+    """Behind a long queue a short deadline is refused before the queue has moved, and patience is not."""
+    server = serve("--max-batch-size", "1", models={"gated": gate.path})
+    held = connect(server)
+    for _ in range(50):
+        assert held.ask("POST", "/predict", ROW, RAW).status == 200
+    held.send(request_bytes("POST", "/predict", struct.pack("<4f", Gate.HOLD, 0, 0, 0), RAW))
+    gate.wait_until_reached()
+    waiting = connect(server)
+    rows = 500
+    waiting.send(request_bytes("POST", "/predict", ROW * rows, RAW))
+    hurried = connect(server)
+    refused = hurried.ask("POST", "/predict", ROW, RAW | {"X-Request-Timeout-Ms": "1"})
+    # A queue that has been filled in the meantime, or has not yet: the time-out itself is another answer.
+    while refused.status == 504:
+        refused = hurried.ask("POST", "/predict", ROW, RAW | {"X-Request-Timeout-Ms": "1"})
+    assert (refused.status, refused.json()["code"]) == (503, "deadline_unreachable")
+    assert int(refused.headers["retry-after"]) >= 1
+    gate.open()
+    assert held.reply().status == 200
+    assert len(waiting.reply().body) == rows * len(ROW)

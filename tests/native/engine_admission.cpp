@@ -180,6 +180,31 @@ void predictions_are_judged() {
   CHECK(stats_of(server, idle).prediction_error.count(penstock::dataplane::kShareBounds.size()) == 1);
 }
 
+// Whatever has run teaches what the next batch will take.
+void batches_are_learned() {
+  Server server;
+  const std::uint32_t idle = add_idle(server, 10'000 * kMs);
+  const auto entry = server.engine().entry(idle);
+  AffineWorker worker(server.engine(), idle);
+  Client client(server.port());
+  CHECK(!entry->ring.cost().is_known());
+  for (int i = 0; i < 200; ++i) {
+    client.send(request("idle"));
+    CHECK(client.receive_head().starts_with("HTTP/1.1 200 "));
+  }
+  CHECK(entry->ring.cost().is_known());
+  CHECK(entry->costs.look().batches() == 200);  // one loop: none was dropped
+  CHECK(entry->ring.cost().mean_ns(1) < 10 * kMs);
+
+  // Warm-up says it before anything has run.
+  const std::uint32_t other = add_idle(server, 0);
+  const std::array<penstock::batcher::CostSample, 4> samples{
+      {{1, 2 * kMs}, {1, 2 * kMs}, {64, 20 * kMs}, {64, 20 * kMs}}};
+  server.engine().entry(other)->costs.seed(samples);
+  const CostModel cost = server.engine().entry(other)->ring.cost();
+  CHECK(cost.mean_ns(1) > kMs && cost.mean_ns(1) < 3 * kMs && cost.mean_ns(64) > 15 * kMs);
+}
+
 // The claim that finds a ring broken wakes the loops that have rows in it: none waits for its safety net.
 void broken_ring_wakes_all_loops() {
   EngineOptions options;
@@ -218,7 +243,7 @@ int main(int argc, char** argv) {
        {Case{"refused_in_the_same_pass", refused_in_the_same_pass}, Case{"patience_is_admitted", patience_is_admitted},
         Case{"late_row_is_shed", late_row_is_shed},
         Case{"rows_go_to_the_lane_of_their_class", rows_go_to_the_lane_of_their_class}, Case{"receipts", receipts},
-        Case{"predictions_are_judged", predictions_are_judged},
+        Case{"predictions_are_judged", predictions_are_judged}, Case{"batches_are_learned", batches_are_learned},
         Case{"broken_ring_wakes_all_loops", broken_ring_wakes_all_loops}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }

@@ -32,6 +32,7 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
       ring(config),
       encoder(model, version, ring.schema()),
       body_bytes_max(largest_body(ring.schema().inputs)),
+      costs(ring),
       stats(config.loops),
       tickets_(std::make_unique<Ticket[]>(ring.rows())),
       lane_rows_(ring.lanes()) {

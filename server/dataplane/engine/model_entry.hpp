@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codec/codec.hpp"
+#include "engine/cost_keeper.hpp"
 #include "engine/stats.hpp"
 #include "penstock/batcher/batch_ring.hpp"
 
@@ -51,6 +52,7 @@ class ModelEntry {
   batcher::BatchRing ring;
   const ReplyEncoder encoder;
   std::uint64_t body_bytes_max = 0;
+  CostKeeper costs;
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
   std::atomic<std::uint32_t> workers{0};
   std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring

@@ -94,7 +94,11 @@ void PredictPath::refuse_claim(ModelEntry& entry, const Pending& pending, batche
   }
   problem.set(ProblemCode::kModelUnavailable, "model '%s' was stopped: its worker damaged the queue",
               entry.model.c_str());
-  // The other loops may sleep and have rows in the ring: nobody will complete those any more.
+  note_closed(entry);
+}
+
+// The other loops may sleep and have rows in the ring: nobody will complete those any more.
+void PredictPath::note_closed(ModelEntry& entry) noexcept {
   if (!entry.closed.exchange(true, std::memory_order_relaxed)) loop_.engine.wake_loops();
 }
 

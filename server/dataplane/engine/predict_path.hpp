@@ -64,6 +64,7 @@ class PredictPath {
                                       const batcher::CostModel& cost) const noexcept;
   void refuse_claim(ModelEntry& entry, const Pending& pending, batcher::ClaimStatus status, Problem& problem);
   void set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const;
+  void note_closed(ModelEntry& entry) noexcept;
 
   // --- rows into the ring (predict_submit.cpp) -----------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ class PredictPath {
   // --- answers (predict_reply.cpp) ---------------------------------------------------------------
 
   void answer_block(ModelEntry& entry, const batcher::DoneBlock& block);
-  void count_batch(ModelEntry& entry, const BatchStamps& stamps);
+  void count_batch(ModelEntry& entry, std::uint32_t buffer, const BatchStamps& stamps, std::uint64_t now_ns);
   // True: the row has been answered or dropped; false: a job still needs it.
   bool answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps, std::uint32_t row,
                   const Ticket& ticket);

@@ -14,6 +14,7 @@ void PredictPath::collect() {
     while (const auto block = entry.ring.poll_done(loop_.index)) {
       answer_block(entry, *block);
     }
+    if (entry.ring.is_closed()) note_closed(entry);
     if (rings_[id].in_flight == 0) {
       active_[i] = active_.back();
       active_.pop_back();
@@ -38,11 +39,12 @@ void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& bloc
     if (answer_row(entry, block, stamps, row, ticket)) ++handled;
   }
   // Counted once a batch: by the loop of the first row of its first block.
-  if (mine && block.leads) count_batch(entry, stamps);
+  if (mine && block.leads) count_batch(entry, block.buffer, stamps, now_ns);
   if (handled > 0) entry.ring.handled(block, handled);
 }
 
-void PredictPath::count_batch(ModelEntry& entry, const BatchStamps& stamps) {
+void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const BatchStamps& stamps,
+                              std::uint64_t now_ns) {
   RingStats& stats = entry.stats[loop_.index];
   stats.batches_done.add();
   stats.batch_size.add(stamps.batch_rows);
@@ -50,6 +52,10 @@ void PredictPath::count_batch(ModelEntry& entry, const BatchStamps& stamps) {
   stats.batches_by_reason[static_cast<std::size_t>(stamps.reason)].add();
   stats.run.add(stamps.done_ns - stamps.run_ns);
   stats.batch.add(stamps.done_ns - stamps.taken_ns);
+  // What runs again may run row by row, or for the first time on a worker that has just started.
+  if (stamps.reason == batcher::SealReason::kRequeued) return;
+  const std::uint32_t bucket = entry.ring.settings(entry.ring.lane_of_buffer(buffer)).bucket;
+  entry.costs.observe(bucket, {stamps.batch_rows + stamps.padding_rows, stamps.done_ns - stamps.run_ns}, now_ns);
 }
 
 bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps,

@@ -54,6 +54,14 @@ class Engine:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""
     def ring_max_batch_size(self, ring: int) -> int:
         """What max_batch_size became after queue_bytes was honoured."""
+    def seed_cost(self, ring: int, samples: Sequence[tuple[int, float]]) -> None:
+        """Tell what batches of the ring cost in warm-up: (rows, seconds) each, several of each size, in any order."""
+    def cost(self, ring: int) -> dict[str, Any]:
+        """What batches of the ring cost, as far as it is known.
+
+        {'rows', 'mean_seconds', 'p99_seconds', 'fixed_seconds', 'per_row_seconds', 'samples', 'error_p95', 'off_share',
+        'alarm'}: the first three are lists, a curve; the next two are the line a + c b that fits it.
+        """
     def set_workers(self, ring: int, count: int) -> None:
         """Tell admission how many workers take from the ring; without it, as many count as have attached it."""
     def quarantined(self, ring: int) -> int:

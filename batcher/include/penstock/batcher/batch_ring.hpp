@@ -180,6 +180,8 @@ class BatchRing {
   // Nothing will be taken any more: completes every claimed row with `error`, unless a worker has completed its block.
   // Later claims are kFull. Loops must be woken by the caller afterwards.
   void close(RowError error) noexcept;
+  // By close(), or since the region held an impossible word: every loop that has rows here must look.
+  [[nodiscard]] bool is_closed() const noexcept;
 
   [[nodiscard]] RingCounters counters() const noexcept;
 
