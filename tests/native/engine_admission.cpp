@@ -101,19 +101,23 @@ void patience_is_admitted() {
   CHECK(client.receive_head().starts_with("HTTP/1.1 200 "));
 }
 
-// Admitted while nothing was known of the model, too late when a worker comes.
+// Admitted while nothing was known of the model, and too late when a worker comes: one that is in time goes first.
 void late_row_is_shed() {
   Server server;
-  const std::uint32_t idle = add_idle(server, 5 * kMs);
+  const std::uint32_t idle = add_idle(server, 400 * kMs);
   const auto entry = server.engine().entry(idle);
-  Client client(server.port());
-  client.send(request("idle"));
+  Client late(server.port());
+  late.send(request("idle"));
   while (entry->ring.counters().rows_claimed == 0) std::this_thread::yield();
-  const std::uint64_t late_ns = monotonic_ns() + 6 * kMs;
+  const std::uint64_t late_ns = monotonic_ns() + 400 * kMs;
   while (monotonic_ns() < late_ns) std::this_thread::yield();
+  Client early(server.port());
+  early.send(request("idle"));
+  while (entry->ring.counters().rows_claimed == 1) std::this_thread::yield();
   entry->ring.set_cost(0, constant_cost(1e6F));
   AffineWorker worker(server.engine(), idle);
-  const std::string head = client.receive_head();
+  CHECK(early.receive_head().starts_with("HTTP/1.1 200 "));
+  const std::string head = late.receive_head();
   CHECK(head.starts_with("HTTP/1.1 503 "));
   CHECK(!field(head, "Retry-After").empty());
   CHECK(stats_of(server, idle).rows_shed.get() == 1 && stats_of(server, idle).rows_failed.get() == 0);
