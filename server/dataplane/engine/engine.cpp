@@ -66,7 +66,9 @@ std::uint32_t Engine::add_ring(const std::string& model, const std::string& vers
                                const std::string& group) {
   config.loops = state_.options.io_threads;
   const std::lock_guard lock(entries_mutex_);
-  const auto first = std::ranges::find_if(entries_, [&](const auto& entry) { return entry->group == group; });
+  // A ring that was lost takes nobody in: its region may hold anything.
+  const auto first = std::ranges::find_if(
+      entries_, [&](const auto& entry) { return entry->group == group && !entry->ring.is_closed(); });
   config.group = group.empty() || first == entries_.end() ? nullptr : &(*first)->ring;
   const auto id = static_cast<std::uint32_t>(entries_.size());
   entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config, group));

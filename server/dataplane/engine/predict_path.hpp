@@ -85,7 +85,7 @@ class PredictPath {
 
   // --- answers (predict_reply.cpp) ---------------------------------------------------------------
 
-  void answer_block(ModelEntry& entry, const batcher::DoneBlock& block);
+  void answer_block(ModelEntry& entry, const batcher::DoneBlock& block, std::uint64_t now_ns);
   void count_batch(ModelEntry& entry, std::uint32_t buffer, const BatchStamps& stamps, std::uint64_t now_ns);
   // True: the row has been answered or dropped; false: a job still needs it.
   bool answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps, std::uint32_t row,

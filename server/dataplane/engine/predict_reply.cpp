@@ -11,8 +11,10 @@ void PredictPath::collect() {
   for (std::size_t i = 0; i < active_.size();) {
     const std::uint32_t id = active_[i];
     ModelEntry& entry = *loop_.table->entries()[id];
-    while (const auto block = entry.ring.poll_done(loop_.index)) {
-      answer_block(entry, *block);
+    std::uint64_t now_ns = monotonic_ns();
+    for (auto block = entry.ring.poll_done(loop_.index); block; block = entry.ring.poll_done(loop_.index)) {
+      if (block->leads) now_ns = monotonic_ns();  // once a batch: the clock costs as much as a row's answer
+      answer_block(entry, *block, now_ns);
     }
     if (entry.ring.is_closed()) note_closed(entry);
     if (rings_[id].in_flight == 0) {
@@ -24,9 +26,8 @@ void PredictPath::collect() {
   }
 }
 
-void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& block) {
+void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& block, std::uint64_t now_ns) {
   RingStats& stats = entry.stats[loop_.index];
-  const std::uint64_t now_ns = monotonic_ns();
   const BatchStamps stamps = stamps_of(block, now_ns);
   std::uint32_t handled = 0;
   bool mine = false;
