@@ -17,6 +17,7 @@
 
 #include "bindings_ring.hpp"
 #include "bindings_schema.hpp"
+#include "bindings_simulator.hpp"
 #include "futex.hpp"
 #include "penstock/batcher/batch_taker.hpp"
 #include "ring_layout.hpp"
@@ -253,4 +254,5 @@ NB_MODULE(_batcher, module) {
       .def("outputs", &Taker::outputs, "ring"_a = 0)
       .def("take", &Taker::take, "timeout_ms"_a = -1, "Wait for a batch without the GIL; None after timeout_ms.");
   bind_ring(module);
+  bind_simulator(module);
 }

@@ -107,6 +107,7 @@ QueueLoad Simulation::load_before(std::uint32_t lane) const {
     load.free_at_ns = std::min(load.free_at_ns, worker.busy ? worker.expected_free_ns : now_ns_);
   }
   const std::uint32_t model = lane / kClasses;
+  load.rows_per_second = settings_.models[model].rows_per_second;
   for (std::uint32_t other = model * kClasses; other <= lane; ++other) load.rows_ahead += lanes_[other].rows();
   const std::uint64_t deadline_ns = now_ns_ + settings_.models[model].limit_ns;
   for (std::uint32_t other = 0; other < lanes_.size(); ++other) {

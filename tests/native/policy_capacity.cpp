@@ -77,9 +77,14 @@ void overload_costs_nothing() {
       for (const bool admission : {false, true}) {
         SimulationSettings settings = settings_of(scenario, true, admission);
         settings.models[0].rows_per_second *= load;
-        const double goodput = simulate(settings).models[0].goodput / bound(scenario);
-        std::printf("%s at %.1f of the bound, admission %d: goodput %.3f\n", scenario.name, load, admission, goodput);
+        const ModelFigures figures = simulate(settings).models[0];
+        const double goodput = figures.goodput / bound(scenario);
+        const double shed = static_cast<double>(figures.shed) / static_cast<double>(figures.rows);
+        std::printf("%s at %.1f of the bound, admission %d: goodput %.3f, shed %.3f\n", scenario.name, load, admission,
+                    goodput, shed);
         CHECK(goodput >= std::min(load, 0.98) * 0.975);
+        // What cannot be in time is told so when it comes, not after it has waited.
+        if (admission && load == 2.0) CHECK(shed < 0.1);
       }
     }
   }

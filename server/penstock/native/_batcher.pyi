@@ -141,3 +141,70 @@ class Ring:
     def recover(self, worker: int) -> dict[str, int]: ...
     def close(self, error: str = "worker_died") -> None: ...
     def counters(self) -> dict[str, int]: ...
+
+class ModelFigures:
+    """What became of a model's rows."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def in_time(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def shed(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def rows_run(self) -> int: ...
+    @property
+    def goodput(self) -> float:
+        """Rows in time per second."""
+    @property
+    def latency_ns(self) -> tuple[int, int, int, int]:
+        """p50, p99, p99.9 and maximum."""
+
+class SimulationFigures:
+    @property
+    def models(self) -> list[ModelFigures]: ...
+    @property
+    def seconds(self) -> float:
+        """Of virtual time that count."""
+    @property
+    def busy(self) -> float:
+        """Share of the devices' time."""
+    @property
+    def idle_with_rows(self) -> float:
+        """Seconds in which a worker waited although rows were there."""
+
+class SimulatedModel:
+    """A model of a simulation; its curve has 13 knots."""
+
+    def __init__(self, mean_ns: Sequence[float], p99_ns: Sequence[float], rows_per_second: float) -> None: ...
+    def arrive(self, process: str, gap_cv: float = 2.0, trace_ns: Sequence[int] = ...) -> None:
+        """process: 'poisson', 'bursty', 'gamma' or 'trace'."""
+    def limit(self, limit_ns: int, objective: bool = True) -> None:
+        """A later answer is late; objective: the engine knows."""
+    def batch(self, rows_max: int, block_rows: int, sizes: Sequence[int] = ...) -> None: ...
+    def share(self, weight: int = 100, queue_delay_ns: int = 0, classes: Sequence[float] = ...) -> None:
+        """classes: shares of interactive, normal and batch rows."""
+
+class Simulator:
+    """The engine on a virtual clock."""
+
+    def __init__(
+        self,
+        models: Sequence[SimulatedModel],
+        instances: int = 1,
+        policy: str = "engine",
+        admission: bool = True,
+        jitter: float = 0.015,
+        rows: int = 300000,
+        seed: int = 1,
+    ) -> None: ...
+    def run(self, factor: float = 1.0) -> SimulationFigures:
+        """factor: on all rates. ValueError for settings that make no sense."""
+    def capacity_factor(self, violations_max: float = 0.01, factor_max: float = 1.5, precision: float = 0.002) -> float:
+        """Largest factor on all rates that keeps every model's late, shed and refused rows below the share."""
