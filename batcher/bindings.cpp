@@ -112,6 +112,7 @@ class Batch {
   [[nodiscard]] std::uint32_t ring() const { return taken_.ring; }
   [[nodiscard]] std::uint32_t rows() const { return taken_.rows; }
   [[nodiscard]] std::uint32_t run_rows() const { return taken_.run_rows; }
+  [[nodiscard]] std::uint32_t fixed_rows() const { return taken_.fixed_rows; }
   [[nodiscard]] std::vector<std::uint64_t> blocks() const {
     std::vector<std::uint64_t> numbers;
     for (const TakenBlock& block : taken_.blocks) numbers.push_back(block.sequence);
@@ -230,6 +231,7 @@ NB_MODULE(_batcher, module) {
       .def_prop_ro("ring", &Batch::ring, "Index into the taker's rings: whose model runs it.")
       .def_prop_ro("rows", &Batch::rows, "Rows that want an answer.")
       .def_prop_ro("run_rows", &Batch::run_rows, "Rows of the arrays: padded to an allowed size.")
+      .def_prop_ro("fixed_rows", &Batch::fixed_rows, "Rows of every run of reproducible rows; 0: any.")
       .def_prop_ro("blocks", &Batch::blocks, "Numbers of the blocks it is made of.")
       .def_prop_ro("attempt", &Batch::attempt, "Workers that have died with the batch.")
       .def_prop_ro("singly", &Batch::singly, "Run row by row, mark_running() before each: it has killed two workers.")

@@ -58,8 +58,8 @@ bool BatchTaker::State::settle(TakenBatch& batch, const Decision& decision) noex
       take_lane(batch, {batch.ring, batch.lane}, decision.lane_rows - batch.rows);
   }
   batch.rows = static_cast<std::uint32_t>(batch.row.size());
-  batch.run_rows =
-      lane.row_class == RowClass::kReproducible ? lane.batch_rows_max : padded_rows(lane.batch_sizes, batch.rows);
+  batch.fixed_rows = lane.row_class == RowClass::kReproducible ? lane.batch_rows_max : 0;
+  batch.run_rows = batch.fixed_rows != 0 ? batch.fixed_rows : padded_rows(lane.batch_sizes, batch.rows);
   if (batch.singly) batch.run_rows = batch.rows;
   // Reproducible rows always run in memory of the same alignment.
   batch.in_place = batch.run_rows == batch.rows && batch.rows != 0 && lane.row_class != RowClass::kReproducible &&

@@ -20,6 +20,9 @@ class Batch:
     def run_rows(self) -> int:
         """Rows of the arrays: `rows` padded to an allowed size, with copies of the first one."""
     @property
+    def fixed_rows(self) -> int:
+        """Rows of every run of reproducible rows, also when they run again in parts or singly; 0: any."""
+    @property
     def blocks(self) -> list[int]:
         """Numbers of the blocks that it is made of."""
     @property

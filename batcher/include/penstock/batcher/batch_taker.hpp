@@ -30,13 +30,14 @@ struct BatchRow {
 };
 
 struct TakenBatch {
-  std::uint32_t ring = 0;      // index into the taker's rings
-  std::uint32_t lane = 0;      // whose rows lead the batch; others may fill it up
-  std::uint32_t rows = 0;      // that want an answer
-  std::uint32_t run_rows = 0;  // as many as the arrays have: padded to an allowed size
-  std::uint32_t attempt = 0;   // 0: first run; n: n workers died with it
-  bool singly = false;         // run row by row, mark_running() before each: earlier attempts died
-  bool in_place = false;       // the arrays are rows of the ring itself, no copies
+  std::uint32_t ring = 0;        // index into the taker's rings
+  std::uint32_t lane = 0;        // whose rows lead the batch; others may fill it up
+  std::uint32_t rows = 0;        // that want an answer
+  std::uint32_t run_rows = 0;    // as many as the arrays have: padded to an allowed size
+  std::uint32_t fixed_rows = 0;  // of every run of reproducible rows, also in parts or singly; 0: any
+  std::uint32_t attempt = 0;     // 0: first run; n: n workers died with it
+  bool singly = false;           // run row by row, mark_running() before each: earlier attempts died
+  bool in_place = false;         // the arrays are rows of the ring itself, no copies
   SealReason reason = SealReason::kIdle;
   std::vector<TakenBlock> blocks;  // what is completed together
   std::vector<BatchRow> row;       // one per row that wants an answer
