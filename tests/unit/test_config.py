@@ -8,7 +8,7 @@ import pytest
 
 from penstock.core.config import BackendName, LogFormat, LogLevel, ModelConfig, OnWorkerDeath, ServerConfig
 from penstock.core.errors import ConfigError
-from penstock.core.settings import Size, Whole, format_size, settings_of
+from penstock.core.settings import CpuSet, Location, Size, Whole, format_size, settings_of
 from penstock.core.sources import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_every_server_setting_can_be_said_everywhere(write) -> None:
     settings = settings_of(ServerConfig)
     assert set(settings) == {field.name for field in fields(ServerConfig)} - {"models"}
     for name, setting in settings.items():
-        text = "/tmp/x" if setting.default is None else str(setting.default)
+        text = {Location: "/tmp/x", CpuSet: "0-1"}.get(type(setting.kind)) or str(setting.default)
         assert load_config(environment={f"PENSTOCK_{name.upper()}": text})
         assert load_config(flags={name: text})
         quoted = text if isinstance(setting.default, int) else f'"{text}"'
@@ -164,6 +164,20 @@ def test_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[models.a]\npath = "x"\nversion = "latest"\n', r"version = 'latest': expected .* but not 'latest'"),
         ('[models.a]\npath = "x"\nversion = 1\n', r"version = 1: expected 1 to 64 letters"),
         ('[models.a]\npath = "x"\nmax_batch_size = 0\n', r"max_batch_size = 0: expected a whole number from 1 to 4096"),
+        (
+            '[models.a]\npath = "x"\nbatch_sizes = [8, 8]\n',
+            r"batch_sizes = \[8, 8\]: expected 1 to 16 ascending whole numbers",
+        ),
+        (
+            '[models.a]\npath = "x"\nbatch_sizes = []\n',
+            r"batch_sizes = \[\]: expected 1 to 16 ascending whole numbers from 1 to",
+        ),
+        ('[models.a]\npath = "x"\nbatch_sizes = "8,16"\n', r"batch_sizes = '8,16': expected 1 to 16 ascending"),
+        ('[models.a]\npath = "x"\nbatch_sizes = [8, "16"]\n', r"batch_sizes = \[8, '16'\]: expected 1 to 16 ascending"),
+        ('[models.a]\npath = "x"\ncpus = 3\n', r"cpus = 3: expected numbers and ranges of CPUs, such as '0-3,6'"),
+        ('[models.a]\npath = "x"\ncpus = "3-1"\n', r"cpus = '3-1': expected numbers and ranges"),
+        ('[models.a]\npath = "x"\ncpus = ""\n', r"cpus = '': expected numbers and ranges"),
+        ('[server]\nscheduling = "fair"\n', r"scheduling = 'fair': expected one of 'deadline', 'round-robin'"),
         ("[server\n", r"not valid TOML: .*line 1"),
     ],
 )
@@ -243,6 +257,53 @@ def test_duplicates_are_refused(write) -> None:
     assert len(load_config(file=file, models=["other=digits.onnx"]).models) == 2
 
 
+def test_lists_are_read_from_files_and_text(write) -> None:
+    file = write('[models.m]\npath = "m.onnx"\nbatch_sizes = [8, 16, 64]\ncpus = "0-3,6"\n')
+    for config in (
+        load_config(file=file),
+        load_config(models=["m=m.onnx"], flags={"batch_sizes": "8, 16,64", "cpus": "6,0-2,3"}),
+    ):
+        assert config.models[0].batch_sizes == (8, 16, 64)
+        assert config.models[0].cpus == (0, 1, 2, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            "batch_sizes = [8, 16]",
+            "model 'a': the largest of batch_sizes (16) must be max_batch_size (64): set max_batch_size = 16, "
+            "or allow 64 rows",
+        ),
+        ("reproducible_batch_size = 65", "reproducible_batch_size (65) must be at most max_batch_size (64)"),
+        (
+            "batch_sizes = [8, 64]\nreproducible_batch_size = 1",
+            "reproducible_batch_size (1) must be one of batch_sizes (8, 64)",
+        ),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_refused(write, settings: str, message: str) -> None:
+    assert message in error_of(file=write(f'[models.a]\npath = "a.onnx"\n{settings}\n'))
+
+
+def test_reproducible_batches_have_an_allowed_size(write) -> None:
+    file = write('[models.a]\npath = "a.onnx"\nbatch_sizes = [4, 64]\n[models.b]\npath = "b.onnx"\n')
+    assert [model.reproducible_rows for model in load_config(file=file).models] == [4, 1]
+
+
+@pytest.mark.parametrize("setting", ["instances = 2", 'cpus = "0"', "numa_node = 0"])
+def test_a_group_agrees_on_its_processes(write, setting: str) -> None:
+    text = f'[models.a]\npath = "a.onnx"\ngroup = "g"\n[models.b]\npath = "b.onnx"\ngroup = "g"\n{setting}\n'
+    assert f"group 'g': models 'a' and 'b' differ in {setting.split()[0]}" in error_of(file=write(text))
+    assert load_config(file=write(text.replace('"g"\n[', '"other"\n['))).models[1].group == "g"
+
+
+def test_a_group_is_not_larger_than_a_worker_can_serve() -> None:
+    models = [f"m{number}=m.onnx" for number in range(65)]
+    assert "group 'g' has 65 models" in error_of(models=models, flags={"group": "g"})
+    assert len(load_config(models=models[1:], flags={"group": "g"}).models) == 64
+
+
 def test_reserve_is_part_of_the_whole() -> None:
     told = error_of(flags={"max_connections": "32"})
     assert "reserved_connections (32) must be less than max_connections (32)" in told
@@ -259,12 +320,12 @@ def test_document_lists_every_setting() -> None:
             assert default == format_size(int(str(setting.default)))
             assert takes == f"{format_size(setting.kind.minimum)} to {format_size(setting.kind.maximum)}"
         elif isinstance(setting.kind, Whole):
-            assert default == str(setting.default)
+            assert default == ("none" if setting.default is None else str(setting.default))
             assert takes == f"{setting.kind.minimum} to {setting.kind.maximum} {setting.kind.unit}".strip()
         elif name in ("name", "path"):
             assert default == "needed"
         else:
-            assert default == ("none" if setting.default is None else str(setting.default))
+            assert default == ("none" if setting.default in (None, ()) else str(setting.default))
 
 
 def test_documented_example_is_valid(write) -> None:

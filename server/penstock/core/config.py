@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from penstock.core.settings import Location, Name, OneOf, Size, Text, Whole
+from penstock.core.settings import CpuSet, Location, Name, OneOf, Size, Text, Whole, Wholes
 
-__all__ = ["BackendName", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "ServerConfig"]
+__all__ = ["BackendName", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "Scheduling", "ServerConfig"]
 
 _MIB = 1 << 20
 _HOUR_MS = 3_600_000
@@ -28,6 +28,13 @@ class OnWorkerDeath(StrEnum):
 
     RERUN = "rerun"
     FAIL = "fail"
+
+
+class Scheduling(StrEnum):
+    """Which rule a worker takes batches by. Round robin exists to compare with."""
+
+    DEADLINE = "deadline"
+    ROUND_ROBIN = "round-robin"
 
 
 class LogFormat(StrEnum):
@@ -57,10 +64,25 @@ class ModelConfig:
     # The ring's batch word has 13 bits for rows and 6 for the owning worker.
     max_batch_size: Annotated[int, Whole(1, 4096, "rows")] = 64
     max_queue_delay_us: Annotated[int, Whole(0, 10_000_000, "microseconds")] = 0
+    batch_sizes: Annotated[tuple[int, ...], Wholes(1, 4096, "rows")] = ()
+    reproducible_batch_size: Annotated[int | None, Whole(1, 4096, "rows")] = None
+    slo_ms: Annotated[int, Whole(0, _HOUR_MS, "milliseconds")] = 0
+    weight: Annotated[int, Whole(1, 10_000)] = 100
+    group: Annotated[str | None, Name()] = None
     queue_bytes: Annotated[int, Size(4096, 1 << 40)] = 64 * _MIB
+    # The 64th slot of a ring is the quarantine worker's.
     instances: Annotated[int, Whole(1, 63)] = 1
     on_worker_death: Annotated[OnWorkerDeath | None, OneOf(OnWorkerDeath)] = None
+    load_timeout_s: Annotated[int, Whole(1, 86_400, "seconds")] = 120
+    warmup_s: Annotated[int, Whole(0, 3600, "seconds")] = 1
     intra_op_threads: Annotated[int, Whole(1, 1024)] = 1
+    cpus: Annotated[tuple[int, ...], CpuSet()] = ()
+    numa_node: Annotated[int | None, Whole(0, 1023)] = None
+
+    @property
+    def reproducible_rows(self) -> int:
+        """How many rows a reproducible batch has: as configured, else as few as may be."""
+        return self.reproducible_batch_size or (self.batch_sizes[0] if self.batch_sizes else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,9 @@ class ServerConfig:
     port: Annotated[int, Whole(0, 65535)] = 8000
     unix_socket: Annotated[Path | None, Location(socket=True)] = None
     io_threads: Annotated[int, Whole(1, 64)] = 1
+    io_cpus: Annotated[tuple[int, ...], CpuSet()] = ()
     decode_threads: Annotated[int, Whole(1, 64)] = 1
+    scheduling: Annotated[Scheduling, OneOf(Scheduling)] = Scheduling.DEADLINE
     max_connections: Annotated[int, Whole(1, 1_000_000)] = 4096
     reserved_connections: Annotated[int, Whole(0, 100_000)] = 32
     head_bytes_max: Annotated[int, Size(1024, _MIB)] = 8192

@@ -11,10 +11,13 @@ import re
 import typing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Kind", "Location", "Name", "OneOf", "Setting", "Size", "Text", "Whole", "settings_of"]
+from penstock.core.cpus import parse_cpus
+
+__all__ = ["CpuSet", "Kind", "Location", "Name", "OneOf", "Setting", "Size", "Text", "Whole", "Wholes", "settings_of"]
 
 # A Unix socket's address has 108 bytes, the last of which is a NUL.
 SOCKET_PATH_BYTES_MAX = 107
@@ -63,6 +66,53 @@ class Whole:
         if not self.minimum <= value <= self.maximum:
             raise ValueError(raw)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wholes:
+    """Whole numbers between two bounds, each larger than the one before it."""
+
+    minimum: int
+    maximum: int
+    unit: str = ""
+    count_max: int = 16
+
+    @property
+    def expected(self) -> str:
+        """What the setting takes."""
+        of_unit = f" ({self.unit})" if self.unit else ""
+        return (
+            f"1 to {self.count_max} ascending whole numbers from {self.minimum} to {self.maximum}{of_unit}, "
+            "such as [8, 16, 32] in a file and 8,16,32 elsewhere"
+        )
+
+    def parse(self, raw: object, *, text: bool) -> tuple[int, ...]:
+        """Read a list; in text its items stand between commas."""
+        items = raw.split(",") if text and isinstance(raw, str) else raw
+        if not isinstance(items, list):
+            raise ValueError(raw)
+        whole = Whole(self.minimum, self.maximum)
+        values = tuple(whole.parse(item, text=text) for item in items)
+        if not 0 < len(values) <= self.count_max or any(high <= low for low, high in pairwise(values)):
+            raise ValueError(raw)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSet:
+    """Some of the machine's CPUs, written as the kernel writes them."""
+
+    expected: str = "numbers and ranges of CPUs, such as '0-3,6'"
+    unit: str = ""
+
+    def parse(self, raw: object, *, text: bool) -> tuple[int, ...]:
+        """Read the numbers of the CPUs, ascending."""
+        if not isinstance(raw, str):
+            raise ValueError(raw)
+        cpus = parse_cpus(raw)
+        if not cpus:
+            raise ValueError(raw)
+        return cpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.config import ModelConfig, ServerConfig
+from penstock.core.contradictions import refuse_contradictions
 from penstock.core.errors import ConfigError
 from penstock.core.settings import Location, Setting, settings_of
 
@@ -74,11 +75,7 @@ def load_config(
         entry.values |= shared
     _refuse_duplicates(entries)
     config = ServerConfig(models=tuple(ModelConfig(**entry.values) for entry in entries), **server)
-    if config.reserved_connections >= config.max_connections:
-        raise ConfigError(
-            f"reserved_connections ({config.reserved_connections}) must be less than max_connections "
-            f"({config.max_connections}): what is reserved for administration is part of the whole"
-        )
+    refuse_contradictions(config)
     return config
 
 

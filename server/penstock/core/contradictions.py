@@ -1,0 +1,72 @@
+"""Settings that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from penstock.core.config import ModelConfig, ServerConfig
+from penstock.core.errors import ConfigError
+
+__all__ = ["GROUP_MODELS_MAX", "refuse_contradictions", "same_group"]
+
+# A worker sleeps on one futex per model, and a wait takes 128 of them at most.
+GROUP_MODELS_MAX = 64
+# What belongs to the worker processes of a group and not to a model in them.
+_OF_THE_PROCESS = ("instances", "cpus", "numa_node")
+
+
+def refuse_contradictions(config: ServerConfig) -> None:
+    """Raise ConfigError for settings that contradict each other."""
+    if config.reserved_connections >= config.max_connections:
+        raise ConfigError(
+            f"reserved_connections ({config.reserved_connections}) must be less than max_connections "
+            f"({config.max_connections}): what is reserved for administration is part of the whole"
+        )
+    for model in config.models:
+        _check_sizes(model)
+    for group in same_group(config.models):
+        _check_group(group)
+
+
+def same_group(models: Iterable[ModelConfig]) -> list[tuple[ModelConfig, ...]]:
+    """Put models of the same `group` together, each of the others alone, in the order of their first appearance."""
+    groups: dict[object, list[ModelConfig]] = {}
+    for model in models:
+        # A group may have the name of a model that is not in it.
+        key = ("group", model.group) if model.group is not None else ("model", model.name, model.version)
+        groups.setdefault(key, []).append(model)
+    return [tuple(members) for members in groups.values()]
+
+
+def _check_sizes(model: ModelConfig) -> None:
+    sizes, fixed = model.batch_sizes, model.reproducible_batch_size
+    where = f"model {model.name!r}"
+    if sizes and sizes[-1] != model.max_batch_size:
+        raise ConfigError(
+            f"{where}: the largest of batch_sizes ({sizes[-1]}) must be max_batch_size ({model.max_batch_size}): "
+            f"set max_batch_size = {sizes[-1]}, or allow {model.max_batch_size} rows"
+        )
+    if fixed is not None and fixed > model.max_batch_size:
+        raise ConfigError(
+            f"{where}: reproducible_batch_size ({fixed}) must be at most max_batch_size ({model.max_batch_size})"
+        )
+    if fixed is not None and sizes and fixed not in sizes:
+        raise ConfigError(
+            f"{where}: reproducible_batch_size ({fixed}) must be one of batch_sizes ({', '.join(map(str, sizes))})"
+        )
+
+
+def _check_group(models: Sequence[ModelConfig]) -> None:
+    first = models[0]
+    if len(models) > GROUP_MODELS_MAX:
+        raise ConfigError(
+            f"group {first.group!r} has {len(models)} models: a worker process serves at most {GROUP_MODELS_MAX}; "
+            "make two groups of it"
+        )
+    for other in models[1:]:
+        for name in _OF_THE_PROCESS:
+            if getattr(other, name) != getattr(first, name):
+                raise ConfigError(
+                    f"group {first.group!r}: models {first.name!r} and {other.name!r} differ in {name}, which belongs "
+                    "to the worker processes that they share: give both the same"
+                )
