@@ -1,199 +1,37 @@
 """Workers and their supervisor with the real engine: loading, deaths, culprits, restarts, stopping."""
 
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from http.client import HTTPConnection
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.errors import ModelLoadError
-from penstock.core.status import ModelState, ModelStatus, WorkerState
-from penstock.native._dataplane import Engine
-from penstock.serve import RestartPolicy, Supervisor
+from penstock.core.status import ModelState, WorkerState
+from penstock.serve import RestartPolicy
 from tests import models
-
-DEADLINE_SECONDS = 60.0
-FAST = RestartPolicy(load_timeout_s=30.0, delay_min_s=0.02, delay_max_s=0.1)
-
-# The first number of a row says what predict() does with it.
-RAISE, DIE, WAIT, SHORTEN, EXIT, SCRIBBLE = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0
-
-SOURCE = """
-    import ctypes, os, signal
-    from pathlib import Path
-    from penstock.worker import Tensor
-
-    FOLDER = Path(__file__).parent
-
-    def scribble():  # writes ones all over the ring
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if "penstock-ring" in line:
-                first, end = (int(bound, 16) for bound in line.split()[0].split("-"))
-                ctypes.memset(first, 0xFF, end - first)
-
-    class Model:
-        inputs = {"x": Tensor("float32", (2,))}
-        outputs = {"y": Tensor("float32", (2,))}
-
-        def load(self):
-            self.entered = os.open(FOLDER / "entered", os.O_RDWR)
-            self.go = os.open(FOLDER / "go", os.O_RDWR)
-            if (FOLDER / "hang").exists():
-                signal.pause()
-
-        def predict(self, batch):
-            x = batch["x"]
-            if x.any():  # not a warm-up
-                with open(FOLDER / "runs", "a") as runs:
-                    runs.write(f"{len(x)}\\n")
-            first = x[:, 0]
-            if (first == -3).any():
-                os.write(self.entered, b"!")
-                os.read(self.go, 1)
-            if (first == -2).any():
-                os.kill(os.getpid(), signal.SIGKILL)
-            if (first == -6).any():
-                scribble()
-                os.kill(os.getpid(), signal.SIGKILL)
-            if (first == -5).any():
-                raise SystemExit("bye")
-            if (first == -1).any():
-                raise ValueError("minus one, see /srv/secret.txt")
-            if (first == -4).any():
-                return x[:-1]
-            return x * 2
-"""
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Poll: states of other processes have no event of their own."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}"
-        select.select([], [], [], 0.005)
-
-
-class Scripted:
-    """The Python model above in a folder of its own, and the strings that move it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "model.py"
-        self.path.write_text(textwrap.dedent(SOURCE))
-        self._runs = folder / "runs"
-        self._runs.touch()
-        for name in ("entered", "go"):
-            os.mkfifo(folder / name)
-        self._entered = os.open(folder / "entered", os.O_RDWR)
-        self._go = os.open(folder / "go", os.O_RDWR)
-
-    def close(self) -> None:
-        os.close(self._entered)
-        os.close(self._go)
-
-    def wait_until_inside(self) -> None:
-        readable, _, _ = select.select([self._entered], [], [], DEADLINE_SECONDS)
-        assert readable, "predict() was not called with a row that waits"
-        os.read(self._entered, 1)
-
-    def let_go(self) -> None:
-        os.write(self._go, b"!")
-
-    def runs(self) -> list[int]:
-        return [int(line) for line in self._runs.read_text().split()]
-
-    def forget_runs(self) -> None:
-        self._runs.write_text("")
-
-
-class Running:
-    """An engine with a supervisor, and clients."""
-
-    def __init__(self, configs: list[ModelConfig], policy: RestartPolicy) -> None:
-        self.engine = Engine()
-        self.port = self.engine.listen_tcp("127.0.0.1", 0)
-        self.engine.start()
-        self.supervisor = Supervisor(self.engine, configs, policy)
-        self.supervisor.start()
-        self._clients = ThreadPoolExecutor(64)
-
-    def stop(self) -> None:
-        self.supervisor.stop(grace_s=5.0)
-        self.engine.stop()
-        self._clients.shutdown()
-
-    def status(self) -> ModelStatus:
-        (status,) = self.supervisor.models()
-        return status
-
-    def pid(self) -> int:
-        pid = self.status().workers[0].pid
-        assert pid is not None
-        return pid
-
-    def get(self, path: str) -> int:
-        return self._exchange("GET", path, None)[0]
-
-    def predict(self, row: Any, model: str = "m") -> tuple[int, dict[str, Any]]:
-        status, body = self._exchange("POST", "/predict", json.dumps({"model": model, "inputs": row}))
-        return status, json.loads(body)
-
-    def predict_later(self, row: Any) -> "Future[tuple[int, dict[str, Any]]]":
-        return self._clients.submit(self.predict, row)
-
-    def queued(self) -> int:
-        return int(self.engine.stats()["rings"][0]["rows_queued"])
-
-    def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-
-@pytest.fixture
-def scripted(tmp_path: Path) -> Iterator[Scripted]:
-    model = Scripted(tmp_path)
-    yield model
-    model.close()
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Running]]:
-    """Run models: run(path), run(path, on_worker_death=..., policy=...), run([config, ...])."""
-    with ExitStack() as stack:
-
-        def start(
-            what: Path | list[ModelConfig], policy: RestartPolicy = FAST, ready: bool = True, **options: Any
-        ) -> Running:
-            configs = what if isinstance(what, list) else [ModelConfig(name="m", path=what, **options)]
-            running = Running(configs, policy)
-            stack.callback(running.stop)
-            if ready:
-                running.supervisor.wait_ready(DEADLINE_SECONDS)
-            return running
-
-        yield start
-
-
-def doubled(row: list[float]) -> dict[str, Any]:
-    return {"model": "m", "version": "1", "outputs": {"y": [2 * value for value in row]}}
-
+from tests.integration.supervised import (
+    DEADLINE_SECONDS,
+    DIE,
+    EXIT,
+    RAISE,
+    SCRIBBLE,
+    SHORTEN,
+    WAIT,
+    Running,
+    Scripted,
+    doubled,
+    one_batch,
+    until,
+)
 
 # --- serving ----------------------------------------------------------------------------------------------------------
 
@@ -224,18 +62,6 @@ def test_several_models_and_versions(run: Callable[..., Running], tmp_path: Path
 
 
 # --- rows that fail alone ---------------------------------------------------------------------------------------------
-
-
-def one_batch(running: Running, scripted: Scripted, rows: list[list[float]]) -> list[tuple[int, dict[str, Any]]]:
-    """Answers of rows that were taken as one batch: they wait together while another row holds the worker."""
-    blocker = running.predict_later([WAIT, 0])
-    scripted.wait_until_inside()
-    futures = [running.predict_later(row) for row in rows]
-    until(lambda: running.queued() == len(rows), "all rows wait in the ring")
-    scripted.forget_runs()
-    scripted.let_go()
-    assert blocker.result() == (200, doubled([WAIT, 0]))
-    return [future.result() for future in futures]
 
 
 @pytest.mark.parametrize(
@@ -312,11 +138,11 @@ def test_a_row_that_kills_is_found_and_its_neighbours_are_answered(
             assert ("ValueError: minus one" in reply["detail"]) == (row[0] == RAISE)
         else:
             assert (code, reply) == (200, doubled(row))
-    # Two deaths with the whole batch, then each row once: those before the culprit are not run again after its death.
-    assert scripted.runs() == [8, 8] + [1] * 8
-    until(lambda: running.status().state is ModelState.READY, "the third successor is ready")
-    assert running.status().workers[0].restarts == 3
-    assert running.status().state is ModelState.READY
+    # The whole batch; then its blocks of four rows each for itself, of which the first runs in halves and the second
+    # kills again; then the second's rows one by one: those before the culprit are not run again after its death.
+    assert scripted.runs() == [8, *(4, 2, 2, 1, 1), 4, *(1, 1, 1, 1)]
+    until(lambda: running.status().state is ModelState.READY, "the second successor is ready")
+    assert running.status().workers[0].restarts == 2
 
 
 def test_a_ring_full_of_nonsense_is_replaced(run: Callable[..., Running], scripted: Scripted) -> None:
@@ -396,7 +222,7 @@ def test_a_schema_that_no_ring_can_hold_stops_the_start(run: Callable[..., Runni
 
 def test_a_model_that_takes_too_long_is_killed(run: Callable[..., Running], scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "hang").touch()
-    running = run(scripted.path, policy=RestartPolicy(load_timeout_s=1.0), ready=False)
+    running = run(scripted.path, load_timeout_s=1, ready=False)
     with pytest.raises(ModelLoadError, match="not ready within 1 s"):
         running.supervisor.wait_ready(DEADLINE_SECONDS)
     assert running.get("/health/ready") == 503
@@ -443,11 +269,10 @@ def test_workers_leave_ctrl_c_and_sigterm_to_the_server(run: Callable[..., Runni
 def test_workers_die_with_the_server(scripted: Scripted) -> None:
     program = f"""
         import select, signal
-        from pathlib import Path
-        from penstock.core.config import ModelConfig
         from penstock.serve.worker_process import WorkerProcess
+        from penstock.worker.protocol import Load, ModelToLoad
 
-        worker = WorkerProcess(ModelConfig(name="m", path=Path({str(scripted.path)!r})), 0)
+        worker = WorkerProcess(Load(0, (ModelToLoad("m", "1", {str(scripted.path)!r}, "auto"),)))
         select.select([worker.control], [], [])  # the model is loaded
         print(worker.pid, flush=True)
         signal.pause()

@@ -15,7 +15,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend, open_backend
 from penstock.worker.model import BadOutputError, TensorSpec
-from penstock.worker.warmup import warm_up
+from penstock.worker.warmup import sizes_to_run, warm_up
 from tests import models
 
 
@@ -151,7 +151,7 @@ def fixed(path: Path, batch: int) -> Path:
 def test_a_fixed_batch_is_padded(tmp_path: Path, batch: int) -> None:
     backend = opened(fixed(tmp_path / "fixed.onnx", batch))
     assert backend.spec.max_batch_size == batch
-    warm_up(backend, batch)
+    warm_up(backend, sizes_to_run(batch))
     for rows in range(batch, 0, -1):
         x = np.random.default_rng(rows).standard_normal((rows, 2)).astype(np.float32)
         (y,) = answers(backend, x)

@@ -8,7 +8,22 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.worker.model import ModelSpec, TensorSpec
-from penstock.worker.protocol import Attach, Failed, Load, Loaded, Message, ProtocolError, Ready, Stop, receive, send
+from penstock.worker.placement import Placement
+from penstock.worker.protocol import (
+    Attach,
+    CostSample,
+    Failed,
+    Load,
+    Loaded,
+    Measured,
+    Message,
+    ModelToLoad,
+    ProtocolError,
+    Ready,
+    Stop,
+    receive,
+    send,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -30,11 +45,15 @@ def pair() -> Iterator[Pair]:
 @pytest.mark.parametrize(
     "message",
     [
-        Load("m", "2", "/models/m.onnx", "auto", 5, {"intra_op_threads": 3}),
-        Loaded("onnx", SPEC, rerun=True),
-        Loaded("python", ModelSpec(SPEC.inputs, SPEC.outputs), rerun=False),
+        Load(5, (ModelToLoad("m", "2", "/models/m.onnx", "auto", 3, 0.5), ModelToLoad("n", "1", "n.py", "python"))),
+        Load(63, (), Placement((0, 2, 8191), 1)),
+        Loaded(0, "onnx", SPEC, rerun=True),
+        Loaded(7, "python", ModelSpec(SPEC.inputs, SPEC.outputs), rerun=False),
         Failed("it is broken: ü"),
-        Attach(3, 2),
+        Failed("it is broken, too", 3),
+        Attach((3,), 2),
+        Attach((3, 0, 4), 1, "round-robin", quarantine=True),
+        Measured(1, (CostSample(1, 0.25), CostSample(64, 1e-6))),
         Ready(0.25, 1.5),
         Stop(),
     ],
@@ -47,7 +66,7 @@ def test_every_message_arrives_as_it_was_sent(pair: Pair, message: Message) -> N
 
 def test_descriptors_travel_beside_a_message(pair: Pair) -> None:
     reader, writer = os.pipe()
-    send(pair[0], Attach(0, 0), [writer])
+    send(pair[0], Attach((0,), 0), [writer])
     received = receive(pair[1])
     assert received is not None
     copy = received[1][0]
@@ -65,6 +84,7 @@ def test_the_end_is_none(pair: Pair) -> None:
 def loaded(**changes: object) -> dict[str, object]:
     members: dict[str, object] = {
         "kind": "loaded",
+        "model": 0,
         "backend": "onnx",
         "rerun": True,
         "inputs": [["x", "float32", [4]]],
@@ -91,9 +111,20 @@ def test_the_unchanged_message_is_accepted(pair: Pair) -> None:
         b'{"kind": "format"}',
         b'{"kind": ["stop"]}',
         b"\xff\xfe",
-        b'{"kind": "attach", "ring": true, "loops": 1}',
-        b'{"kind": "attach", "ring": -1, "loops": 1}',
-        b'{"kind": "attach", "ring": 1e3, "loops": 1}',
+        b'{"kind": "attach", "rings": [true], "loops": 1, "policy": "deadline", "quarantine": false}',
+        b'{"kind": "attach", "rings": [-1], "loops": 1, "policy": "deadline", "quarantine": false}',
+        b'{"kind": "attach", "rings": 1, "loops": 1, "policy": "deadline", "quarantine": false}',
+        b'{"kind": "attach", "rings": [1], "loops": 1e3, "policy": "deadline", "quarantine": false}',
+        b'{"kind": "attach", "rings": [1], "loops": 1, "policy": "deadline", "quarantine": 0}',
+        b'{"kind": "load", "worker": 1, "models": [3], "placement": {"cpus": [], "numa_node": null}}',
+        b'{"kind": "load", "worker": 1, "models": [], "placement": null}',
+        b'{"kind": "load", "worker": 1, "models": [], "placement": {"cpus": [8192], "numa_node": null}}',
+        b'{"kind": "load", "worker": 1, "models": [], "placement": {"cpus": [], "numa_node": -1}}',
+        b'{"kind": "measured", "model": 0, "samples": [[1]]}',
+        b'{"kind": "measured", "model": 0, "samples": [[1.5, 1]]}',
+        b'{"kind": "measured", "model": 0, "samples": [[1, -1]]}',
+        b'{"kind": "measured", "model": 0, "samples": [[1, NaN]]}',
+        b'{"kind": "measured", "model": 0, "samples": [[1, Infinity]]}',
         b'{"kind": "ready", "load_seconds": "1", "warmup_seconds": 0}',
         json.dumps(loaded(rerun=1)).encode(),
         json.dumps(loaded(inputs=None)).encode(),
@@ -125,7 +156,7 @@ def test_descriptors_of_a_refused_message_are_closed(pair: Pair) -> None:
 def test_a_message_that_fits_no_packet_is_not_sent(pair: Pair) -> None:
     labels = {"p": tuple(f"class {number}" for number in range(20_000))}
     with pytest.raises(ProtocolError, match="too large"):
-        send(pair[0], Loaded("onnx", ModelSpec(SPEC.inputs, SPEC.outputs, None, labels), rerun=True))
+        send(pair[0], Loaded(0, "onnx", ModelSpec(SPEC.inputs, SPEC.outputs, None, labels), rerun=True))
 
 
 def test_a_long_detail_is_cut(pair: Pair) -> None:

@@ -202,7 +202,26 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
         open_backend(tmp_path, "auto", threads=1)
 
 
-def test_warm_up_runs_powers_of_two_and_the_largest_batch(tmp_path: Path) -> None:
+def test_models_of_one_process_keep_their_modules_apart(tmp_path: Path) -> None:
+    for name, factor in (("one", 3), ("two", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "factor.py").write_text(f"FACTOR = {factor}\n")
+        (tmp_path / name / "__init__.py").write_text(
+            f"{HEAD}class Model:\n"
+            '    inputs = {"x": Tensor("float32", (2,))}\n'
+            '    outputs = {"y": Tensor("float32", (2,))}\n'
+            "    def predict(self, batch):\n"
+            "        from .factor import FACTOR\n"
+            '        return batch["x"] * FACTOR\n'
+        )
+    backends = [open_backend(tmp_path / name, "auto", threads=1) for name in ("one", "two")]
+    for backend, factor in zip(backends, (3, 5), strict=True):
+        np.testing.assert_array_equal(
+            run(backend)[0], [[0, factor], [2 * factor, 3 * factor], [4 * factor, 5 * factor]]
+        )
+
+
+def test_warm_up_runs_each_size(tmp_path: Path) -> None:
     backend = opened(
         tmp_path,
         """
@@ -215,20 +234,18 @@ def test_warm_up_runs_powers_of_two_and_the_largest_batch(tmp_path: Path) -> Non
                 return batch["x"]
         """,
     )
-    warm_up(backend, 12)
-    assert sys.modules["penstock_model"].SEEN == [1, 2, 4, 8, 12]
-    warm_up(backend, 1)
-    assert sys.modules["penstock_model"].SEEN[-1] == 1
+    warm_up(backend, [1, 2, 12])
+    assert sys.modules["penstock_model"].SEEN == [1, 2, 12]
 
 
 def test_warm_up_forgives_a_model_that_refuses_zeros(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backend = predicting(tmp_path, "raise ValueError('zeros make no sense')")
     with caplog.at_level(logging.WARNING):
-        warm_up(backend, 4)
+        warm_up(backend, [1, 4])
     assert "zeros make no sense" in caplog.text
 
 
 def test_warm_up_finds_outputs_that_never_fit(tmp_path: Path) -> None:
     backend = predicting(tmp_path, "return x[:, :1]")
     with pytest.raises(ModelLoadError, match="output 'y' has shape"):
-        warm_up(backend, 4)
+        warm_up(backend, [1, 4])

@@ -30,12 +30,16 @@ class WorkerState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     BACKING_OFF = "backing_off"
+    QUARANTINE = "quarantine"
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One instance's worker process. `pid` is None while there is no process."""
+    """One worker process of a model, which the others of its group share. `pid` is None while there is no process.
+
+    One in quarantine is there as long as rows that have killed others wait for it.
+    """
 
     worker: int
     pid: int | None

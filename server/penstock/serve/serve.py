@@ -23,6 +23,7 @@ from penstock.core.errors import ListenError, ModelLoadError, PortInUseError
 from penstock.core.status import ModelStatus
 from penstock.serve.banner import public_url, render_banner
 from penstock.serve.logs import LogWriter
+from penstock.serve.placement import check_placement, place_io_threads
 from penstock.serve.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def serve(config: ServerConfig) -> None:
     behind: no child, no file.
     """
     ready_fd = _take_ready_descriptor()
+    check_placement(config)
     _check_readable(config.models)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as cleanup:
@@ -75,11 +77,12 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     # First of all: a busy port must not cost anybody the loading of models.
     port = _listen(engine, config)
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
-    supervisor = Supervisor(engine, config.models)
+    supervisor = Supervisor(engine, config.models, scheduling=config.scheduling)
     control = ControlServer(make_app(ServerState(engine, supervisor, lambda: writer.dropped)), control_socket)
     control.start()
     cleanup.callback(control.stop)
     engine.start()
+    place_io_threads(config.io_cpus)
     cleanup.callback(supervisor.stop)
     supervisor.start()
     _log.info("loading", extra={"url": public_url(config.host, port), "models": len(config.models)})

@@ -11,17 +11,18 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from penstock.core.config import ModelConfig
+from penstock.core.config import ModelConfig, Scheduling
 from penstock.core.errors import ModelLoadError, StartError
 from penstock.core.status import ModelStatus
-from penstock.serve.model_workers import Instance, ModelWorkers, Phase, RestartPolicy, latest_versions
+from penstock.serve.rings import Rings
+from penstock.serve.worker_group import Instance, Phase, RestartPolicy, WorkerGroup, make_groups
+from penstock.serve.worker_life import WorkerLife
 from penstock.serve.worker_process import WorkerProcess
 from penstock.worker.fault import without_paths
-from penstock.worker.protocol import Attach, Failed, Loaded, Message, ProtocolError, Ready, Stop
+from penstock.worker.protocol import Stop
 
 if TYPE_CHECKING:
     from penstock.native._dataplane import Engine
@@ -30,8 +31,10 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("penstock.supervisor")
 
-# How long a worker may live on after it has closed its control socket.
-HANG_UP_SECONDS = 1.0
+# How often the supervisor looks whether a worker in quarantine is still needed, of which nothing tells it.
+QUARANTINE_LOOK_SECONDS = 0.1
+# How long one that is not may take to end: it holds no batch.
+QUARANTINE_STOP_SECONDS = 5.0
 
 
 class Supervisor:
@@ -40,14 +43,20 @@ class Supervisor:
     start(), wait_ready() and stop() are called by one thread; models() by any.
     """
 
-    def __init__(self, engine: Engine, models: Sequence[ModelConfig], policy: RestartPolicy | None = None) -> None:
-        latest = latest_versions(models)
+    def __init__(
+        self,
+        engine: Engine,
+        models: Sequence[ModelConfig],
+        policy: RestartPolicy | None = None,
+        scheduling: Scheduling = Scheduling.DEADLINE,
+    ) -> None:
         self._engine = engine
         self._policy = policy or RestartPolicy()
-        self._models = tuple(
-            ModelWorkers(config, latest[config.name] == config.version, tuple(map(Instance, range(config.instances))))
-            for config in models
-        )
+        self._scheduling = scheduling
+        self._groups = make_groups(models)
+        self._order = {(config.name, config.version): place for place, config in enumerate(models)}
+        self._rings = Rings(engine)
+        self._life: WorkerLife
         self._selector: selectors.BaseSelector
         self._wake: int
         self._thread: threading.Thread | None = None
@@ -62,8 +71,9 @@ class Supervisor:
     def start(self) -> None:
         """Start the thread, which starts the workers."""
         self._selector = selectors.DefaultSelector()
+        self._life = WorkerLife(self._rings, self._selector, self._scheduling, self)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._watch(self._wake, self._on_wake)
+        self._selector.register(self._wake, selectors.EVENT_READ, self._on_wake)
         self._thread = threading.Thread(target=self._supervise, name="penstock-supervisor", daemon=True)
         self._thread.start()
 
@@ -93,9 +103,9 @@ class Supervisor:
 
     def _supervise(self) -> None:
         try:
-            for model in self._models:
-                for instance in model.instances:
-                    self._start_worker(model, instance)
+            for group in self._groups:
+                for instance in group.instances:
+                    self._life.start(group, instance)
             self._announce()
             while not (self._stopping and all(instance.process is None for _, instance in self._instances())):
                 for key, _ in self._selector.select(self._seconds_to_next_due()):
@@ -117,8 +127,8 @@ class Supervisor:
                 instance.process.reap()
                 instance.process = None
 
-    def _instances(self) -> list[tuple[ModelWorkers, Instance]]:
-        return [(model, instance) for model in self._models for instance in model.instances]
+    def _instances(self) -> list[tuple[WorkerGroup, Instance]]:
+        return [(group, instance) for group in self._groups for instance in group.processes]
 
     def _seconds_to_next_due(self) -> float | None:
         dues = [instance.due for _, instance in self._instances() if instance.due is not None]
@@ -129,209 +139,133 @@ class Supervisor:
         if self._grace_s is None or self._stopping:
             return
         self._stopping = True
-        deadline = time.monotonic() + self._grace_s
         for _, instance in self._instances():
             if instance.process is None:
-                instance.phase = Phase.STOPPED
-                instance.due = None
+                instance.phase, instance.due = Phase.STOPPED, None
                 continue
-            if instance.phase is Phase.READY:
-                instance.process.send(Stop())
-            else:
+            if instance.phase is not Phase.READY:
                 instance.process.kill()  # it holds no batch
-            instance.phase = Phase.STOPPING
-            instance.due = deadline
-            instance.lateness = "it had not finished when it had to stop"
+            self._let_finish(instance, instance.process, self._grace_s)
         self._take_snapshot()
+
+    def _let_finish(self, instance: Instance, process: WorkerProcess, grace_s: float) -> None:
+        process.send(Stop())
+        instance.phase = Phase.STOPPING
+        instance.due = time.monotonic() + grace_s
+        instance.lateness = "it had not finished when it had to stop"
 
     def _act_on_due(self) -> None:
         now = time.monotonic()
-        for model, instance in self._instances():
+        for group, instance in self._instances():
             if instance.due is None or instance.due > now:
                 continue
             instance.due = None
             if instance.phase is Phase.BACKING_OFF:
-                instance.restarts += 1
-                self._start_worker(model, instance)
+                instance.restarts += not instance.quarantine
+                self._life.start(group, instance)
                 self._take_snapshot()
-            elif instance.process is not None:
+            elif instance.process is None:
+                continue
+            elif instance.quarantine and instance.phase is Phase.READY and not instance.process.hung_up:
+                self._mind_quarantine(group)
+            else:
                 instance.last_words = instance.lateness
                 instance.process.kill()
 
-    # --- a worker's life ----------------------------------------------------------------------------------------------
+    # --- what follows from a worker's life ----------------------------------------------------------------------------
 
-    def _start_worker(self, model: ModelWorkers, instance: Instance) -> None:
-        try:
-            process = WorkerProcess(model.config, instance.slot)
-        except OSError as error:
-            instance.last_words = f"no worker process can be started: {error.strerror}"
-            logger.error("no worker started", extra=model.facts(reason=instance.last_words))
-            self._after_death(model, instance, completed_a_batch=False)
-            return
-        instance.process = process
-        instance.last_words = None
-        instance.phase = Phase.LOADING
-        instance.due = time.monotonic() + self._policy.load_timeout_s
-        instance.lateness = f"it was not ready within {self._policy.load_timeout_s:g} s and was killed"
-        self._watch(process.pidfd, lambda: self._on_exit(model, instance, process))
-        self._watch(process.control.fileno(), lambda: self._on_control(model, instance, process))
-
-    def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
-        self._selector.register(descriptor, selectors.EVENT_READ, callback)
-
-    def _on_control(self, model: ModelWorkers, instance: Instance, process: WorkerProcess) -> None:
-        if instance.process is not process:
-            return  # its death was handled in the same pass
-        try:
-            for message in process.received():
-                self._on_message(model, instance, process, message)
-        except ProtocolError as error:
-            process.hung_up = True  # it is not listened to any more
-            instance.last_words = f"it broke the protocol ({error}) and was killed"
-            process.kill()
-        if process.hung_up:
-            with suppress(KeyError):  # it may have hung up before
-                self._selector.unregister(process.control)
-            if instance.due is None:
-                # It is ending, and its pidfd will say so. A process that goes on can be told nothing any more.
-                instance.due = time.monotonic() + HANG_UP_SECONDS
-                instance.lateness = "it closed its control socket and was killed"
-
-    def _on_message(self, model: ModelWorkers, instance: Instance, process: WorkerProcess, message: Message) -> None:
-        match message, instance.phase:
-            case Loaded(), Phase.LOADING:
-                self._on_loaded(model, instance, process, message)
-            case Ready(), Phase.WARMING_UP:
-                self._on_ready(model, instance, process.pid, message)
-            case Failed(detail), _:
-                instance.last_words = detail
-                process.kill()
-            case _, Phase.STOPPING:
-                pass
-            case _:
-                raise ProtocolError(f"the message {type(message).__name__} is out of order")
-
-    def _on_loaded(self, model: ModelWorkers, instance: Instance, process: WorkerProcess, loaded: Loaded) -> None:
-        refusal = model.contradiction(loaded)
-        if refusal is None and (model.ring is None or model.ring_lost):
-            refusal = self._add_ring(model, loaded)
-        if refusal is not None or model.ring is None:
-            instance.last_words = refusal
-            process.kill()
-            return
-        loops = self._engine.loop_event_fds()
-        process.send(Attach(model.ring, len(loops)), [self._engine.ring_fd(model.ring), *loops])
-        instance.phase = Phase.WARMING_UP
+    def on_change(self) -> None:
+        """See Decisions."""
         self._take_snapshot()
 
-    def _add_ring(self, model: ModelWorkers, loaded: Loaded) -> str | None:
-        """Make the ring for the schema of the first worker that has loaded; what is wrong with it, if anything is."""
-        config = model.config
-        model.loaded = loaded
-        try:
-            ring = self._engine.add_ring(
-                config.name,
-                config.version,
-                [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.inputs],
-                [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.outputs],
-                max_batch_size=min(config.max_batch_size, loaded.spec.max_batch_size or config.max_batch_size),
-                max_queue_delay_us=config.max_queue_delay_us,
-                queue_bytes=config.queue_bytes,
-                rerun_on_worker_death=model.rerun,
-            )
-        except (ValueError, OSError) as error:
-            model.loaded = None
-            return f"no ring can hold its rows: {error}"
-        model.ring, model.ring_lost = ring, False
-        model.max_batch_size = self._engine.ring_max_batch_size(ring)
-        if model.max_batch_size < config.max_batch_size:
-            logger.info("smaller batches than asked for", extra=model.facts(max_batch_size=model.max_batch_size))
-        return None
-
-    def _on_ready(self, model: ModelWorkers, instance: Instance, pid: int, ready: Ready) -> None:
-        instance.phase = Phase.READY
-        instance.due = None
-        instance.was_ready = True
-        instance.batches_at_ready = self._batches_done(model)
-        # A failed model is tried again: its next death without a completed batch makes it a failed one at once.
-        model.failed = False
-        model.detail = None
-        logger.info(
-            "worker ready",
-            extra=model.facts(pid=pid, load_s=round(ready.load_seconds, 3), warmup_s=round(ready.warmup_seconds, 3)),
-        )
+    def on_ready(self, group: WorkerGroup, instance: Instance) -> None:
+        """See Decisions."""
+        if not instance.quarantine:
+            # A failed group is tried again: its next death without a completed batch makes it a failed one at once.
+            group.failed = False
+            for model in group.models:
+                model.detail = None
+        self._mind_quarantine(group)
         self._announce()
 
-    def _on_exit(self, model: ModelWorkers, instance: Instance, process: WorkerProcess) -> None:
-        if instance.phase in (Phase.LOADING, Phase.WARMING_UP):
-            self._on_control(model, instance, process)  # its last words say why
-        completed = instance.phase is Phase.READY and self._batches_done(model) > instance.batches_at_ready
-        attached = instance.phase in (Phase.WARMING_UP, Phase.READY, Phase.STOPPING)
-        with suppress(KeyError):
-            self._selector.unregister(process.control)
-        self._selector.unregister(process.pidfd)
-        pid = process.pid
-        end = process.reap()
-        instance.process = None
-        if attached and model.ring is not None:
-            self._recover(model, model.ring, instance.slot)
-        if self._stopping:
-            instance.phase, instance.due = Phase.STOPPED, None
-            self._take_snapshot()
-            return
-        instance.last_words = instance.last_words or f"its worker ended with {end}"
-        logger.warning("worker died", extra=model.facts(pid=pid, reason=instance.last_words))
-        self._after_death(model, instance, completed)
+    def on_stopped(self, group: WorkerGroup, instance: Instance) -> None:
+        """See Decisions."""
+        self._mind_quarantine(group)
+        self._take_snapshot()
 
-    def _recover(self, model: ModelWorkers, ring: int, slot: int) -> None:
-        result = self._engine.recover(ring, slot)
-        if result["batches_requeued"] or result["batches_failed"]:
-            logger.warning(
-                "a dead worker's batches are recovered",
-                extra=model.facts(requeued=result["batches_requeued"], rows_failed=result["rows_failed"]),
-            )
-        if result["corrupt"] and not model.ring_lost:
-            logger.error("ring corrupt: the model's workers start again on another one", extra=model.facts(ring=ring))
-            model.ring_lost = True
-            for instance in model.instances:
-                if instance.process is not None and instance.phase is not Phase.LOADING:
-                    instance.process.kill()
-
-    def _after_death(self, model: ModelWorkers, instance: Instance, completed_a_batch: bool) -> None:
-        model.detail = without_paths(instance.last_words or "")
-        model.count_death(completed_a_batch, self._policy)
-        if not instance.was_ready and not self._settled.is_set():
+    def on_death(self, group: WorkerGroup, instance: Instance, completed_a_batch: bool) -> None:
+        """See Decisions."""
+        if instance.quarantine:
+            self._after_quarantine(instance)
+        elif not instance.was_ready and not self._settled.is_set():
             # A model that cannot be loaded at start stops the start: its operator is there to mend it.
             instance.phase, instance.due = Phase.STOPPED, None
-            model.failed = True
-            self._fail_start(ModelLoadError(f"model {model.config.name!r}: {instance.last_words}"))
+            group.failed = True
+            self._explain(group, instance)
+            self._fail_start(ModelLoadError(f"{group.label}: {instance.last_words}"))
         else:
-            instance.delay_s = self._policy.delay_after(0.0 if completed_a_batch else instance.delay_s)
-            instance.phase = Phase.BACKING_OFF
-            instance.due = time.monotonic() + instance.delay_s
-            logger.info("worker restarts", extra=model.facts(delay_s=instance.delay_s))
+            group.count_death(completed_a_batch, self._policy)
+            self._explain(group, instance)
+            self._back_off(instance, 0.0 if completed_a_batch else instance.delay_s)
+        self._mind_quarantine(group)
         self._announce()
 
-    # --- what others are told -----------------------------------------------------------------------------------------
+    def _explain(self, group: WorkerGroup, instance: Instance) -> None:
+        for model in group.models:
+            model.detail = without_paths(instance.last_words or "")
 
-    def _batches_done(self, model: ModelWorkers) -> int:
-        rings = self._engine.stats()["rings"]
-        return next((int(ring["batches_done"]) for ring in rings if ring["ring"] == model.ring), 0)
+    def _back_off(self, instance: Instance, last_delay_s: float) -> None:
+        instance.delay_s = self._policy.delay_after(last_delay_s)
+        instance.phase = Phase.BACKING_OFF
+        instance.due = time.monotonic() + instance.delay_s
+        logger.info("worker restarts", extra=instance.facts(delay_s=instance.delay_s))
+
+    # --- quarantine ---------------------------------------------------------------------------------------------------
+
+    def _after_quarantine(self, instance: Instance) -> None:
+        """Dying is what a worker in quarantine is for: it counts against nobody, and its successor starts at once.
+
+        Only one that died before it was ready has found no culprit, and must not be started over and over.
+        """
+        if instance.phase is Phase.READY:
+            instance.phase, instance.due, instance.delay_s = Phase.STOPPED, None, 0.0
+        else:
+            self._back_off(instance, instance.delay_s)
+
+    def _mind_quarantine(self, group: WorkerGroup) -> None:
+        """Start workers in quarantine for models that need one, stop those of models that need none any more."""
+        if self._stopping:
+            return
+        for model, instance in zip(group.models, group.quarantine, strict=True):
+            needed = self._rings.quarantined(model)
+            if needed and instance.phase is Phase.STOPPED:
+                self._life.start(group, instance)
+            elif needed and instance.phase is Phase.READY:
+                instance.due = time.monotonic() + QUARANTINE_LOOK_SECONDS
+            elif instance.phase is Phase.READY and instance.process is not None:
+                self._let_finish(instance, instance.process, QUARANTINE_STOP_SECONDS)
+            elif not needed and instance.phase is Phase.BACKING_OFF:
+                instance.phase, instance.due = Phase.STOPPED, None
+
+    # --- what others are told -----------------------------------------------------------------------------------------
 
     def _fail_start(self, failure: ModelLoadError) -> None:
         self._failure = self._failure or failure
         self._settled.set()
 
     def _announce(self) -> None:
-        """Derive routes, readiness and the snapshot from the models' states."""
+        """Derive routes, readiness and the snapshot from the groups' states."""
+        models = [(group, model) for group in self._groups for model in group.models]
+        for group, model in models:
+            self._rings.tell_workers(model, group.workers_ready)
         self._engine.publish(
             [
-                (model.config.name, model.config.version, model.ring, model.latest, model.available)
-                for model in self._models
-                if model.served and model.ring is not None
+                (model.config.name, model.config.version, model.ring, model.latest, group.available(model))
+                for group, model in models
+                if group.served and model.ring is not None
             ]
         )
-        ready = all(model.started and not model.failed for model in self._models)
+        ready = all(group.started and not group.failed for group in self._groups)
         if ready != self._ready:
             self._ready = ready
             self._engine.set_ready(ready)
@@ -340,4 +274,5 @@ class Supervisor:
             self._settled.set()
 
     def _take_snapshot(self) -> None:
-        self._snapshot = tuple(model.status() for model in self._models)
+        statuses = [status for group in self._groups for status in group.statuses()]
+        self._snapshot = tuple(sorted(statuses, key=lambda s: self._order[s.config.name, s.config.version]))

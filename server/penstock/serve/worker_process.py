@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from penstock.core.config import ModelConfig
 from penstock.worker.protocol import Load, Message, receive, send
 
 __all__ = ["WorkerProcess"]
@@ -22,21 +21,20 @@ class WorkerProcess:
     That thread must outlive the process: the kernel kills a worker when the thread that started it ends.
     """
 
-    def __init__(self, config: ModelConfig, slot: int) -> None:
-        """Start the process and ask it to load its model; OSError when the machine has no room for one."""
+    def __init__(self, load: Load) -> None:
+        """Start the process and ask it to load its models; OSError when the machine has no room for one."""
         self.hung_up = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.control.setblocking(False)
             try:
-                self._process = _spawn(theirs.fileno(), config.intra_op_threads)
+                self._process = _spawn(theirs.fileno(), max(model.intra_op_threads for model in load.models))
             except BaseException:
                 self.control.close()
                 raise
         # The process is not reaped before reap(), so its id cannot have passed to another one yet.
         self.pidfd = os.pidfd_open(self._process.pid)
-        options = {"intra_op_threads": config.intra_op_threads}
-        self.send(Load(config.name, config.version, str(config.path), str(config.backend), slot, options))
+        self.send(load)
 
     @property
     def pid(self) -> int:

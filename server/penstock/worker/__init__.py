@@ -1,4 +1,4 @@
-"""A worker process: it loads one model, takes batches from the model's ring and completes them."""
+"""A worker process: it loads the models of one group, takes batches from their rings and completes them."""
 
 from penstock.worker.model import Tensor
 

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from penstock.worker.loop import work
+from penstock.worker.life import work
 
 __all__ = ["main"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend
@@ -15,25 +17,35 @@ __all__ = ["Batch", "BatchRunner"]
 
 logger = logging.getLogger("penstock.worker")
 
+_ALIGNMENT = 64
+
 
 class Batch(Protocol):
     """What a runner needs of penstock.native._batcher.Batch."""
 
     @property
     def rows(self) -> int:
-        """How many rows were taken."""
+        """How many rows were taken: the first ones of each array."""
+
+    @property
+    def run_rows(self) -> int:
+        """How many rows each array has: more than were taken when the batch is padded to a size that is allowed."""
 
     @property
     def singly(self) -> bool:
         """Whether each row must run alone: the batch has killed two workers."""
 
     @property
+    def fixed_rows(self) -> int:
+        """How many rows every run of its rows has, whose answers must not depend on their neighbours; 0 for any."""
+
+    @property
     def inputs(self) -> tuple[Array, ...]:
-        """Read-only, one per input, shape (rows, *row shape)."""
+        """Read-only, one per input, shape (run_rows, *row shape)."""
 
     @property
     def outputs(self) -> tuple[Array, ...]:
-        """Writable, one per output, shape (rows, *row shape)."""
+        """Writable, one per output, shape (run_rows, *row shape)."""
 
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has answered the row."""
@@ -54,8 +66,10 @@ class Batch(Protocol):
 class BatchRunner:
     """Runs batches on one backend and completes them. Used by one thread."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, batch_sizes: Sequence[int] = ()) -> None:
+        """`batch_sizes` are the sizes that the backend may be run with, ascending; any when there are none."""
         self._run = backend.run
+        self._sizes = batch_sizes
         self._log = FaultLog(logger)
 
     def run(self, batch: Batch) -> None:
@@ -69,31 +83,22 @@ class BatchRunner:
             except (
                 BaseException
             ) as error:  # KeyboardInterrupt and SystemExit are the model's own here: signals are ignored
-                self._bisect(batch, inputs, outputs, 0, batch.rows, error)
+                self._bisect(batch, _Rows(inputs, outputs, 0, batch.rows), error)
         batch.complete()
 
-    def _bisect(
-        self,
-        batch: Batch,
-        inputs: Sequence[Array],
-        outputs: Sequence[Array],
-        first: int,
-        end: int,
-        error: BaseException,
-    ) -> None:
-        """Rows [first, end) have failed together: run each half again until every culprit is alone with its error.
+    def _bisect(self, batch: Batch, rows: _Rows, error: BaseException) -> None:
+        """The rows have failed together: run each half again until every culprit is alone with its error.
 
         2 log2(n) runs for one culprit among n rows.
         """
-        if end - first == 1:
-            self._fail(batch, first, error)
+        if rows.end - rows.first == 1:
+            self._fail(batch, rows.first, error)
             return
-        middle = (first + end) // 2
-        for low, high in ((first, middle), (middle, end)):
+        for half in rows.halves():
             try:
-                self._run([array[low:high] for array in inputs], [array[low:high] for array in outputs])
+                half.run(self._run, self._sizes_of(batch))
             except BaseException as narrower:
-                self._bisect(batch, inputs, outputs, low, high, narrower)
+                self._bisect(batch, half, narrower)
 
     def _run_singly(self, batch: Batch) -> None:
         """Run row by row, each marked while it runs, so that the row that kills is known by its death."""
@@ -103,11 +108,14 @@ class BatchRunner:
                 continue
             batch.mark_running(row)
             try:
-                self._run([array[row : row + 1] for array in inputs], [array[row : row + 1] for array in outputs])
+                _Rows(inputs, outputs, row, row + 1).run(self._run, self._sizes_of(batch))
             except BaseException as error:
                 self._fail(batch, row, error)
             else:
                 batch.complete_row(row)
+
+    def _sizes_of(self, batch: Batch) -> Sequence[int]:
+        return (batch.fixed_rows,) if batch.fixed_rows else self._sizes
 
     def _fail(self, batch: Batch, row: int, error: BaseException) -> None:
         if isinstance(error, BadOutputError):
@@ -115,3 +123,42 @@ class BatchRunner:
         else:
             batch.fail_row(row, "model_raised", describe(error))
         self._log.write("the model failed for a row", error)
+
+
+class _Rows(NamedTuple):
+    """Some neighbouring rows of a batch, [first, end)."""
+
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+    first: int
+    end: int
+
+    def halves(self) -> tuple[_Rows, _Rows]:
+        middle = (self.first + self.end) // 2
+        return self._replace(end=middle), self._replace(first=middle)
+
+    def run(self, run: Callable[[Sequence[Array], Sequence[Array]], None], sizes: Sequence[int]) -> None:
+        """Run them, padded with copies of the first one to the next size that is allowed."""
+        rows = self.end - self.first
+        inputs = [array[self.first : self.end] for array in self.inputs]
+        outputs = [array[self.first : self.end] for array in self.outputs]
+        size = next((size for size in sizes if size >= rows), rows)
+        if size == rows:
+            run(inputs, outputs)
+            return
+        padded = [_aligned(size, array) for array in inputs]
+        for array, copy in zip(inputs, padded, strict=True):
+            copy[:rows], copy[rows:] = array, array[:1]
+            copy.flags.writeable = False  # as the ring's are
+        results = [_aligned(size, array) for array in outputs]
+        run(padded, results)
+        for output, result in zip(outputs, results, strict=True):
+            output[...] = result[:rows]
+
+
+def _aligned(rows: int, like: Array) -> Array:
+    """Return room for so many rows like these, aligned as in the ring: sums may depend on it in their last bits."""
+    size = rows * int(np.prod(like.shape[1:], dtype=np.int64)) * like.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % _ALIGNMENT
+    return room[first : first + size].view(like.dtype).reshape(rows, *like.shape[1:])

@@ -6,7 +6,9 @@ import logging
 import re
 import time
 
-__all__ = ["DETAIL_BYTES_MAX", "FaultLog", "describe", "without_paths"]
+from penstock.core.errors import ModelLoadError
+
+__all__ = ["DETAIL_BYTES_MAX", "FaultLog", "ModelFaultError", "describe", "without_paths"]
 
 DETAIL_BYTES_MAX = 125  # of a completion record (batcher/row.hpp)
 
@@ -29,6 +31,14 @@ def describe(error: BaseException) -> str:
     line = without_paths(str(message).strip().partition("\n")[0])
     text = f"{name}: {line}" if line else name
     return text.encode("utf-8", "replace")[:DETAIL_BYTES_MAX].decode("utf-8", "ignore")
+
+
+class ModelFaultError(ModelLoadError):
+    """What is wrong with the model of this number among a worker's."""
+
+    def __init__(self, model: int, error: ModelLoadError) -> None:
+        super().__init__(str(error))
+        self.model = model
 
 
 class FaultLog:

@@ -1,4 +1,4 @@
-"""The life of a worker: load, attach, warm up, then take, run, complete until told to stop."""
+"""What a worker does: load its models, attach their rings, warm up, then take, run, complete until told to stop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ from typing import TYPE_CHECKING
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, open_backend
 from penstock.worker.batch import BatchRunner
-from penstock.worker.fault import describe
-from penstock.worker.protocol import Attach, Failed, Load, Loaded, ProtocolError, Ready, Stop, receive, send
-from penstock.worker.warmup import warm_up
+from penstock.worker.fault import ModelFaultError, describe
+from penstock.worker.protocol import (
+    Attach,
+    Load,
+    Loaded,
+    Measured,
+    ModelToLoad,
+    ProtocolError,
+    Ready,
+    Stop,
+    receive,
+    send,
+)
+from penstock.worker.warmup import sizes_to_run, warm_up
 
 if TYPE_CHECKING:
     from penstock.native._batcher import Taker
 
-__all__ = ["work"]
+__all__ = ["load_and_serve"]
 
 logger = logging.getLogger("penstock.worker")
 
@@ -34,70 +45,79 @@ IDLE_WAITS_BEFORE_COLLECT = 40
 GARBAGE_MAX = 50_000
 
 
-def work(control: socket.socket) -> int:
-    """Serve the supervisor at the other end of `control` until it says stop or is gone; the process's exit status."""
-    try:
-        return _work(control)
-    except (ModelLoadError, ProtocolError) as error:
-        logger.debug("loading failed", exc_info=error)
-        send(control, Failed(str(error)))
-        return 1
+def load_and_serve(control: socket.socket, load: Load) -> None:
+    """Do what the supervisor at the other end of `control` says until it says stop or is gone.
 
-
-def _work(control: socket.socket) -> int:
-    received = receive(control)
-    if received is None:
-        return 0
-    load, _ = received
-    if not isinstance(load, Load):
-        raise ProtocolError(f"expected the message to load a model, not {type(load).__name__}")
+    ModelLoadError when a model cannot be served, ProtocolError when the supervisor cannot be understood.
+    """
     started = time.monotonic()
-    backend = open_backend(Path(load.path), load.backend, threads=load.options.get("intra_op_threads", 1))
+    backends = [_load(control, number, model) for number, model in enumerate(load.models)]
     loaded = time.monotonic()
-    send(control, Loaded(backend.name, backend.spec, backend.rerun))
 
     received = receive(control)
     if received is None:
-        return 0
+        return
     attach, descriptors = received
     if not isinstance(attach, Attach):
-        return 0  # stopped before it served anything
+        return  # stopped before it served anything
     taker = _attach(attach, descriptors, load.worker)
     attached = time.monotonic()
-    warm_up(backend, taker.max_batch_size())
+    for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
+        _warm_up(control, taker, number, backend, 0.0 if attach.quarantine else model.warmup_seconds)
     _settle_garbage()
     stop = _StopWatch(control)
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))
-    _serve(taker, backend, stop)
-    return 0
+    runners = [BatchRunner(backend, taker.batch_sizes(number)) for number, backend in enumerate(backends)]
+    _serve(taker, runners, stop)
+
+
+def _load(control: socket.socket, number: int, model: ModelToLoad) -> Backend:
+    try:
+        backend = open_backend(Path(model.path), model.backend, threads=model.intra_op_threads)
+    except ModelLoadError as error:
+        raise ModelFaultError(number, error) from error
+    send(control, Loaded(number, backend.name, backend.spec, backend.rerun))
+    return backend
 
 
 def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
     # Imported late: a model that cannot be loaded says so without it.
     from penstock.native._batcher import Taker
 
-    if len(descriptors) != attach.loops + 1:
-        raise ProtocolError(f"{attach.loops} I/O loops came with {len(descriptors)} descriptors")
-    ring, *loops = descriptors
+    if len(descriptors) != len(attach.rings) + attach.loops:
+        raise ProtocolError(
+            f"{len(attach.rings)} rings and {attach.loops} I/O loops came with {len(descriptors)} descriptors"
+        )
+    rings, loops = descriptors[: len(attach.rings)], descriptors[len(attach.rings) :]
     try:
-        return Taker([ring], loops, worker)
+        return Taker(rings, loops, worker, policy=attach.policy, quarantine=attach.quarantine)
     except (RuntimeError, ValueError, OSError) as error:
-        raise ModelLoadError(f"the ring cannot be attached: {describe(error)}") from error
+        raise ModelLoadError(f"the rings cannot be attached: {describe(error)}") from error
     finally:
-        for descriptor in descriptors:  # the taker has mapped the one and duplicated the others
+        for descriptor in descriptors:  # the taker has mapped the ones and duplicated the others
             os.close(descriptor)
 
 
-def _serve(taker: Taker, backend: Backend, stop: _StopWatch) -> None:
+def _warm_up(control: socket.socket, taker: Taker, number: int, backend: Backend, budget_s: float) -> None:
+    try:
+        sizes = sizes_to_run(taker.max_batch_size(number), taker.batch_sizes(number))
+        samples = warm_up(backend, sizes, budget_s)
+    except ModelLoadError as error:
+        raise ModelFaultError(number, error) from error
+    if samples:
+        send(control, Measured(number, samples))
+
+
+def _serve(taker: Taker, runners: Sequence[BatchRunner], stop: _StopWatch) -> None:
     """Take, run, complete: the only Python that runs per batch."""
     take = taker.take
-    run = BatchRunner(backend).run
+    runs = [runner.run for runner in runners]
     garbage = gc.get_count
     idle_waits = 0
     while not stop.wanted:
         batch = take(IDLE_WAIT_MS)
         if batch is not None:
-            run(batch)
+            runs[batch.ring](batch)
             if garbage()[0] > GARBAGE_MAX:
                 gc.collect()
             idle_waits = 0

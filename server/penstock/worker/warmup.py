@@ -1,44 +1,93 @@
-"""First runs of a model, before its first request: allocations, code generation and page faults happen here."""
+"""First runs of a model, before its first request: allocations, code generation and page faults happen here.
+
+They are timed, too, so that the first request already knows what batches cost.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
+from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend
 from penstock.worker.fault import describe
+from penstock.worker.messages import CostSample
 from penstock.worker.model import BadOutputError
 
-__all__ = ["warm_up"]
+__all__ = ["sizes_to_run", "warm_up"]
 
 logger = logging.getLogger("penstock.worker")
 
+# Timed runs of one size: more say no more, and a fast model is ready at once.
+TIMED_RUNS_MAX = 32
 
-def warm_up(backend: Backend, max_batch_size: int) -> None:
-    """Run zeros at each power of two up to `max_batch_size`, and at that size.
 
-    ModelLoadError when a run fails; a plain Python model that merely refuses zeros is warned about.
+def warm_up(
+    backend: Backend, sizes: Sequence[int], budget_s: float = 0.0, clock: Callable[[], float] = time.perf_counter
+) -> tuple[CostSample, ...]:
+    """Run zeros, once unmeasured and then at least once measured, in a batch of each of `sizes`; what they took.
+
+    `budget_s` is what all measured runs together may take, shared out evenly; only a size's first may go beyond it.
+    Nothing is measured without it. ModelLoadError when a run fails; a plain Python model that merely refuses zeros is
+    warned about, and measured no further.
     """
-    for rows in _batch_sizes(max_batch_size):
-        inputs = [np.zeros((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.inputs]
-        outputs = [np.empty((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
-        for array in inputs:
-            array.flags.writeable = False  # as rows of the ring are: a model that writes into them must fail here
-        try:
-            backend.run(inputs, outputs)
-        except BadOutputError as error:
-            raise ModelLoadError(f"warm-up with {rows} rows of zeros: {error}") from error
-        except BaseException as error:
-            if not backend.may_refuse_zeros:
-                raise ModelLoadError(f"the model fails for {rows} rows of zeros: {describe(error)}") from error
-            logger.warning(
-                "the model raised for %d rows of zeros and is served without warm-up: %s", rows, describe(error)
-            )
-            return
+    samples: list[CostSample] = []
+    for rows in sizes:
+        inputs, outputs = _zeros(backend, rows)
+        if not _runs(backend, rows, inputs, outputs):
+            return ()
+        if budget_s > 0:
+            measured = _measure(backend, inputs, outputs, budget_s / len(sizes), clock)
+            if measured is None:
+                return ()
+            samples += measured
+    return tuple(samples)
 
 
-def _batch_sizes(max_batch_size: int) -> list[int]:
-    sizes = [1 << exponent for exponent in range(max_batch_size.bit_length()) if 1 << exponent < max_batch_size]
-    return [*sizes, max_batch_size]
+def sizes_to_run(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
+    """Return the sizes that batches are run in for a start: those allowed, else powers of two and the largest."""
+    if allowed:
+        return list(allowed)
+    powers = [1 << exponent for exponent in range(max_batch_size.bit_length())]
+    return [*(size for size in powers if size < max_batch_size), max_batch_size]
+
+
+def _zeros(backend: Backend, rows: int) -> tuple[list[Array], list[Array]]:
+    inputs = [np.zeros((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.inputs]
+    for array in inputs:
+        array.flags.writeable = False  # as rows of the ring are: a model that writes into them must fail here
+    return inputs, [np.empty((rows, *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
+
+
+def _runs(backend: Backend, rows: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> bool:
+    """Run once; False when the model refuses zeros, which it may."""
+    try:
+        backend.run(inputs, outputs)
+    except BadOutputError as error:
+        raise ModelLoadError(f"warm-up with {rows} rows of zeros: {error}") from error
+    except BaseException as error:
+        if not backend.may_refuse_zeros:
+            raise ModelLoadError(f"the model fails for {rows} rows of zeros: {describe(error)}") from error
+        logger.warning("the model raised for %d rows of zeros and is served without warm-up: %s", rows, describe(error))
+        return False
+    return True
+
+
+def _measure(
+    backend: Backend, inputs: Sequence[Array], outputs: Sequence[Array], budget_s: float, clock: Callable[[], float]
+) -> list[CostSample] | None:
+    """Time runs of one size until the budget is spent; None when the model refuses zeros after all."""
+    rows = len(inputs[0])
+    samples: list[CostSample] = []
+    begin = end = clock()
+    while not samples or (end - begin < budget_s and len(samples) < TIMED_RUNS_MAX):
+        before = end
+        if not _runs(backend, rows, inputs, outputs):
+            return None
+        end = clock()
+        samples.append(CostSample(rows, end - before))
+    return samples

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,10 +132,11 @@ def _import(path: Path) -> ModuleType:
     is_package = file.name == "__init__.py"
     if file.suffix != ".py":
         raise ModelLoadError(f"{file} is no Python file: its name must end in .py")
+    name = _unused_module_name()
     spec = spec_from_file_location(
-        MODULE_NAME,
+        name,
         file,
-        loader=_UncachedLoader(MODULE_NAME, str(file)),
+        loader=_UncachedLoader(name, str(file)),
         submodule_search_locations=[str(file.parent)] if is_package else None,
     )
     assert spec is not None and spec.loader is not None
@@ -143,12 +145,18 @@ def _import(path: Path) -> ModuleType:
     # As for a script: what lies beside the model can be imported by its plain name.
     sys.path.insert(0, str(file.parent.resolve()))
     module = module_from_spec(spec)
-    sys.modules[MODULE_NAME] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
         raise ModelLoadError(f"{file} cannot be imported: {describe(error)}{_place_of(error, file)}") from error
     return module
+
+
+def _unused_module_name() -> str:
+    """Name the module so that the models of one worker do not take each other's place in sys.modules."""
+    names = chain([MODULE_NAME], (f"{MODULE_NAME}_{number}" for number in count(2)))
+    return next(name for name in names if name not in sys.modules)
 
 
 def _place_of(error: BaseException, file: Path) -> str:

@@ -1,0 +1,126 @@
+"""The rings of models, as the supervisor asks the engine for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from penstock.core.config import ModelConfig
+from penstock.serve.served_model import ServedModel
+from penstock.worker.protocol import CostSample, Loaded
+
+if TYPE_CHECKING:
+    from penstock.native._dataplane import Engine
+
+__all__ = ["Rings"]
+
+# A worker is not trusted: what is longer than it may take to load is no run time.
+_RUN_SECONDS_MAX = 86_400
+
+logger = logging.getLogger("penstock.supervisor")
+
+
+class Rings:
+    """Makes, seeds and recovers rings. Used by the supervisor's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def ensure(self, model: ServedModel, loaded: Loaded) -> str | None:
+        """See to it that the model has a sound ring for what a worker has loaded; say what is wrong if it cannot be."""
+        refusal = model.contradiction(loaded)
+        if refusal is not None or (model.ring is not None and not model.ring_lost):
+            return refusal
+        most, sizes = _sizes(model.config, loaded)
+        if model.config.batch_sizes and not sizes:
+            allowed = ", ".join(map(str, model.config.batch_sizes))
+            return f"it takes at most {most} rows and batch_sizes allows only {allowed}: allow {most} or fewer"
+        model.loaded = loaded
+        try:
+            ring = self._add(model, loaded, sizes[-1] if sizes else most, sizes)
+        except (ValueError, OSError) as error:
+            model.loaded = None
+            return f"no ring can hold its rows: {error}"
+        model.ring, model.ring_lost, model.seeded, model.workers_told = ring, False, False, 0
+        model.max_batch_size = self._engine.ring_max_batch_size(ring)
+        if model.max_batch_size < model.config.max_batch_size:
+            logger.info("smaller batches than asked for", extra=model.facts(max_batch_size=model.max_batch_size))
+        return None
+
+    def _add(self, model: ServedModel, loaded: Loaded, max_batch_size: int, sizes: Sequence[int]) -> int:
+        config = model.config
+        return self._engine.add_ring(
+            config.name,
+            config.version,
+            [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.inputs],
+            [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.outputs],
+            max_batch_size=max_batch_size,
+            max_queue_delay_us=config.max_queue_delay_us,
+            queue_bytes=config.queue_bytes,
+            rerun_on_worker_death=model.rerun,
+            slo_ms=config.slo_ms,
+            weight=config.weight,
+            batch_sizes=list(sizes),
+            reproducible_batch_size=min(config.reproducible_rows, max_batch_size),
+            group=config.group or "",
+        )
+
+    def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:
+        """Return what a worker of these models attaches, rings before I/O loops, and how many loops there are."""
+        loops = self._engine.loop_event_fds()
+        return [*(self._engine.ring_fd(ring) for ring in _rings(models)), *loops], len(loops)
+
+    def seed(self, model: ServedModel, samples: Iterable[CostSample]) -> None:
+        """Let the first samples of a ring be those of its first worker's warm-up."""
+        most = model.max_batch_size or 0
+        usable = [sample for sample in samples if 1 <= sample.rows <= most and 0 < sample.seconds < _RUN_SECONDS_MAX]
+        if model.ring is None or model.seeded or not usable:
+            return
+        self._engine.seed_cost(model.ring, usable)
+        model.seeded = True
+
+    def tell_workers(self, model: ServedModel, count: int) -> None:
+        """Let admission count on this many workers."""
+        if model.ring is not None and model.workers_told != count:
+            self._engine.set_workers(model.ring, count)
+            model.workers_told = count
+
+    def recover(self, model: ServedModel, slot: int) -> None:
+        """Take the batches from a dead worker; `ring_lost` says afterwards whether the ring is of any use."""
+        if model.ring is None:
+            return
+        result = self._engine.recover(model.ring, slot)
+        if result["batches_requeued"] or result["batches_failed"]:
+            logger.warning(
+                "a dead worker's batches are recovered",
+                extra=model.facts(
+                    requeued=result["batches_requeued"],
+                    rows_failed=result["rows_failed"],
+                    blocks_quarantined=result["blocks_quarantined"],
+                ),
+            )
+        if result["corrupt"] and not model.ring_lost:
+            logger.error(
+                "ring corrupt: the model's workers start again on another one", extra=model.facts(ring=model.ring)
+            )
+            model.ring_lost = True
+
+    def quarantined(self, model: ServedModel) -> bool:
+        """Whether rows of the model wait for a worker in quarantine, or are with one."""
+        return model.ring is not None and not model.ring_lost and self._engine.quarantined(model.ring) > 0
+
+    def batches_done(self, models: Iterable[ServedModel]) -> int:
+        """Return how many batches of these models have been completed."""
+        wanted = set(_rings(models))
+        return sum(int(ring["batches_done"]) for ring in self._engine.stats()["rings"] if ring["ring"] in wanted)
+
+
+def _rings(models: Iterable[ServedModel]) -> list[int]:
+    return [model.ring for model in models if model.ring is not None]
+
+
+def _sizes(config: ModelConfig, loaded: Loaded) -> tuple[int, list[int]]:
+    """Return the most rows that model and configuration agree to, and which of the allowed sizes are not above it."""
+    most = min(config.max_batch_size, loaded.spec.max_batch_size or config.max_batch_size)
+    return most, [size for size in config.batch_sizes if size <= most]

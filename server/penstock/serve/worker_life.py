@@ -1,0 +1,206 @@
+"""What happens between a worker process's start and its end, whoever it works for."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from penstock.core.config import Scheduling
+from penstock.core.errors import ConfigError
+from penstock.serve.placement import placement_of
+from penstock.serve.rings import Rings
+from penstock.serve.worker_group import Instance, Phase, WorkerGroup
+from penstock.serve.worker_process import WorkerProcess
+from penstock.worker.protocol import Attach, Failed, Load, Loaded, Measured, Message, ModelToLoad, ProtocolError, Ready
+
+__all__ = ["Decisions", "WorkerLife"]
+
+logger = logging.getLogger("penstock.supervisor")
+
+# How long a worker may live on after it has closed its control socket.
+HANG_UP_SECONDS = 1.0
+
+
+class Decisions(Protocol):
+    """Who decides what follows."""
+
+    def on_change(self) -> None:
+        """Something that others may see has changed."""
+
+    def on_ready(self, group: WorkerGroup, instance: Instance) -> None:
+        """A worker takes batches from now on."""
+
+    def on_death(self, group: WorkerGroup, instance: Instance, completed_a_batch: bool) -> None:
+        """A worker that was not asked to stop has ended, or could not be started; its batches are recovered."""
+
+    def on_stopped(self, group: WorkerGroup, instance: Instance) -> None:
+        """A worker that was asked to stop has."""
+
+
+class WorkerLife:
+    """Starts processes, listens to them, and takes note of their end. Used by the supervisor's thread."""
+
+    def __init__(
+        self, rings: Rings, selector: selectors.BaseSelector, scheduling: Scheduling, decisions: Decisions
+    ) -> None:
+        self._rings = rings
+        self._selector = selector
+        self._scheduling = scheduling
+        self._decisions = decisions
+
+    def start(self, group: WorkerGroup, instance: Instance) -> None:
+        """Start a process for an instance that has none."""
+        instance.loaded.clear()
+        instance.samples.clear()
+        try:
+            process = WorkerProcess(_load(instance))
+        except (OSError, ConfigError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            instance.last_words = f"no worker process can be started: {reason}"
+            logger.error("no worker started", extra=instance.facts(reason=instance.last_words))
+            self._decisions.on_death(group, instance, completed_a_batch=False)
+            return
+        instance.process = process
+        instance.last_words = None
+        instance.phase = Phase.LOADING
+        instance.due = time.monotonic() + instance.load_timeout_s
+        instance.lateness = f"it was not ready within {instance.load_timeout_s:g} s (load_timeout_s) and was killed"
+        self._watch(process.pidfd, lambda: self._on_exit(group, instance, process))
+        self._watch(process.control.fileno(), lambda: self._on_control(instance, process, group))
+
+    def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+
+    # --- what it says -------------------------------------------------------------------------------------------------
+
+    def _on_control(self, instance: Instance, process: WorkerProcess, group: WorkerGroup) -> None:
+        if instance.process is not process:
+            return  # its death was handled in the same pass
+        try:
+            for message in process.received():
+                self._on_message(group, instance, process, message)
+        except ProtocolError as error:
+            process.hung_up = True  # it is not listened to any more
+            instance.last_words = f"it broke the protocol ({error}) and was killed"
+            process.kill()
+        if process.hung_up:
+            with suppress(KeyError):  # it may have hung up before
+                self._selector.unregister(process.control)
+            if instance.phase is Phase.READY:
+                # It is ending, and its pidfd will say so. A process that goes on can be told nothing any more.
+                instance.due = time.monotonic() + HANG_UP_SECONDS
+                instance.lateness = "it closed its control socket and was killed"
+
+    def _on_message(self, group: WorkerGroup, instance: Instance, process: WorkerProcess, message: Message) -> None:
+        match message, instance.phase:
+            case Loaded(), Phase.LOADING:
+                self._on_loaded(instance, process, message)
+            case Measured(model, samples), Phase.WARMING_UP if model < len(instance.models):
+                instance.samples[model] = samples
+            case Ready(), Phase.WARMING_UP:
+                self._on_ready(group, instance, process.pid, message)
+            case Failed(detail, model), _:
+                self._give_up(instance, process, model, detail)
+            case _, Phase.STOPPING:
+                pass
+            case _:
+                raise ProtocolError(f"the message {type(message).__name__} is out of order")
+
+    def _on_loaded(self, instance: Instance, process: WorkerProcess, loaded: Loaded) -> None:
+        if loaded.model != len(instance.loaded):
+            raise ProtocolError(f"model {loaded.model} was loaded out of order")
+        instance.loaded.append(loaded)
+        if len(instance.loaded) < len(instance.models):
+            return
+        # Not before all are loaded: until then a ring may turn out to be corrupt.
+        for number, (model, known) in enumerate(zip(instance.models, instance.loaded, strict=True)):
+            refusal = self._rings.ensure(model, known)
+            if refusal is not None:
+                self._give_up(instance, process, number, refusal)
+                return
+        descriptors, loops = self._rings.descriptors(instance.models)
+        rings = tuple(model.ring for model in instance.models if model.ring is not None)
+        process.send(Attach(rings, loops, self._scheduling, instance.quarantine), descriptors)
+        instance.phase = Phase.WARMING_UP
+        self._decisions.on_change()
+
+    def _on_ready(self, group: WorkerGroup, instance: Instance, pid: int, ready: Ready) -> None:
+        instance.phase = Phase.READY
+        instance.due = None
+        instance.was_ready = True
+        instance.batches_at_ready = self._rings.batches_done(instance.models)
+        for number, samples in instance.samples.items():
+            self._rings.seed(instance.models[number], samples)
+        logger.info(
+            "worker ready",
+            extra=instance.facts(
+                pid=pid,
+                load_s=round(ready.load_seconds, 3),
+                warmup_s=round(ready.warmup_seconds, 3),
+                **({"quarantine": True} if instance.quarantine else {}),
+            ),
+        )
+        self._decisions.on_ready(group, instance)
+
+    def _give_up(self, instance: Instance, process: WorkerProcess, model: int | None, why: str) -> None:
+        if model is not None and model < len(instance.models) > 1:
+            why = f"model {instance.models[model].config.name!r}: {why}"
+        instance.last_words = why
+        process.kill()
+
+    # --- its end ------------------------------------------------------------------------------------------------------
+
+    def _on_exit(self, group: WorkerGroup, instance: Instance, process: WorkerProcess) -> None:
+        if instance.phase in (Phase.LOADING, Phase.WARMING_UP):
+            self._on_control(instance, process, group)  # its last words say why
+        was_ready = instance.phase is Phase.READY
+        completed = was_ready and self._rings.batches_done(instance.models) > instance.batches_at_ready
+        attached = instance.phase in (Phase.WARMING_UP, Phase.READY, Phase.STOPPING)
+        with suppress(KeyError):
+            self._selector.unregister(process.control)
+        self._selector.unregister(process.pidfd)
+        pid = process.pid
+        end = process.reap()
+        instance.process = None
+        if attached:
+            self._recover(group, instance)
+        if instance.phase is Phase.STOPPING:
+            instance.phase, instance.due = Phase.STOPPED, None
+            self._decisions.on_stopped(group, instance)
+            return
+        instance.last_words = instance.last_words or f"its worker ended with {end}"
+        logger.warning("worker died", extra=instance.facts(pid=pid, reason=instance.last_words))
+        self._decisions.on_death(group, instance, completed)
+
+    def _recover(self, group: WorkerGroup, instance: Instance) -> None:
+        for model in instance.models:
+            lost_before = model.ring_lost
+            self._rings.recover(model, instance.slot)
+            if not model.ring_lost or lost_before:
+                continue
+            for other in group.processes:
+                if model in other.models and other.process is not None and other.phase is not Phase.LOADING:
+                    other.process.kill()
+
+
+def _load(instance: Instance) -> Load:
+    config = instance.models[0].config
+    return Load(
+        worker=instance.slot,
+        models=tuple(
+            ModelToLoad(
+                name=model.config.name,
+                version=model.config.version,
+                path=str(model.config.path),
+                backend=str(model.config.backend),
+                intra_op_threads=model.config.intra_op_threads,
+                warmup_seconds=model.config.warmup_s,
+            )
+            for model in instance.models
+        ),
+        placement=placement_of(config, None if instance.quarantine else instance.slot),
+    )

@@ -1,0 +1,36 @@
+"""The life of a worker, from its first message to its exit status."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from penstock.core.errors import ModelLoadError
+from penstock.worker.fault import ModelFaultError
+from penstock.worker.placement import place_this_process
+from penstock.worker.protocol import Failed, Load, ProtocolError, receive, send
+
+__all__ = ["work"]
+
+logger = logging.getLogger("penstock.worker")
+
+
+def work(control: socket.socket) -> int:
+    """Serve the supervisor at the other end of `control` until it says stop or is gone; the process's exit status."""
+    try:
+        received = receive(control)
+        if received is None:
+            return 0
+        load, _ = received
+        if not isinstance(load, Load):
+            raise ProtocolError(f"expected the message to load models, not {type(load).__name__}")
+        place_this_process(load.placement)
+        # Not before: NumPy starts threads when it is imported, and only later ones inherit the placement.
+        from penstock.worker.loop import load_and_serve
+
+        load_and_serve(control, load)
+        return 0
+    except (ModelLoadError, ProtocolError) as error:
+        logger.debug("loading failed", exc_info=error)
+        send(control, Failed(str(error), error.model if isinstance(error, ModelFaultError) else None))
+        return 1
