@@ -37,13 +37,31 @@ RING: dict[str, Any] = {
     "rows_ok": 90,
     "rows_failed": 2,
     "deadline_exceeded": 1,
+    "rows_shed": 6,
+    "rows_refused_deadline": 7,
+    "rows_cancelled": 2,
+    "padded_rows": 8,
+    "batches_by_reason": {"full": 9, "idle": 3},
+    "rows_by_class": {"interactive": 10, "normal": 90},
     "histograms": {
         "queue_seconds": HISTOGRAM,
         "run_seconds": HISTOGRAM,
         "total_seconds": HISTOGRAM,
         "batch_seconds": HISTOGRAM,
+        "prediction_error": {"bounds": [0.05, 0.1], "counts": [8, 3, 1], "sum": 0.6},
         "batch_size": {"bounds": [1, 2, 4], "counts": [3, 4, 5, 0], "sum": 31},
     },
+}
+COST: dict[str, Any] = {
+    "rows": [1, 64],
+    "mean_seconds": [0.001, 0.004],
+    "p99_seconds": [0.002, 0.005],
+    "fixed_seconds": 0.00095,
+    "per_row_seconds": 0.00005,
+    "samples": 42,
+    "error_p95": 0.08,
+    "off_share": 0.004,
+    "alarm": False,
 }
 STATS: dict[str, Any] = {
     "ready": True,
@@ -53,15 +71,25 @@ STATS: dict[str, Any] = {
     "body_pool": {"bytes_used": 4096, "bytes_max": 1 << 27, "waits": 6, "refused": 0},
     "loop": {"passes": 50, "wakeups": 30, "longest_pass_us": 2500, "lost_wakeups": 0},
     "control": {"forwarded": 8, "failed": 0, "active": 1},
+    "refusal_seconds": HISTOGRAM,
     "rings": [RING],
 }
 DIGITS = ModelStatus(
-    config=ModelConfig(name="digits", path=Path("digits.onnx"), max_batch_size=128),
+    config=ModelConfig(
+        name="digits",
+        path=Path("digits.onnx"),
+        max_batch_size=128,
+        batch_sizes=(16, 32, 128),
+        slo_ms=20,
+        weight=300,
+        group="readers",
+    ),
     state=ModelState.READY,
     latest=True,
     workers=(
         WorkerStatus(worker=0, pid=4711, state=WorkerState.READY, restarts=2),
         WorkerStatus(worker=1, pid=None, state=WorkerState.BACKING_OFF, restarts=1),
+        WorkerStatus(worker=63, pid=4712, state=WorkerState.QUARANTINE, restarts=0),
     ),
     inputs=(("pixels", "float32", (64,)),),
     outputs=(("label", "int64", ()), ("probabilities", "float32", (10,))),
@@ -89,6 +117,10 @@ class Recorded:
         if isinstance(self.counters, Exception):
             raise self.counters
         return self.counters
+
+    def cost(self, ring: int) -> Mapping[str, Any]:
+        assert ring in (7, 8)
+        return COST
 
     def models(self) -> Sequence[ModelStatus]:
         return self.statuses

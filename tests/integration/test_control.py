@@ -53,13 +53,35 @@ def test_model_is_described(control: Control) -> None:
                     {"name": "label", "dtype": "int64", "shape": []},
                     {"name": "probabilities", "dtype": "float32", "shape": [10]},
                 ],
-                "batching": {"max_batch_size": 64, "max_queue_delay_us": 0, "instances": 1},
+                "batching": {
+                    "max_batch_size": 64,
+                    "batch_sizes": [16, 32],
+                    "reproducible_batch_size": 16,
+                    "max_queue_delay_us": 0,
+                    "slo_ms": 20,
+                    "weight": 300,
+                    "group": "readers",
+                    "instances": 1,
+                },
                 "limits": {"queue_bytes": 67108864, "intra_op_threads": 1},
                 "on_worker_death": "rerun",
                 "workers": [
                     {"worker": 0, "pid": 4711, "state": "ready", "restarts": 2},
                     {"worker": 1, "pid": None, "state": "backing_off", "restarts": 1},
+                    {"worker": 63, "pid": 4712, "state": "quarantine", "restarts": 0},
                 ],
+                "cost": {
+                    "curve": [
+                        {"rows": 1, "mean_seconds": 0.001, "p99_seconds": 0.002},
+                        {"rows": 64, "mean_seconds": 0.004, "p99_seconds": 0.005},
+                    ],
+                    "fixed_seconds": 0.00095,
+                    "per_row_seconds": 0.00005,
+                    "samples": 42,
+                    "error_p95": 0.08,
+                    "off_share": 0.004,
+                    "alarm": False,
+                },
                 "counters": {
                     "rows_claimed": 100,
                     "rows_ok": 90,
@@ -67,6 +89,9 @@ def test_model_is_described(control: Control) -> None:
                     "rows_queued": 5,
                     "claims_refused": 4,
                     "deadline_exceeded": 1,
+                    "rows_shed": 6,
+                    "rows_refused_deadline": 7,
+                    "padded_rows": 8,
                     "batches_done": 12,
                 },
             }
@@ -79,6 +104,7 @@ def test_model_that_never_loaded_is_described(control: Control) -> None:
     assert version["state"] == "failed"
     assert version["detail"] == "not an ONNX file"
     assert version["counters"] is None
+    assert version["cost"] is None
     assert version["inputs"] == []
 
 

@@ -53,6 +53,20 @@ MODEL = (("model", "digits"), ("version", "1"))
         ("penstock_lost_wakeups_total", MODEL, 0),
         ("penstock_deadline_exceeded_total", MODEL, 1),
         ("penstock_queue_rows", MODEL, 5),
+        ("penstock_rows_shed_total", MODEL, 6),
+        ("penstock_rows_cancelled_total", MODEL, 2),
+        ("penstock_refusal_seconds_count", (), 10),
+        ("penstock_padded_rows_total", MODEL, 8),
+        ("penstock_rows_refused_total", (*MODEL[:1], ("reason", "queue_full"), MODEL[1]), 4),
+        ("penstock_rows_refused_total", (*MODEL[:1], ("reason", "deadline_unreachable"), MODEL[1]), 7),
+        ("penstock_batches_sealed_total", (*MODEL[:1], ("reason", "full"), MODEL[1]), 9),
+        ("penstock_rows_by_class_total", (("class", "interactive"), *MODEL), 10),
+        ("penstock_batch_cost_seconds", (*MODEL[:1], ("quantile", "mean"), ("rows", "64"), MODEL[1]), 0.004),
+        ("penstock_batch_cost_seconds", (*MODEL[:1], ("quantile", "p99"), ("rows", "1"), MODEL[1]), 0.002),
+        ("penstock_batch_cost_error_p95", MODEL, 0.08),
+        ("penstock_batch_cost_alarm", MODEL, 0),
+        ("penstock_prediction_error_ratio_sum", MODEL, 0.6),
+        ("penstock_workers", (MODEL[0], ("state", "quarantine"), MODEL[1]), 1),
         ("penstock_model_ready", MODEL, 1),
         ("penstock_model_ready", (("model", "broken"), ("version", "2024-01")), 0),
         ("penstock_worker_restarts_total", MODEL, 3),
@@ -104,6 +118,7 @@ def test_rings_of_one_model_version_are_added_up(control: Control) -> None:
     control.source.counters = STATS | {"rings": [RING, RING | {"ring": 8, "rows_queued": 1}]}
     metrics = metrics_of(control)
     assert metrics["penstock_rows_claimed_total", MODEL] == 200
+    assert metrics["penstock_rows_by_class_total", (("class", "normal"), *MODEL)] == 180
     assert metrics["penstock_queue_rows", MODEL] == 6
     assert metrics["penstock_run_seconds_count", MODEL] == 20
     assert metrics["penstock_run_seconds_sum", MODEL] == 3.0

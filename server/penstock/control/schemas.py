@@ -10,6 +10,8 @@ from penstock.core.status import ModelState, WorkerState
 __all__ = ["SCHEMAS"]
 
 _COUNT = {"type": "integer", "minimum": 0}
+_SECONDS = {"type": "number", "minimum": 0}
+_SHARE = {"type": "number", "minimum": 0}
 _NAME = {"$ref": "#/components/schemas/Name"}
 _TENSORS = {"type": "array", "items": {"$ref": "#/components/schemas/TensorSpec"}}
 _STATE = {"enum": [state.value for state in ModelState]}
@@ -77,6 +79,34 @@ SCHEMAS: dict[str, Any] = {
             "restarts": _COUNT,
         }
     ),
+    "Batching": _record(
+        {
+            "max_batch_size": _COUNT,
+            "batch_sizes": {"type": "array", "items": _COUNT, "description": "Sizes that are run; empty for any."},
+            "reproducible_batch_size": _COUNT,
+            "max_queue_delay_us": _COUNT,
+            "slo_ms": {**_COUNT, "description": "0 for none."},
+            "weight": _COUNT,
+            "group": {**_TEXT_OR_NULL, "description": "Models of one group share worker processes."},
+            "instances": _COUNT,
+        }
+    ),
+    "Cost": _record(
+        {
+            "curve": {
+                "type": "array",
+                "items": _record({"rows": _COUNT, "mean_seconds": _SECONDS, "p99_seconds": _SECONDS}),
+                "description": "How long a batch of so many rows runs, as learned so far.",
+            },
+            "fixed_seconds": {**_SECONDS, "description": "Of a batch, whatever its size."},
+            "per_row_seconds": _SECONDS,
+            "samples": {**_COUNT, "description": "Batches that it was learned from, those of the warm-up apart."},
+            "error_p95": {**_SHARE, "description": "Error of the predicted run time over the run time."},
+            "off_share": {**_SHARE, "description": "Share of the batches that were mispredicted by over 20 %."},
+            "alarm": {"type": "boolean", "description": "Whether that share is over 1 %."},
+        }
+    )
+    | {"description": "What batches cost: the curve that decisions are made by."},
     "ModelVersion": _record(
         {
             "version": _NAME,
@@ -86,10 +116,11 @@ SCHEMAS: dict[str, Any] = {
             "backend": _TEXT_OR_NULL,
             "inputs": _TENSORS,
             "outputs": _TENSORS,
-            "batching": _record({"max_batch_size": _COUNT, "max_queue_delay_us": _COUNT, "instances": _COUNT}),
+            "batching": {"$ref": "#/components/schemas/Batching"},
             "limits": _record({"queue_bytes": _COUNT, "intra_op_threads": _COUNT}),
             "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
             "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
+            "cost": {"anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}]},
             "counters": {"type": ["object", "null"], "additionalProperties": _COUNT},
         }
     ),

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypedDict
 
 from penstock.core.status import ModelStatus
 
-__all__ = ["EngineStats", "HistogramStats", "ModelsSource", "RingStats", "ServerState", "StatsSource"]
+__all__ = ["CostStats", "EngineStats", "HistogramStats", "ModelsSource", "RingStats", "ServerState", "StatsSource"]
 
 
 class HistogramStats(TypedDict):
@@ -35,7 +35,31 @@ class RingStats(TypedDict):
     rows_ok: int
     rows_failed: int
     deadline_exceeded: int
+    rows_shed: int
+    rows_refused_deadline: int
+    rows_cancelled: int
+    padded_rows: int
+    batches_by_reason: dict[str, int]
+    rows_by_class: dict[str, int]
     histograms: dict[str, HistogramStats]
+
+
+class CostStats(TypedDict):
+    """What a model's batches cost, as learned so far: the curve at `rows`, and a + c b that fits it best.
+
+    `error_p95`: by how much of itself a run time was mispredicted, at the 95th percentile. `off_share`: the share of
+    batches that were off by more than the alarm's threshold.
+    """
+
+    rows: list[int]
+    mean_seconds: list[float]
+    p99_seconds: list[float]
+    fixed_seconds: float
+    per_row_seconds: float
+    samples: int
+    error_p95: float
+    off_share: float
+    alarm: bool
 
 
 class EngineStats(TypedDict):
@@ -48,6 +72,7 @@ class EngineStats(TypedDict):
     body_pool: dict[str, int]
     loop: dict[str, int]
     control: dict[str, int]
+    refusal_seconds: HistogramStats
     rings: list[RingStats]
 
 
@@ -56,6 +81,9 @@ class StatsSource(Protocol):
 
     def stats(self) -> Mapping[str, Any]:
         """Return the counters as EngineStats describes them."""
+
+    def cost(self, ring: int) -> Mapping[str, Any]:
+        """Return what the batches of a ring cost as CostStats describes it."""
 
 
 class ModelsSource(Protocol):

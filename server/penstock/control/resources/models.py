@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from flask_restful import Resource
 
-from penstock.control.state import EngineStats, RingStats, ServerState
+from penstock.control.state import CostStats, EngineStats, RingStats, ServerState
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelStatus, Tensor
 
@@ -21,6 +21,9 @@ _COUNTERS = (
     "rows_queued",
     "claims_refused",
     "deadline_exceeded",
+    "rows_shed",
+    "rows_refused_deadline",
+    "padded_rows",
     "batches_done",
 )
 
@@ -49,7 +52,30 @@ class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no typ
             raise RequestError("model_not_found", f"no model {name!r} is served; GET /models lists them")
         stats = cast(EngineStats, self._state.stats.stats())
         rings = {ring["ring"]: ring for ring in stats["rings"]}
-        return {"name": name, "versions": [_description(status, rings) for status in versions]}
+        return {"name": name, "versions": [self._description(status, rings) for status in versions]}
+
+    def _description(self, status: ModelStatus, rings: Mapping[int, RingStats]) -> dict[str, object]:
+        config = status.config
+        ring = None if status.ring is None else rings.get(status.ring)
+        cost = None if ring is None else cast(CostStats, self._state.stats.cost(ring["ring"]))
+        return {
+            "version": config.version,
+            "latest": status.latest,
+            "state": status.state,
+            "detail": status.detail,
+            "backend": status.backend,
+            "inputs": _tensors(status.inputs),
+            "outputs": _tensors(status.outputs),
+            "batching": _batching(status),
+            "limits": {"queue_bytes": config.queue_bytes, "intra_op_threads": config.intra_op_threads},
+            "on_worker_death": _on_worker_death(status),
+            "workers": [
+                {"worker": worker.worker, "pid": worker.pid, "state": worker.state, "restarts": worker.restarts}
+                for worker in status.workers
+            ],
+            "cost": None if cost is None else _cost(cost),
+            "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
+        }
 
 
 def _summary(status: ModelStatus) -> dict[str, object]:
@@ -62,30 +88,32 @@ def _summary(status: ModelStatus) -> dict[str, object]:
     }
 
 
-def _description(status: ModelStatus, rings: Mapping[int, RingStats]) -> dict[str, object]:
+def _batching(status: ModelStatus) -> dict[str, object]:
     config = status.config
-    ring = None if status.ring is None else rings.get(status.ring)
+    # What the ring made of the wish: queue_bytes may not hold two batches of the size that was asked for.
+    most = status.max_batch_size or config.max_batch_size
     return {
-        "version": config.version,
-        "latest": status.latest,
-        "state": status.state,
-        "detail": status.detail,
-        "backend": status.backend,
-        "inputs": _tensors(status.inputs),
-        "outputs": _tensors(status.outputs),
-        "batching": {
-            # What the ring made of the wish: queue_bytes may not hold two batches of the size that was asked for.
-            "max_batch_size": status.max_batch_size or config.max_batch_size,
-            "max_queue_delay_us": config.max_queue_delay_us,
-            "instances": config.instances,
-        },
-        "limits": {"queue_bytes": config.queue_bytes, "intra_op_threads": config.intra_op_threads},
-        "on_worker_death": _on_worker_death(status),
-        "workers": [
-            {"worker": worker.worker, "pid": worker.pid, "state": worker.state, "restarts": worker.restarts}
-            for worker in status.workers
-        ],
-        "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
+        "max_batch_size": most,
+        "batch_sizes": [size for size in config.batch_sizes if size <= most],
+        "reproducible_batch_size": min(config.reproducible_rows, most),
+        "max_queue_delay_us": config.max_queue_delay_us,
+        "slo_ms": config.slo_ms,
+        "weight": config.weight,
+        "group": config.group,
+        "instances": config.instances,
+    }
+
+
+def _cost(cost: CostStats) -> dict[str, object]:
+    curve = zip(cost["rows"], cost["mean_seconds"], cost["p99_seconds"], strict=True)
+    return {
+        "curve": [{"rows": rows, "mean_seconds": mean, "p99_seconds": p99} for rows, mean, p99 in curve],
+        "fixed_seconds": cost["fixed_seconds"],
+        "per_row_seconds": cost["per_row_seconds"],
+        "samples": cost["samples"],
+        "error_p95": cost["error_p95"],
+        "off_share": cost["off_share"],
+        "alarm": cost["alarm"],
     }
 
 
