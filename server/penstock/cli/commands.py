@@ -225,7 +225,8 @@ def _simulate(
     Exits with 0 when the limits hold at the given rate, 1 when they do not, 2 for wrong usage.
     """
     with _told_plainly(debug):
-        from penstock.cli.simulate import SimulatedSettings, SimulateOptions, read_curve, read_models, run_simulate
+        from penstock.cli.simulate import SimulateOptions, run_simulate
+        from penstock.cli.simulated import SimulatedSettings, read_curve, read_models
 
         alone = SimulatedSettings(
             rate=rate,
