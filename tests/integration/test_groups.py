@@ -12,7 +12,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.core.status import ModelState, WorkerState
 from penstock.serve import RestartPolicy
 from tests import models
-from tests.integration.supervised import DIE, WAIT, WAIT_ALONE, Running, Scripted, doubled, until
+from tests.integration.supervised import DIE, SCRIBBLE, WAIT, WAIT_ALONE, Running, Scripted, doubled, until
 
 
 @pytest.fixture
@@ -32,6 +32,10 @@ def pids(running: Running) -> list[list[int | None]]:
 
 def states(running: Running) -> list[ModelState]:
     return [status.state for status in running.supervisor.models()]
+
+
+def worker_states(running: Running) -> list[list[WorkerState]]:
+    return [[worker.state for worker in status.workers] for status in running.supervisor.models()]
 
 
 def plus_one(row: list[float]) -> list[float]:
@@ -93,11 +97,25 @@ def test_only_the_culprits_model_is_quarantined(
     scripted.wait_until_inside()
     code, reply = running.predict([1, 2, 3, 4], "affine")
     assert (code, reply["outputs"]["y"]) == (200, plus_one([1, 2, 3, 4]))
-    m, _, affine = running.supervisor.models()
-    assert [worker.state for worker in m.workers] == [WorkerState.READY, WorkerState.QUARANTINE]
-    assert [worker.state for worker in affine.workers] == [WorkerState.READY]
+    both = [WorkerState.READY, WorkerState.QUARANTINE]
+    until(lambda: worker_states(running) == [both, both[:1], both[:1]], "the supervisor knows that the worker is ready")
     scripted.let_go()
     assert [answer.result()[0] for answer in suspects] == [200, 500]
+
+
+def test_rings_full_of_nonsense_are_replaced(run: Callable[..., Running], pair: list[ModelConfig]) -> None:
+    """A worker that writes all over its memory spoils the rings of its group, and no other."""
+    running = run(pair)
+    before = [status.ring for status in running.supervisor.models()]
+    code, reply = running.predict([SCRIBBLE, 1])
+    assert code in (500, 503), reply
+    until(lambda: running.predict([1, 2]) == (200, doubled([1, 2])), "the model answers again")
+    until(lambda: running.predict([1, 2, 3, 4], "affine")[0] == 200, "so does its neighbour")
+    m, alone, affine = (status.ring for status in running.supervisor.models())
+    assert alone == before[1]
+    assert m not in before
+    assert affine not in before
+    assert running.predict([1, 2, 3, 4], "alone")[0] == 200
 
 
 def test_a_failed_member_fails_the_group_and_is_named(

@@ -21,7 +21,7 @@ def test_others_are_served_while_the_culprit_is_looked_for(run: Callable[..., Ru
     suspects = send_one_batch(running, scripted, [[1, 1], [WAIT_ALONE, 2], [DIE, 3], [4, 4]])
     scripted.wait_until_inside()  # alone, hence in quarantine
     assert running.predict([5, 6]) == (200, doubled([5, 6]))
-    assert states(running) == [WorkerState.READY, WorkerState.QUARANTINE]
+    until(lambda: states(running) == [WorkerState.READY, WorkerState.QUARANTINE], "the supervisor knows that both are")
     ordinary, ward = running.status().workers
     assert ordinary.pid != ward.pid
     assert not any(answer.done() for answer in suspects), "its neighbours are still in quarantine"
@@ -63,8 +63,8 @@ def test_a_worker_that_is_killed_in_quarantine_is_no_rows_fault_twice(
     running = run(scripted.path, on_worker_death=OnWorkerDeath.RERUN)
     suspects = send_one_batch(running, scripted, [[DIE, 1], [WAIT_ALONE, 2], [3, 3]])
     scripted.wait_until_inside()
+    until(lambda: states(running)[-1] is WorkerState.QUARANTINE, "the supervisor knows that the worker is ready")
     ward = running.status().workers[-1]
-    assert ward.state is WorkerState.QUARANTINE
     assert ward.pid is not None
     os.kill(ward.pid, signal.SIGKILL)
     killer, waited, other = (answer.result() for answer in suspects)
