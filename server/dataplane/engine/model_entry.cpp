@@ -42,4 +42,12 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
   }
 }
 
+std::uint64_t ModelEntry::rows_seen() const noexcept {
+  std::uint64_t rows = 0;
+  for (const RingStats& loop : stats) {
+    for (const Counter& of_class : loop.rows_by_class) rows += of_class.get();
+  }
+  return rows;
+}
+
 }  // namespace penstock::dataplane

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codec/codec.hpp"
+#include "engine/arrival_rate.hpp"
 #include "engine/cost_keeper.hpp"
 #include "engine/stats.hpp"
 #include "penstock/batcher/batch_ring.hpp"
@@ -41,6 +42,8 @@ class ModelEntry {
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
     return tickets_[ring.row_index(buffer, row)];
   }
+  // Rows of all classes that have come since the start.
+  [[nodiscard]] std::uint64_t rows_seen() const noexcept;
   // Rows that a lane can hold at all.
   [[nodiscard]] std::uint32_t lane_rows(std::uint32_t lane) const noexcept { return lane_rows_[lane]; }
 
@@ -53,6 +56,7 @@ class ModelEntry {
   const ReplyEncoder encoder;
   std::uint64_t body_bytes_max = 0;
   CostKeeper costs;
+  ArrivalRate arrivals;
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
   std::atomic<std::uint32_t> workers{0};
   std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring
