@@ -123,6 +123,42 @@ void late_row_is_shed() {
   CHECK(stats_of(server, idle).rows_shed.get() == 1 && stats_of(server, idle).rows_failed.get() == 0);
 }
 
+// Models of one group share workers: what the others want counts, up to their share.
+void others_of_the_group_count() {
+  struct Case {
+    const char* group;
+    std::uint32_t weight;  // of the other model
+    bool admitted;
+  };
+  // No worker is there, so a second is counted until one has started; the model itself needs 10 ms after that.
+  for (const Case& each : {Case{"shared", 100, false}, Case{"shared", 10, true}, Case{"apart", 100, true}}) {
+    Server server;
+    penstock::batcher::RingConfig config;
+    config.schema = {RowLayout({{"x", DType::kFloat32, {4}}}), RowLayout({{"y", DType::kFloat32, {4}}})};
+    const std::uint32_t mine = server.engine().add_ring("mine", "1", config, "shared");
+    config.weight = each.weight;
+    const std::uint32_t theirs = server.engine().add_ring("theirs", "1", config, each.group);
+    server.engine().publish({{"mine", "1", mine, true, true}, {"theirs", "1", theirs, true, true}});
+    server.engine().entry(mine)->ring.set_cost(0, constant_cost(10e6F));
+    server.engine().entry(theirs)->ring.set_cost(0, constant_cost(200e6F));
+    Client others(server.port());
+    const std::string rows(std::size_t{1000} * 16, '\0');
+    others.send(
+        "POST /predict?model=theirs HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nAccept: "
+        "application/octet-stream\r\nContent-Length: " +
+        std::to_string(rows.size()) + "\r\n\r\n" + rows);
+    while (server.engine().entry(theirs)->ring.counters().rows_claimed < 1000) std::this_thread::yield();
+    Client client(server.port());
+    client.send(request("mine", "X-Request-Timeout-Ms: 2000\r\n"));
+    if (each.admitted) {
+      while (server.engine().entry(mine)->ring.counters().rows_claimed == 0) std::this_thread::yield();
+    } else {
+      CHECK(client.receive_head().starts_with("HTTP/1.1 503 "));
+    }
+    CHECK(stats_of(server, mine).rows_refused_deadline.get() == (each.admitted ? 0 : 1));
+  }
+}
+
 void rows_go_to_the_lane_of_their_class() {
   Server server;
   Client client(server.port());
@@ -245,7 +281,7 @@ int main(int argc, char** argv) {
   };
   for (const Case& each :
        {Case{"refused_in_the_same_pass", refused_in_the_same_pass}, Case{"patience_is_admitted", patience_is_admitted},
-        Case{"late_row_is_shed", late_row_is_shed},
+        Case{"late_row_is_shed", late_row_is_shed}, Case{"others_of_the_group_count", others_of_the_group_count},
         Case{"rows_go_to_the_lane_of_their_class", rows_go_to_the_lane_of_their_class}, Case{"receipts", receipts},
         Case{"predictions_are_judged", predictions_are_judged}, Case{"batches_are_learned", batches_are_learned},
         Case{"broken_ring_wakes_all_loops", broken_ring_wakes_all_loops}}) {
