@@ -10,6 +10,7 @@ import numpy as np
 from bench.run import RunOptions, record_open, sample_closed, sample_open
 from bench.scenario import Prepared
 from bench.server import LearnedCost, Penstock
+from bench.simulated import simulated_capacity
 from bench.targets import Running, Target
 from bench.theory import Lane, rotation
 from penstock.core.errors import LoadError
@@ -212,6 +213,7 @@ def device_capacity(
         tuple(trials),
         offline_rate=1 / sum(lane.share * lane.c for lane in lanes),
         bound_rate=limit,
+        simulated_rate=simulated_capacity(prepared),
         learned=learned,
         learned_bound_rate=_learned_bound(lanes, learned),
         measurement=found,

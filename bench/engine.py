@@ -74,7 +74,8 @@ def check_capacity(engine: Engine) -> Iterator[Verdict]:
         found = engine.capacity(name)
         bound = found.bound_rate or 1.0
         ratio = found.rate / bound
-        got = f"{ratio:.3f}: {found.rate:,.0f} of {bound:,.0f} rows/s, {len(found.trials)} runs"
+        simulated = f"; simulated {found.simulated_rate:,.0f}" if found.simulated_rate else ""
+        got = f"{ratio:.3f}: {found.rate:,.0f} of {bound:,.0f} rows/s, {len(found.trials)} runs{simulated}"
         yield at_least(f"{name}: capacity over the bound", ratio, wanted, got, _note_of(found))
 
 

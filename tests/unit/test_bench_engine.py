@@ -1,10 +1,13 @@
 """Round-robin is tuned fairly, and no setting is searched further than it can win."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.capacity import Trial
 from bench.engine import BETTER, climb, in_turns
-from bench.scenario import load_scenario
+from bench.scenario import load_scenario, prepare
+from bench.simulated import simulated_capacity
 
 
 class Server:
@@ -35,6 +38,17 @@ def test_a_better_setting_is_searched_above_the_best(capacity: float) -> None:
     found = climb(Server(capacity), 700.0, 1000)
     assert 700 * BETTER <= found <= capacity
     assert found == pytest.approx(min(capacity, 1200), rel=0.05)
+
+
+def test_the_simulator_knows_the_device(tmp_path: Path) -> None:
+    prepared = prepare(load_scenario("slo30"), tmp_path)
+    found = simulated_capacity(prepared)
+    assert found is not None and found / (prepared.full_rate or 0) == pytest.approx(1.0, abs=0.02)
+    assert simulated_capacity(prepare(load_scenario("slo-tenants"), tmp_path)) is None
+    mixed = load_scenario("slo-mixed")
+    engine = simulated_capacity(prepare(mixed, tmp_path))
+    turns = simulated_capacity(prepare(in_turns(mixed, 0.05), tmp_path))
+    assert engine is not None and turns is not None and engine > 1.15 * turns
 
 
 def test_models_in_turn_have_delays_and_no_limits() -> None:
