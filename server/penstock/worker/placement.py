@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 from dataclasses import dataclass
@@ -49,5 +50,7 @@ def _bind_memory(node: int) -> None:
     number, policy = ctypes.c_long(_SET_MEMPOLICY[machine]), ctypes.c_long(_MPOL_BIND)
     # The kernel reads one bit less than it is told of.
     if libc.syscall(number, policy, mask, ctypes.c_ulong(words * _BITS_PER_WORD + 1)) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        raise ModelLoadError(f"the worker's memory cannot be bound to NUMA node {node}: {reason}")
+        code = ctypes.get_errno()
+        # What a container's default profile forbids comes back as this.
+        advice = ": give the container the capability SYS_NICE, or set cpus only" if code == errno.EPERM else ""
+        raise ModelLoadError(f"the worker's memory cannot be bound to NUMA node {node}: {os.strerror(code)}{advice}")
