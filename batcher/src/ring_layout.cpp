@@ -116,7 +116,7 @@ std::uint32_t rows_of_batch(const RingConfig& config, std::uint32_t batch_rows_m
 // Blocks that fill every allowed batch size exactly, if there is a common measure.
 std::uint32_t rows_of_block(const RingConfig& config, std::uint32_t batch_rows_max) {
   if (config.block_rows != 0) return std::min(config.block_rows, batch_rows_max);
-  std::uint32_t rows = std::clamp(batch_rows_max / kBlocksPerBatch, 1u, kBlockRowsMax);
+  std::uint32_t rows = std::clamp(batch_rows_max / std::max(config.blocks_per_batch, 1u), 1u, kBlockRowsMax);
   std::uint32_t measure = 0;
   for (const std::uint32_t size : config.batch_sizes) measure = std::gcd(measure, size);
   while (measure % rows != 0) --rows;

@@ -28,7 +28,6 @@ inline constexpr std::uint32_t kBucketsMax = 16;
 inline constexpr std::uint32_t kLanesMax = kBucketsMax * kRowClasses;
 inline constexpr std::uint32_t kBatchSizesMax = 16;
 inline constexpr std::uint32_t kBlockRowsMax = 16;  // unless asked for; finer blocks cost more, coarser ones bind less
-inline constexpr std::uint32_t kBlocksPerBatch = 16;  // aimed at
 inline constexpr std::uint64_t kRowBytesMax = std::uint64_t{1} << 32;
 inline constexpr std::uint64_t kInPlaceBytesMax = 16 * 1024;  // packed inputs of a row; above, rows are arena slots
 inline constexpr std::size_t kCacheLine = 64;

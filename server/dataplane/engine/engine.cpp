@@ -11,6 +11,12 @@
 
 namespace penstock::dataplane {
 
+namespace {
+
+constexpr std::uint32_t kGroupBlocks = 64;  // of a batch, where models share a device
+
+}  // namespace
+
 Engine::Engine(EngineOptions options) : state_(std::move(options)) {
   if (state_.options.io_threads < 1 || state_.options.io_threads > 64)
     throw std::invalid_argument("io_threads must be 1 to 64");
@@ -69,6 +75,7 @@ std::uint32_t Engine::add_ring(const std::string& model, const std::string& vers
   // A ring that was lost takes nobody in: its region may hold anything.
   const auto first = std::ranges::find_if(
       entries_, [&](const auto& entry) { return entry->group == group && !entry->ring.is_closed(); });
+  if (!group.empty()) config.blocks_per_batch = kGroupBlocks;
   config.group = group.empty() || first == entries_.end() ? nullptr : &(*first)->ring;
   const auto id = static_cast<std::uint32_t>(entries_.size());
   entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config, group));

@@ -7,6 +7,8 @@
 namespace penstock::dataplane {
 namespace {
 
+constexpr std::uint64_t kProbeNs = 100 * kMillisecondNs;
+
 unsigned long long to_ms(std::uint64_t from_ns, std::uint64_t to_ns) noexcept {
   return to_ns > from_ns ? (to_ns - from_ns + kMillisecondNs - 1) / kMillisecondNs : 0;
 }
@@ -49,7 +51,7 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   // the capacity and makes 2,000 such rows in 28,000 refused ones 150.
   const std::uint32_t block_rows = entry.ring.settings(lane).block_rows;
   const std::uint64_t unlucky_ns = predict(entry, lane, rows + block_rows, cost);
-  if (unlucky_ns <= pending.row_deadline_ns) return true;
+  if (unlucky_ns <= pending.row_deadline_ns || is_probe(entry, lane)) return true;
   problem.set(ProblemCode::kDeadlineUnreachable,
               "model '%s' would answer in about %llu ms, which is later than the %llu ms that %s allows",
               entry.model.c_str(), to_ms(pending.arrival_ns, pending.predicted_ns), to_ms(0, limit_ns),
@@ -58,6 +60,17 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   entry.stats[loop_.index].rows_refused_deadline.add(rows);
   ++loop_.refusals;
   return false;
+}
+
+// Where nothing has run for long, what is known may be wrong, and would stay so if nothing ran: now and then a request
+// runs though it seems that it will be late.
+bool PredictPath::is_probe(ModelEntry& entry, std::uint32_t lane) noexcept {
+  RingStats& stats = entry.stats[loop_.index];
+  if (loop_.now_ns < stats.done_ns + kProbeNs) return false;
+  const batcher::QueueLoad load = entry.ring.load(lane, loop_.now_ns);
+  if (load.rows_ahead > 0 || load.free_at_ns > loop_.now_ns) return false;
+  stats.done_ns = loop_.now_ns;
+  return true;
 }
 
 // When the last of `rows` rows that arrive now would be answered.

@@ -48,6 +48,7 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
                               std::uint64_t now_ns) {
   RingStats& stats = entry.stats[loop_.index];
   stats.batches_done.add();
+  stats.done_ns = now_ns;
   stats.batch_size.add(stamps.batch_rows);
   stats.padded_rows.add(stamps.padding_rows);
   stats.batches_by_reason[static_cast<std::size_t>(stamps.reason)].add();

@@ -93,6 +93,8 @@ struct RingStats {
   TimeHistogram run;    // inside the worker, once the rows were complete -> done
   TimeHistogram total;  // a row's last byte read -> its reply formed
   SizeHistogram batch_size;
+  // When a batch was last seen done, or a probe let through. Of the loop alone.
+  std::uint64_t done_ns = 0;
 };
 
 struct LoopStats {

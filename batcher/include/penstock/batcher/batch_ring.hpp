@@ -30,8 +30,10 @@ struct RingConfig {
   std::uint32_t max_queue_delay_us = 0;
   std::uint32_t loops = 1;  // I/O loops that will claim rows, at most 64
   bool rerun_on_worker_death = false;
-  std::uint64_t first_block = 0;           // number of the first block: tests start where the word's sequence wraps
-  std::uint32_t block_rows = 0;            // 0: a sixteenth of max_batch_size, 1 to 16
+  std::uint64_t first_block = 0;  // number of the first block: tests start where the word's sequence wraps
+  std::uint32_t block_rows = 0;   // 0: max_batch_size / blocks_per_batch, 1 to 16
+  // More where models share a device: a block of one must be shorter than what another one can wait.
+  std::uint32_t blocks_per_batch = 16;
   std::uint64_t slo_ns = 0;                // latency objective; 0: none
   std::uint32_t weight = 100;              // share of the device against other models of the group
   std::vector<std::uint32_t> batch_sizes;  // sizes that the model may run, ascending, at most 16; empty: any
