@@ -146,3 +146,9 @@ def test_a_member_that_cannot_be_loaded_stops_the_start(
     scripted.path.write_text("x = 1")
     with pytest.raises(ModelLoadError, match=r"group 'both' \(models 'm', 'affine'\): model 'm': .*has no class Model"):
         run(pair)
+
+
+def test_paths_that_fit_no_message_stop_the_start(run: Callable[..., Running], tmp_path: Path) -> None:
+    path = tmp_path.joinpath(*["x" * 250] * 15)
+    with pytest.raises(ModelLoadError, match=r"no worker process can be started: a message of .* is too large"):
+        run([ModelConfig(name=f"m{number}", path=path, group="g") for number in range(64)])

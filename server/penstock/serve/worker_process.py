@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from penstock.worker.protocol import Load, Message, receive, send
+from penstock.worker.protocol import Load, Message, ProtocolError, receive, send
 
 __all__ = ["WorkerProcess"]
 
@@ -22,7 +23,7 @@ class WorkerProcess:
     """
 
     def __init__(self, load: Load) -> None:
-        """Start the process and ask it to load its models; OSError when the machine has no room for one."""
+        """Start the process and ask it to load its models; OSError when that cannot be, for want of room or else."""
         self.hung_up = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -34,7 +35,12 @@ class WorkerProcess:
                 raise
         # The process is not reaped before reap(), so its id cannot have passed to another one yet.
         self.pidfd = os.pidfd_open(self._process.pid)
-        self.send(load)
+        try:
+            self.send(load)
+        except ProtocolError as error:  # paths of many models that fit no packet
+            self.kill()
+            self.reap()
+            raise OSError(errno.EMSGSIZE, str(error)) from error
 
     @property
     def pid(self) -> int:
