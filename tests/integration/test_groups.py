@@ -19,8 +19,10 @@ from tests.integration.supervised import DIE, SCRIBBLE, WAIT, WAIT_ALONE, Runnin
 def pair(scripted: Scripted, tmp_path: Path) -> list[ModelConfig]:
     """The scripted model m and an ONNX model, with a model of its own between them."""
     affine = models.affine(tmp_path)
+    # In a group a block has a 64th of max_batch_size: four rows here, so that suspects of a test are in one.
+    rerun = OnWorkerDeath.RERUN
     return [
-        ModelConfig(name="m", path=scripted.path, group="both", on_worker_death=OnWorkerDeath.RERUN),
+        ModelConfig(name="m", path=scripted.path, group="both", max_batch_size=256, on_worker_death=rerun),
         ModelConfig(name="alone", path=affine),
         ModelConfig(name="affine", path=affine, group="both"),
     ]
