@@ -123,20 +123,23 @@ void late_row_is_shed() {
   CHECK(stats_of(server, idle).rows_shed.get() == 1 && stats_of(server, idle).rows_failed.get() == 0);
 }
 
-// Models of one group share workers: what the others want counts, up to their share.
+// Models of one group share workers: what the others want counts, up to their share, unless they may take longer.
 void others_of_the_group_count() {
   struct Case {
     const char* group;
     std::uint32_t weight;  // of the other model
+    std::uint64_t slo_ns;
     bool admitted;
   };
   // No worker is there, so a second is counted until one has started; the model itself needs 10 ms after that.
-  for (const Case& each : {Case{"shared", 100, false}, Case{"shared", 10, true}, Case{"apart", 100, true}}) {
+  for (const Case& each : {Case{"shared", 100, 0, false}, Case{"shared", 10, 0, true}, Case{"apart", 100, 0, true},
+                           Case{"shared", 100, 60'000 * kMs, true}}) {
     Server server;
     penstock::batcher::RingConfig config;
     config.schema = {RowLayout({{"x", DType::kFloat32, {4}}}), RowLayout({{"y", DType::kFloat32, {4}}})};
     const std::uint32_t mine = server.engine().add_ring("mine", "1", config, "shared");
     config.weight = each.weight;
+    config.slo_ns = each.slo_ns;
     const std::uint32_t theirs = server.engine().add_ring("theirs", "1", config, each.group);
     server.engine().publish({{"mine", "1", mine, true, true}, {"theirs", "1", theirs, true, true}});
     server.engine().entry(mine)->ring.set_cost(0, constant_cost(10e6F));

@@ -45,12 +45,12 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   // Nothing has run yet, not even to warm up: then there is nothing to predict from.
   const batcher::CostModel cost = entry.ring.cost(entry.ring.settings(lane).bucket);
   if (!cost.is_known()) return true;
-  pending.predicted_ns = predict(entry, lane, rows, cost);
+  pending.predicted_ns = predict(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost);
   // Takers cut batches at blocks, and not always where it is predicted: who would just be in the batch may not be, and
   // would be shed after a wait that is worth nothing to anybody. A block's distance costs 0.3 % of the answers at twice
   // the capacity and makes 2,000 such rows in 28,000 refused ones 150.
   const std::uint32_t block_rows = entry.ring.settings(lane).block_rows;
-  const std::uint64_t unlucky_ns = predict(entry, lane, rows + block_rows, cost);
+  const std::uint64_t unlucky_ns = predict(entry, lane, {.rows = rows + block_rows, .limit_ns = limit_ns}, cost);
   if (unlucky_ns <= pending.row_deadline_ns || is_probe(entry, lane)) return true;
   problem.set(ProblemCode::kDeadlineUnreachable,
               "model '%s' would answer in about %llu ms, which is later than the %llu ms that %s allows",
@@ -73,18 +73,21 @@ bool PredictPath::is_probe(ModelEntry& entry, std::uint32_t lane) noexcept {
   return true;
 }
 
-// When the last of `rows` rows that arrive now would be answered.
-std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, std::uint32_t rows,
+// When the last of `asked.rows` rows that arrive now would be answered.
+std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,
                                    const batcher::CostModel& cost) const noexcept {
   const std::uint64_t now_ns = loop_.now_ns;
   const batcher::LaneSettings& settings = entry.ring.settings(lane);
   batcher::QueueLoad load = load_of(entry, lane, now_ns);
-  load.rows_ahead += rows - 1;
+  load.rows_ahead += asked.rows - 1;
   const std::uint64_t alone_ns = batcher::predict_done_ns(load, settings, cost, now_ns);
   std::uint64_t others_ns = 0;
   std::uint64_t others_weight = 0;
   std::uint64_t longest_ns = 0;
   for (const ModelEntry* peer : loop_.table->peers(entry.id)) {
+    // A longer objective lets these rows go first, and the taker cuts its batches to leave them room. If it counted, a
+    // model with a short one would be refused for good beside one that always has a longer batch waiting.
+    if (asked.limit_ns != 0 && peer->slo_ns > asked.limit_ns) continue;
     const std::uint64_t peer_ns = wanted_ns(*peer, now_ns);
     if (peer_ns == 0) continue;
     const batcher::LaneSettings& theirs = peer->ring.settings(peer->ring.lane_of(batcher::RowClass::kNormal));
@@ -100,7 +103,7 @@ std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, 
 
 void PredictPath::set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const {
   const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
-  const std::uint64_t done_ns = predict(entry, lane, 1, entry.ring.cost(entry.ring.settings(lane).bucket));
+  const std::uint64_t done_ns = predict(entry, lane, {}, entry.ring.cost(entry.ring.settings(lane).bucket));
   problem.set_retry_after(batcher::retry_after_s(done_ns, loop_.now_ns));
 }
 

@@ -57,11 +57,16 @@ class PredictPath {
 
   // --- admission (predict_admission.cpp) -----------------------------------------------------------------------------
 
+  // Rows that arrive now, and how long they may take; 0: as long as it takes.
+  struct Asked {
+    std::uint32_t rows = 1;
+    std::uint64_t limit_ns = 0;
+  };
   // Whether `rows` rows that arrive now can be in time. Sets the pending's deadline and prediction. False: `problem` is
   // set.
   [[nodiscard]] bool is_probe(ModelEntry& entry, std::uint32_t lane) noexcept;
   [[nodiscard]] bool admit(ModelEntry& entry, Pending& pending, std::uint32_t rows, Problem& problem);
-  [[nodiscard]] std::uint64_t predict(const ModelEntry& entry, std::uint32_t lane, std::uint32_t rows,
+  [[nodiscard]] std::uint64_t predict(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,
                                       const batcher::CostModel& cost) const noexcept;
   void refuse_claim(ModelEntry& entry, const Pending& pending, batcher::ClaimStatus status, Problem& problem);
   void set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const;
