@@ -31,8 +31,10 @@ bool is_final(const Completion& completion) noexcept {
   return kind == CompletionKind::kFinal || kind == CompletionKind::kError;
 }
 
-// Whether rows lie side by side, so that the ring's own memory is the batch.
-bool is_contiguous(const std::vector<BatchRow>& rows) noexcept {
+// Whether rows lie side by side, so that the ring's own memory is the batch. Rows of all lanes are numbered through,
+// but each lane has arrays of its own.
+bool is_contiguous(const std::vector<BatchRow>& rows, const LanePlan& lane) noexcept {
+  if (rows.front().index < lane.first_row || rows.back().index >= lane.first_row + lane.rows()) return false;
   for (std::size_t i = 1; i < rows.size(); ++i) {
     if (rows[i].index != rows[0].index + i) return false;
   }
@@ -63,7 +65,7 @@ bool BatchTaker::State::settle(TakenBatch& batch, const Decision& decision) noex
   if (batch.singly) batch.run_rows = batch.rows;
   // Reproducible rows always run in memory of the same alignment.
   batch.in_place = batch.run_rows == batch.rows && batch.rows != 0 && lane.row_class != RowClass::kReproducible &&
-                   is_contiguous(batch.row);
+                   is_contiguous(batch.row, ring.plan().lanes[batch.lane]);
   complete_dropped_blocks(batch);
   if (batch.rows == 0) return false;
   const std::uint64_t now_ns = monotonic_ns();
