@@ -9,10 +9,12 @@ namespace penstock::batcher {
 namespace {
 
 constexpr double kSecondNs = 1e9;
-// Of the rows that come until the batch starts, so many count as running with it. With all of them, capacity near the
-// limit falls by 1 to 3 % as rows are refused that would have been in time; with none, overload is admitted and shed
-// later.
-constexpr double kComingShare = 0.5;
+// Rows that come later run with this one, but takers see to it that they make no older row late. In overload they take
+// the place of older ones: a batch that could not be balanced any more is shed to size.
+double rows_to_come(const QueueLoad& load, double rows_per_second_max, std::uint64_t wait_ns) noexcept {
+  if (load.rows_per_second <= rows_per_second_max) return 0;
+  return load.rows_per_second * static_cast<double>(wait_ns) / kSecondNs;
+}
 
 }  // namespace
 
@@ -27,8 +29,8 @@ std::uint64_t predict_done_ns(const QueueLoad& load, const LaneSettings& lane, c
   // Full batches that go first, spread over the workers; the row itself runs with what is left and what still comes.
   const std::uint64_t batches = load.rows_ahead / batch_rows;
   const std::uint64_t wait_ns = batches * batch_ns / workers;
-  const double coming =
-      kComingShare * load.rows_per_second * static_cast<double>(start_ns + wait_ns - now_ns) / kSecondNs;
+  const double carried = static_cast<double>(batch_rows * workers) * kSecondNs / static_cast<double>(batch_ns);
+  const double coming = rows_to_come(load, carried, start_ns + wait_ns - now_ns);
   const double together = static_cast<double>(load.rows_ahead % batch_rows) + 1 + coming;
   const auto rows = static_cast<std::uint32_t>(std::min(together, static_cast<double>(batch_rows)));
   return start_ns + wait_ns + cost.p99_ns(padded_rows(lane.batch_sizes, rows));

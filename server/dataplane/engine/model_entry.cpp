@@ -42,12 +42,21 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
   }
 }
 
-std::uint64_t ModelEntry::rows_seen() const noexcept {
-  std::uint64_t rows = 0;
-  for (const RingStats& loop : stats) {
-    for (const Counter& of_class : loop.rows_by_class) rows += of_class.get();
+void ModelEntry::note_arrivals(std::uint64_t now_ns) noexcept {
+  for (std::size_t of = 0; of < arrivals_.size(); ++of) {
+    std::uint64_t rows = 0;
+    for (const RingStats& loop : stats) rows += loop.rows_by_class[of].get() + loop.rows_refused_by_class[of].get();
+    arrivals_[of].note(rows, now_ns);
   }
-  return rows;
+}
+
+double ModelEntry::arrivals_per_second(batcher::RowClass row_class) const noexcept {
+  double rate = 0;
+  for (std::size_t of = 0; of < arrivals_.size(); ++of) {
+    const auto other = static_cast<batcher::RowClass>(of);
+    if (other <= row_class || other == batcher::RowClass::kReproducible) rate += arrivals_[of].per_second();
+  }
+  return rate;
 }
 
 }  // namespace penstock::dataplane

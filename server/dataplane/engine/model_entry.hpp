@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -42,8 +43,10 @@ class ModelEntry {
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
     return tickets_[ring.row_index(buffer, row)];
   }
-  // Rows of all classes that have come since the start.
-  [[nodiscard]] std::uint64_t rows_seen() const noexcept;
+  // Any loop, now and then: learns at which rate rows are asked for.
+  void note_arrivals(std::uint64_t now_ns) noexcept;
+  // Rows a second that do not go behind this class, refused ones included.
+  [[nodiscard]] double arrivals_per_second(batcher::RowClass row_class) const noexcept;
   // Rows that a lane can hold at all.
   [[nodiscard]] std::uint32_t lane_rows(std::uint32_t lane) const noexcept { return lane_rows_[lane]; }
 
@@ -56,7 +59,6 @@ class ModelEntry {
   const ReplyEncoder encoder;
   std::uint64_t body_bytes_max = 0;
   CostKeeper costs;
-  ArrivalRate arrivals;
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
   std::atomic<std::uint32_t> workers{0};
   std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring
@@ -65,6 +67,7 @@ class ModelEntry {
  private:
   std::unique_ptr<Ticket[]> tickets_;
   std::vector<std::uint32_t> lane_rows_;
+  std::array<ArrivalRate, batcher::kRowClasses> arrivals_;
 };
 
 }  // namespace penstock::dataplane

@@ -17,7 +17,7 @@ batcher::QueueLoad load_of(const ModelEntry& entry, std::uint32_t lane, std::uin
   batcher::QueueLoad load = entry.ring.load(lane, now_ns);
   const std::uint32_t workers = entry.workers.load(std::memory_order_relaxed);
   if (workers != 0) load.workers = workers;
-  load.rows_per_second = entry.arrivals.per_second();
+  load.rows_per_second = entry.arrivals_per_second(entry.ring.settings(lane).row_class);
   return load;
 }
 
@@ -57,7 +57,9 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
               entry.model.c_str(), to_ms(pending.arrival_ns, pending.predicted_ns), to_ms(0, limit_ns),
               limit_ns == pending.timeout_ns ? "X-Request-Timeout-Ms" : "its latency objective");
   problem.set_retry_after(batcher::retry_after_s(pending.predicted_ns, pending.row_deadline_ns));
-  entry.stats[loop_.index].rows_refused_deadline.add(rows);
+  RingStats& stats = entry.stats[loop_.index];
+  stats.rows_refused_deadline.add(rows);
+  stats.rows_refused_by_class[static_cast<std::size_t>(pending.row_class)].add(rows);
   ++loop_.refusals;
   return false;
 }

@@ -54,7 +54,7 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
   stats.batches_by_reason[static_cast<std::size_t>(stamps.reason)].add();
   stats.run.add(stamps.done_ns - stamps.run_ns);
   stats.batch.add(stamps.done_ns - stamps.taken_ns);
-  entry.arrivals.note(entry.rows_seen(), now_ns);
+  entry.note_arrivals(now_ns);
   // What runs again may run row by row, or for the first time on a worker that has just started.
   if (stamps.reason == batcher::SealReason::kRequeued) return;
   const std::uint32_t bucket = entry.ring.settings(entry.ring.lane_of_buffer(buffer)).bucket;

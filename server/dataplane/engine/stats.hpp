@@ -85,6 +85,7 @@ struct RingStats {
   Counter deadline_exceeded;
   Counter padded_rows;  // that batches were padded with
   std::array<Counter, batcher::kRowClasses> rows_by_class;
+  std::array<Counter, batcher::kRowClasses> rows_refused_by_class;  // not admitted
   std::array<Counter, batcher::kSealReasons> batches_by_reason;
   ShareHistogram prediction_error;  // of admitted rows: |predicted - real| / real latency
   Counter batches_done;
