@@ -206,6 +206,17 @@ void BatchTaker::State::take_queued(TakenBatch& batch, std::uint32_t index) noex
   take_word(batch, head - ((head - word.sequence) & kSequenceMask), *buffer, bits);
 }
 
+// Sequentially consistent, as in TakerRing::oldest(): read again after `asleep` was set; pairs with recover_block().
+bool BatchTaker::State::any_quarantined() const noexcept {
+  return std::ranges::any_of(rings, [](const std::unique_ptr<TakerRing>& ring) {
+    for (std::uint32_t buffer = 0; buffer < ring->plan().buffers; ++buffer) {
+      const BlockWord word = unpack(ring->map.control(buffer).word.load(std::memory_order_seq_cst));
+      if (word.state == BlockState::kQueued && word.epoch >= kQuarantineFrom) return true;
+    }
+    return false;
+  });
+}
+
 // The words tell, not hints: whoever could drop a hint could strand the rows.
 std::optional<TakenBatch> BatchTaker::State::take_quarantined() noexcept {
   for (std::uint32_t index = 0; index < rings.size(); ++index) {

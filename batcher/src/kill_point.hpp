@@ -15,6 +15,7 @@ enum KillPoint : int {
   kInHand,         // take() returns
   kQueuedPopped,   // the hint of a queued batch is consumed
   kQueuedDropped,  // an empty leaf was cleared from the summary
+  kNothingFound,   // nothing announced yet
   kAnnouncing,     // `asleep` is set, the mask is not
   kAnnounced,      // before the second look
   kAwake,          // woken, still announced

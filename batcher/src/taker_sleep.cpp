@@ -35,10 +35,11 @@ bool BatchTaker::State::wait(std::uint64_t deadline_ns) noexcept {
   RingHeader& header = sleepers();
   WorkerLines& lines = header.workers[worker];
   // A taker in quarantine is on no mask: it would be woken for rows that it does not take. Recovery wakes it by its
-  // futex, and its caller's timeout is its safety net.
+  // futex.
   const bool partial = held;
   const bool waits = !options.quarantine && decide_now().action == Action::kWaitUntil;
   std::atomic<std::uint64_t>& mask = partial || waits ? header.waiting_for_buffer : header.waiting_for_rows;
+  PENSTOCK_KILL_POINT(kNothingFound);
   lines.asleep.store(1, std::memory_order_seq_cst);  // pairs with wake_all(), which looks here and not at the masks
   PENSTOCK_KILL_POINT(kAnnouncing);
   // Sequentially consistent: announce, then look again; pairs with pick_waiting(), before which work was made visible.
@@ -46,8 +47,9 @@ bool BatchTaker::State::wait(std::uint64_t deadline_ns) noexcept {
   PENSTOCK_KILL_POINT(kAnnounced);
   FutexResult result = FutexResult::kChanged;
   const Decision decision = options.quarantine ? Decision{} : decide_now();
-  const bool may_sleep =
-      decision.action != Action::kRun && held == partial && (decision.action == Action::kWaitUntil) == waits;
+  const bool may_sleep = options.quarantine ? !any_quarantined()
+                                            : decision.action != Action::kRun && held == partial &&
+                                                  (decision.action == Action::kWaitUntil) == waits;
   const std::uint64_t now_ns = monotonic_ns();
   const std::uint64_t limit_ns = waits ? std::min(decision.until_ns, deadline_ns) : deadline_ns;
   bool on_time = true;

@@ -50,6 +50,7 @@ struct BatchTaker::State {
   [[nodiscard]] Decision decide_now() noexcept;
   [[nodiscard]] std::optional<TakenBatch> grab(const Decision& decision) noexcept;
   [[nodiscard]] std::optional<TakenBatch> take_quarantined() noexcept;
+  [[nodiscard]] bool any_quarantined() const noexcept;
   void take_lane(TakenBatch& batch, const LanePlace& place, std::uint32_t rows_max) noexcept;
   void take_queued(TakenBatch& batch, std::uint32_t ring) noexcept;
   bool take_word(TakenBatch& batch, std::uint64_t sequence, std::uint32_t buffer, std::uint64_t bits) noexcept;

@@ -8,10 +8,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <span>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
@@ -71,14 +74,12 @@ struct Tally {
   [[nodiscard]] std::uint64_t answered() const { return right + worker_died + culprits + shed; }
 };
 
-// One I/O loop of the main process. One thread.
+// One I/O loop of the main process, as far as one ring is concerned. One thread.
 class Loop {
  public:
-  Loop(BatchRing& ring, std::uint32_t index, std::uint32_t seed)
-      : ring_(ring), index_(index), random_(seed), tickets_(ring.rows()) {
-    event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    CHECK(event_ >= 0);
-  }
+  Loop(BatchRing& ring, std::uint32_t index, std::uint32_t seed) : Loop(ring, index, seed, -1) {}
+  // The same loop for another ring of the group.
+  Loop(BatchRing& ring, const Loop& same, std::uint32_t seed) : Loop(ring, same.index_, seed, dup(same.event_)) {}
   ~Loop() { close(event_); }
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -90,6 +91,9 @@ class Loop {
 
   // From now on workers may answer what they like: answers are counted, not checked.
   void expect_lies() { lies_ = true; }
+
+  // The rows that wait were answered by somebody else.
+  void forget() { waiting_.clear(); }
 
   // Rows go to this lane from now on.
   void use_lane(std::uint32_t lane) { lane_ = lane; }
@@ -124,14 +128,33 @@ class Loop {
     return rows;
   }
 
-  // Blocks until a worker has news, as an I/O loop does. A time-out that finds work is a lost wake-up.
+  // Marks one of the rows that were submitted last and are not answered yet, if there is one.
+  void cancel_one() {
+    for (std::uint32_t i = 0, first = random(kRecent); i < kRecent; ++i) {
+      const Ticketed& last = recent_[(first + i) % kRecent];
+      Ticket& ticket = tickets_[ring_.row_index(last.claim.buffer, last.claim.row + last.k)];
+      if (last.claim.status != ClaimStatus::kClaimed || ticket.sequence != last.claim.sequence) continue;
+      ticket.may_be_shed = true;
+      ring_.cancel(last.claim, last.k);
+      return;
+    }
+  }
+
   void sleep() {
-    if (!ring_.prepare_wait(index_)) return;
-    pollfd event{event_, POLLIN, 0};
-    const int ready = poll(&event, 1, 5000);
-    ring_.finish_wait(index_);
-    drain_event();
-    CHECK(ready != 0 || !ring_.has_done(index_));
+    Loop* self = this;
+    sleep(std::span(&self, 1));
+  }
+
+  // Blocks until a worker has news, as an I/O loop does. A time-out that finds work is a lost wake-up.
+  static void sleep(std::span<Loop* const> rings) {
+    const bool quiet = std::ranges::all_of(rings, [](Loop* loop) { return loop->ring_.prepare_wait(loop->index_); });
+    pollfd event{rings.front()->event_, POLLIN, 0};
+    const int ready = poll(&event, 1, quiet ? 5000 : 0);
+    for (Loop* loop : rings) {
+      loop->ring_.finish_wait(loop->index_);
+      CHECK(!quiet || ready != 0 || !loop->ring_.has_done(loop->index_));
+    }
+    rings.front()->drain_event();
   }
 
   void drain_event() {
@@ -144,7 +167,22 @@ class Loop {
     std::uint64_t sequence = ~std::uint64_t{0};
     std::uint64_t id = 0;
     std::uint32_t slot = 0;
+    bool may_be_shed = false;
   };
+  static constexpr std::uint32_t kRecent = 8;
+  struct Ticketed {
+    Claim claim;
+    std::uint32_t k = 0;
+  };
+
+  Loop(BatchRing& ring, std::uint32_t index, std::uint32_t seed, int event)
+      : ring_(ring),
+        index_(index),
+        random_(seed),
+        tickets_(ring.rows()),
+        event_(event < 0 ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : event) {
+    CHECK(event_ >= 0);
+  }
 
   [[nodiscard]] std::size_t filler_bytes() const { return ring_.schema().inputs.tensors()[1].bytes(); }
   [[nodiscard]] static int filler_of(std::uint64_t id) { return static_cast<int>(mix(id) % 251); }
@@ -182,7 +220,8 @@ class Loop {
     meta.deadline_ns = deadline_after_ns_ == 0 ? 0 : meta.arrival_ns + deadline_after_ns_;
     meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
     Ticket& ticket = tickets_[ring_.row_index(claim.buffer, claim.row + k)];
-    ticket = {claim.sequence, id, 0};
+    ticket = {claim.sequence, id, 0, deadline_after_ns_ != 0};
+    recent_[id % kRecent] = {claim, k};
     CHECK(waiting_.insert(id).second);
     ++tally_.submitted;
     return ticket;
@@ -198,6 +237,7 @@ class Loop {
     const Completion& completion = ring_.completion(block, row);
     const CompletionKind kind = completion.kind.load(std::memory_order_relaxed);
     if (kind == CompletionKind::kError) {
+      CHECK(completion.error != RowError::kShed || ticket.may_be_shed);
       count_error(completion, ticket.id);
       return true;
     }
@@ -230,11 +270,12 @@ class Loop {
   const std::uint32_t index_;
   std::mt19937 random_;
   std::vector<Ticket> tickets_;
+  std::array<Ticketed, kRecent> recent_{};
   std::unordered_set<std::uint64_t> waiting_;
   std::uint64_t last_id_ = 0;
   std::uint32_t lane_ = kNormalLane;
   std::uint64_t deadline_after_ns_ = 0;
-  int event_ = -1;
+  const int event_;
   bool lies_ = false;
   Tally tally_;
 };

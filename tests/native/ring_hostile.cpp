@@ -124,6 +124,60 @@ void random_harm() {
   }
 }
 
+// Numbers that only predictions and statistics are made of: any are survived, and kept within what can be.
+void lying_numbers() {
+  RingConfig config = small_config(4, 4);
+  config.block_rows = 2;
+  BatchRing ring(config);
+  RingConfig second = config;
+  second.group = &ring;
+  BatchRing other(second);
+  Loop loop(ring, 0, 1);
+  BatchTaker taker(ring.fd(), {loop.event()}, 0);
+  RingMap map = hostile_map(ring);
+  std::mt19937_64 random(3);
+  const auto lie = [&] { return random() >> (random() % 64); };
+  constexpr std::uint64_t kBusyMaxNs = 60'000'000'000;
+  for (int round = 0; round < 2000; ++round) {
+    for (int i = 0; i < 3; ++i) CHECK(loop.submit(1));
+    const std::optional<TakenBatch> batch = taker.take(0);
+    CHECK(batch && batch->rows == 3);
+    RingHeader& header = map.header();
+    const std::uint64_t head = header.lanes[kNormalLane].head.load(std::memory_order_relaxed);
+    for (std::uint32_t lane = 0; lane < ring.lanes(); ++lane)
+      header.lanes[lane].head.store(random() % 2 == 0 ? lie() : head + lie() % 16 - 8, std::memory_order_relaxed);
+    header.attached.store(lie(), std::memory_order_relaxed);
+    for (WorkerLines& worker : header.workers) worker.busy_until_ns.store(lie(), std::memory_order_relaxed);
+    const std::uint64_t time_ns = now_ns();
+    for (const BatchRing* of_group : {&ring, &other}) {
+      for (std::uint32_t lane = 0; lane < ring.lanes(); ++lane) {
+        const QueueLoad load = of_group->load(lane, time_ns);
+        CHECK(load.rows_ahead <= ring.rows() + ring.lanes() * ring.max_batch_size());
+        CHECK(load.workers >= 1 && load.workers <= 64 && load.free_at_ns <= time_ns + kBusyMaxNs);
+      }
+    }
+    header.lanes[kNormalLane].head.store(head, std::memory_order_relaxed);  // or there is nothing more to take
+    for (const std::uint32_t lane : {0u, 2u, 3u}) header.lanes[lane].head.store(0, std::memory_order_relaxed);
+    for (const TakenBlock& block : batch->blocks) {
+      BufferControl& control = map.control(block.buffer);
+      control.reason.store(static_cast<std::uint8_t>(lie()), std::memory_order_relaxed);
+      control.worker.store(static_cast<std::uint8_t>(lie()), std::memory_order_relaxed);
+      control.batch_rows.store(static_cast<std::uint32_t>(lie()), std::memory_order_relaxed);
+      control.first_arrival_ns.store(lie(), std::memory_order_relaxed);
+      control.deadline_ns.store(lie(), std::memory_order_relaxed);
+    }
+    run_batch(taker, *batch);
+    std::uint32_t rows = 0;
+    while (const std::optional<DoneBlock> block = ring.poll_done(0)) {
+      CHECK(static_cast<std::uint8_t>(block->reason) < kSealReasons && block->rows <= 2);
+      rows += block->rows;
+      ring.handled(*block, block->rows);
+    }
+    CHECK(rows == 3 && ring.counters().rows_queued == 0);
+    loop.forget();
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -131,5 +185,6 @@ int main() {
   damaged_hints();
   lying_completions();
   random_harm();
+  lying_numbers();
   return 0;
 }

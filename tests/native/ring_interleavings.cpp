@@ -229,6 +229,86 @@ void the_loop_goes_to_sleep_before_the_hint() {
   world.check_done(1);
 }
 
+// ---- several blocks ---------------------------------------------------------------------------------------------
+
+RingConfig blocks_config() {
+  RingConfig config = small_config(8, 2);
+  config.max_batch_size = 8;
+  return config;
+}
+
+// Who meets another taker on the queue leaves the rest to it.
+void another_taker_takes_the_block_between() {
+  World world(blocks_config());
+  world.submit(4);
+  at(kAfterHead, [&] {
+    const TakenBatch between = world.second.take(0).value();
+    CHECK(between.rows == 2);
+    world.submit(2);
+    run_batch(world.second, between);
+  });
+  const TakenBatch batch = world.first.take(0).value();
+  CHECK(batch.blocks.size() == 1 && batch.in_place);
+  run_batch(world.first, batch);
+  run_batch(world.second, world.second.take(0).value());
+  world.check_done(6);
+}
+
+// What is taken in place of a late row lies behind the block of another taker.
+void a_late_row_is_replaced_from_further_on() {
+  World world(blocks_config());
+  world.loop.set_deadline(1);
+  world.submit(1);
+  world.loop.set_deadline(0);
+  world.submit(1);
+  at(kAwaitingRows, [&] {
+    world.submit(2);
+    const TakenBatch between = world.second.take(0).value();
+    world.submit(1);
+    run_batch(world.second, between);
+  });
+  const TakenBatch batch = world.first.take(0).value();
+  CHECK(batch.rows == 2 && batch.blocks.size() == 2 && !batch.in_place);
+  CHECK(batch.blocks[1].sequence == batch.blocks[0].sequence + 2);
+  run_batch(world.first, batch);
+  world.check_done(5);
+  CHECK(world.loop.tally().shed == 1 && world.loop.tally().right == 4);
+}
+
+// The loop marks a row while the taker looks which rows it has: it is run or skipped, and answered once.
+void a_row_is_cancelled_while_it_is_taken() {
+  for (const KillPoint point : {kBeforeTake, kAfterTake, kAwaitingRows, kInHand}) {
+    World world(blocks_config());
+    world.submit(3);
+    at(point, [&] { world.loop.cancel_one(); });
+    run_batch(world.first, world.first.take(0).value());
+    world.check_done(3);
+    CHECK(world.loop.tally().shed == (point == kInHand ? 0 : 1));
+  }
+}
+
+// Recovery finds no sleeper to wake, so the taker must look again before it sleeps.
+void a_block_is_quarantined_before_the_announcement() {
+  RingConfig config = small_config(4, 4);
+  config.rerun_on_worker_death = true;
+  World world(config);
+  BatchTaker quarantine(world.ring.fd(), {world.loop.event()}, 2, {.quarantine = true});
+  world.submit(2);
+  (void)world.first.take(0);
+  world.ring.recover(0);
+  (void)world.second.take(0);
+  bool slept = false;
+  at(kNothingFound, [&] {
+    CHECK(world.ring.recover(1).blocks_quarantined == 1);
+    at(kAwake, [&] { slept = true; });
+  });
+  const std::optional<TakenBatch> batch = quarantine.take(10'000);
+  CHECK(batch && batch->singly && !slept);
+  at(kKillPoints, {});
+  run_batch(quarantine, *batch);
+  world.check_done(2);
+}
+
 }  // namespace
 
 int main() {
@@ -247,5 +327,9 @@ int main() {
   a_hint_is_set_while_its_leaf_is_dropped();
   the_loop_goes_to_sleep_after_the_hint();
   the_loop_goes_to_sleep_before_the_hint();
+  another_taker_takes_the_block_between();
+  a_late_row_is_replaced_from_further_on();
+  a_row_is_cancelled_while_it_is_taken();
+  a_block_is_quarantined_before_the_announcement();
   return 0;
 }

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -41,12 +42,52 @@ void hook(KillPoint point) {
   if (--plan.passes == 0) raise(SIGKILL);
 }
 
+// The rings of a group in the main process, with one I/O loop.
+struct Host {
+  explicit Host(std::vector<RingConfig> configs, std::uint32_t seed) {
+    for (RingConfig& config : configs) {
+      config.group = rings.empty() ? nullptr : rings.front().get();
+      rings.push_back(std::make_unique<BatchRing>(config));
+      loops.push_back(loops.empty() ? std::make_unique<Loop>(*rings.back(), 0, seed)
+                                    : std::make_unique<Loop>(*rings.back(), *loops.front(), seed));
+    }
+  }
+
+  [[nodiscard]] std::size_t waiting() const {
+    std::size_t rows = 0;
+    for (const auto& loop : loops) rows += loop->waiting();
+    return rows;
+  }
+  [[nodiscard]] Tally tally() const {
+    Tally sum;
+    for (const auto& loop : loops) {
+      sum.submitted += loop->tally().submitted;
+      sum.right += loop->tally().right;
+      sum.worker_died += loop->tally().worker_died;
+      sum.culprits += loop->tally().culprits;
+      sum.shed += loop->tally().shed;
+    }
+    return sum;
+  }
+  [[nodiscard]] std::vector<int> fds() const {
+    std::vector<int> fds;
+    for (const auto& ring : rings) fds.push_back(ring->fd());
+    return fds;
+  }
+
+  std::vector<std::unique_ptr<BatchRing>> rings;
+  std::vector<std::unique_ptr<Loop>> loops;
+};
+
+// What a worker takes. The server's quarantine is a worker of its own; with a single worker, one does both.
+enum class Duty : std::uint8_t { kEverything, kOrdinary, kQuarantine };
+
 // A worker process and its successors.
 class Worker {
  public:
-  // `plan_of(n)` is the plan of the n-th life; `killer` an id whose row kills whoever runs it.
-  Worker(BatchRing& ring, Loop& loop, std::uint32_t id, std::function<KillPlan(std::uint32_t)> plan_of)
-      : ring_(ring), loop_(loop), id_(id), plan_of_(std::move(plan_of)) {
+  // `plan_of(n)` is the plan of the n-th life.
+  Worker(Host& host, std::uint32_t id, std::function<KillPlan(std::uint32_t)> plan_of, Duty duty = Duty::kEverything)
+      : host_(host), id_(id), plan_of_(std::move(plan_of)), duty_(duty) {
     start();
   }
   ~Worker() {
@@ -71,7 +112,7 @@ class Worker {
     ++deaths_;
     pid_ = 0;
     pidfd_ = -1;  // poll() passes over it
-    CHECK(!ring_.recover(id_).corrupt);
+    for (const auto& ring : host_.rings) CHECK(!ring->recover(id_).corrupt);
     if (successor) start();
   }
 
@@ -89,9 +130,14 @@ class Worker {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     plan = current_;
     kill_hook = hook;
-    // A worker that does both: where nothing ordinary is to be done, it looks what waits in quarantine.
-    BatchTaker taker(ring_.fd(), {loop_.event()}, id_);
-    BatchTaker quarantine(ring_.fd(), {loop_.event()}, id_, {.quarantine = true});
+    BatchTaker taker(host_.fds(), {host_.loops.front()->event()}, id_, {.quarantine = duty_ == Duty::kQuarantine});
+    if (duty_ != Duty::kEverything) {
+      for (;;) {
+        const std::optional<TakenBatch> batch = taker.take(-1);
+        if (batch) run_batch(taker, *batch);
+      }
+    }
+    BatchTaker quarantine(host_.fds(), {host_.loops.front()->event()}, id_, {.quarantine = true});
     for (;;) {
       while (const std::optional<TakenBatch> batch = quarantine.take(0)) run_batch(quarantine, *batch);
       const std::optional<TakenBatch> batch = taker.take(-1);
@@ -99,10 +145,10 @@ class Worker {
     }
   }
 
-  BatchRing& ring_;
-  Loop& loop_;
+  Host& host_;
   const std::uint32_t id_;
   const std::function<KillPlan(std::uint32_t)> plan_of_;
+  const Duty duty_;
   std::uint32_t deaths_ = 0;
   KillPlan current_;
   pid_t pid_ = 0;
@@ -116,32 +162,39 @@ using OnDeath = std::function<bool(const Worker&)>;
 
 // One pass of the main process: collect answers, bury the dead, sleep when there is nothing to do. False: nothing
 // happened.
-void pass(BatchRing& ring, Loop& loop, Workers& workers, const OnDeath& on_death) {
-  ring.ring_bell();
-  if (loop.collect() > 0) return;
-  const bool may_sleep = ring.prepare_wait(0);
-  std::vector<pollfd> events{{loop.event(), POLLIN, 0}};
+void pass(Host& host, Workers& workers, const OnDeath& on_death) {
+  std::size_t collected = 0;
+  for (std::size_t i = 0; i < host.rings.size(); ++i) {
+    host.rings[i]->ring_bell();
+    collected += host.loops[i]->collect();
+  }
+  if (collected > 0) return;
+  const bool may_sleep = std::ranges::all_of(host.rings, [](const auto& ring) { return ring->prepare_wait(0); });
+  std::vector<pollfd> events{{host.loops.front()->event(), POLLIN, 0}};
   for (const auto& worker : workers) events.push_back({worker->pidfd(), POLLIN, 0});
   const int ready = poll(events.data(), events.size(), may_sleep ? 20'000 : 0);
-  ring.finish_wait(0);
+  for (const auto& ring : host.rings) ring->finish_wait(0);
   CHECK(!may_sleep || ready > 0);  // rows are under way, and nobody woke us: lost
-  loop.drain_event();
+  host.loops.front()->drain_event();
   for (std::size_t i = 0; i < workers.size(); ++i) {
     if (events[i + 1].revents == 0) continue;
     workers[i]->bury(on_death(*workers[i]));
   }
 }
 
-void check_all_answered(const BatchRing& ring, const Loop& loop) {
-  CHECK(loop.waiting() == 0);
-  CHECK(loop.tally().answered() == loop.tally().submitted);
-  CHECK(ring.counters().rows_claimed == loop.tally().submitted);
-  CHECK(ring.counters().rows_queued == 0);
-  CHECK(ring.counters().lost_wakeups == 0);
+void check_all_answered(const Host& host) {
+  for (std::size_t i = 0; i < host.rings.size(); ++i) {
+    const Loop& loop = *host.loops[i];
+    CHECK(loop.waiting() == 0);
+    CHECK(loop.tally().answered() == loop.tally().submitted);
+    const RingCounters counters = host.rings[i]->counters();
+    CHECK(counters.rows_claimed == loop.tally().submitted);
+    CHECK(counters.rows_queued == 0 && counters.lost_wakeups == 0);
+    CHECK(host.rings[i]->quarantined() == 0);
+  }
 }
 
-// ---- every point
-// ----------------------------------------------------------------------------------------------------------
+// ---- every point ------------------------------------------------------------------------------------------------
 
 std::array<std::uint32_t, kKillPoints> deaths_at{};
 
@@ -151,28 +204,28 @@ struct Case {
   std::uint32_t workers = 1;
   bool rerun = true;
   bool successor = true;  // false: only the first worker dies, and the other must do with what it left
+  std::uint32_t block_rows = 4;
 };
 
-void kill_at(const Case& test) {
-  const auto& [point, earlier, worker_count, rerun, successor] = test;
-  RingConfig config = small_config(3, 4);
+RingConfig blocks_config(std::uint32_t buffers, std::uint32_t batch_rows, std::uint32_t block_rows, bool rerun) {
+  RingConfig config = small_config(buffers, batch_rows);
+  config.block_rows = block_rows;
   config.rerun_on_worker_death = rerun;
-  BatchRing ring(config);
-  Loop loop(ring, 0, static_cast<std::uint32_t>(point));
+  return config;
+}
+
+void kill_at(const Case& test) {
+  Host host({blocks_config(3, 4, test.block_rows, test.rerun)}, static_cast<std::uint32_t>(test.point));
+  Loop& loop = *host.loops.front();
   const auto plan_of = [&test](std::uint32_t life) {
     if (life < test.earlier) return KillPlan{kInHand, 1};
     return life == test.earlier ? KillPlan{test.point, 1} : KillPlan{};
   };
   const auto immortal = [](std::uint32_t) { return KillPlan{}; };
   Workers workers;
-  workers.push_back(std::make_unique<Worker>(ring, loop, 0, plan_of));
-  if (worker_count == 2) {
-    if (successor) {
-      workers.push_back(std::make_unique<Worker>(ring, loop, 1, plan_of));
-    } else {
-      workers.push_back(std::make_unique<Worker>(ring, loop, 1, immortal));
-    }
-  }
+  workers.push_back(std::make_unique<Worker>(host, 0, plan_of));
+  if (test.workers == 2 && test.successor) workers.push_back(std::make_unique<Worker>(host, 1, plan_of));
+  if (test.workers == 2 && !test.successor) workers.push_back(std::make_unique<Worker>(host, 1, immortal));
   std::uint64_t deaths = 0;
   const OnDeath on_death = [&](const Worker& worker) {
     ++deaths;
@@ -184,12 +237,12 @@ void kill_at(const Case& test) {
     for (int burst = 0; burst < 10 && loop.tally().submitted < 60; ++burst) {
       if (!loop.submit(1)) break;
     }
-    pass(ring, loop, workers, on_death);
+    pass(host, workers, on_death);
   }
-  check_all_answered(ring, loop);
-  CHECK(rerun ? loop.tally().worker_died == 0 : loop.tally().culprits == 0);
+  check_all_answered(host);
+  CHECK(test.rerun ? loop.tally().worker_died == 0 : loop.tally().culprits == 0);
   CHECK(loop.tally().culprits <= deaths);
-  CHECK(loop.tally().worker_died <= deaths * ring.max_batch_size());
+  CHECK(loop.tally().worker_died <= deaths * host.rings.front()->max_batch_size());
 }
 
 void kill_at_every_point() {
@@ -199,6 +252,7 @@ void kill_at_every_point() {
       for (const std::uint32_t earlier : {0u, 1u, 2u}) {
         kill_at({.point = point, .earlier = earlier, .workers = workers, .rerun = true});
         kill_at({.point = point, .earlier = earlier, .workers = workers, .rerun = false});
+        kill_at({.point = point, .earlier = earlier, .workers = workers, .block_rows = 1});
       }
     }
     kill_at({.point = point, .workers = 2, .successor = false});
@@ -216,41 +270,55 @@ void kill_at_every_point() {
   std::printf("killed at each of %d points, %u times in all\n", static_cast<int>(kKillPoints), deaths);
 }
 
-// ---- random points
-// --------------------------------------------------------------------------------------------------------
+// ---- random points ----------------------------------------------------------------------------------------------
 
-void kill_at_random(std::uint64_t kill_count, std::uint32_t worker_count, bool rerun, std::uint32_t seed) {
-  RingConfig config = small_config(4, 8);
-  config.rerun_on_worker_death = rerun;
-  config.first_block = (std::uint64_t{1} << 36) - 50;
-  BatchRing ring(config);
-  Loop loop(ring, 0, seed);
+struct Massacre {
+  std::vector<RingConfig> rings;
+  std::uint32_t workers = 1;
+  bool quarantine = false;  // in a process of its own
+  bool mixed = false;       // rows of all classes, of which some are late or cancelled
+};
+
+void submit_some(BatchRing& ring, Loop& loop, bool mixed) {
+  for (std::uint32_t burst = loop.random(2 * ring.max_batch_size()); burst > 0; --burst) {
+    const std::uint32_t lane = mixed ? loop.random(ring.lanes()) : kNormalLane;
+    loop.use_lane(lane);
+    loop.set_deadline(mixed && loop.random(6) == 0 ? 1 : 0);
+    if (!loop.submit(loop.random(4) == 0 ? 1 + loop.random(ring.settings(lane).block_rows) : 1)) return;
+    if (mixed && loop.random(8) == 0) loop.cancel_one();
+  }
+}
+
+void kill_at_random(const char* name, std::uint64_t kill_count, std::uint32_t seed, const Massacre& test) {
+  Host host(test.rings, seed);
   std::mt19937 random(seed);
   std::uint64_t kills = 0;
   const auto plan_of = [&](std::uint32_t) {
     return kills < kill_count ? KillPlan{kNever, 1 + static_cast<std::uint32_t>(random() % 80)} : KillPlan{};
   };
   Workers workers;
-  for (std::uint32_t id = 0; id < worker_count; ++id)
-    workers.push_back(std::make_unique<Worker>(ring, loop, id, plan_of));
+  for (std::uint32_t id = 0; id < test.workers; ++id)
+    workers.push_back(
+        std::make_unique<Worker>(host, id, plan_of, test.quarantine ? Duty::kOrdinary : Duty::kEverything));
+  if (test.quarantine) workers.push_back(std::make_unique<Worker>(host, test.workers, plan_of, Duty::kQuarantine));
   const OnDeath on_death = [&](const Worker&) {
     ++kills;
     return true;
   };
-  while (kills < kill_count || loop.waiting() > 0) {
-    for (std::uint32_t burst = loop.random(2 * ring.max_batch_size()); burst > 0 && kills < kill_count; --burst) {
-      if (!loop.submit(loop.random(4) == 0 ? 1 + loop.random(8) : 1)) break;
-    }
-    if (loop.waiting() > 0) pass(ring, loop, workers, on_death);
+  while (kills < kill_count || host.waiting() > 0) {
+    for (std::size_t i = 0; i < host.rings.size() && kills < kill_count; ++i)
+      submit_some(*host.rings[i], *host.loops[i], test.mixed);
+    if (host.waiting() > 0) pass(host, workers, on_death);
   }
-  check_all_answered(ring, loop);
-  CHECK(rerun ? loop.tally().worker_died == 0 : loop.tally().culprits == 0);
-  CHECK(loop.tally().culprits <= kills);
-  std::printf(
-      "%s, %u workers: %llu kills, %llu rows, %llu right, %llu worker_died, %llu culprits\n", rerun ? "rerun" : "fail ",
-      worker_count, static_cast<unsigned long long>(kills), static_cast<unsigned long long>(loop.tally().submitted),
-      static_cast<unsigned long long>(loop.tally().right), static_cast<unsigned long long>(loop.tally().worker_died),
-      static_cast<unsigned long long>(loop.tally().culprits));
+  check_all_answered(host);
+  const Tally tally = host.tally();
+  const bool rerun = test.rings.front().rerun_on_worker_death;
+  CHECK(rerun ? tally.worker_died == 0 : tally.culprits == 0);
+  CHECK(tally.culprits <= kills);
+  std::printf("%s, %u workers: %llu kills, %llu rows, %llu right, %llu worker_died, %llu culprits, %llu shed\n", name,
+              test.workers, static_cast<unsigned long long>(kills), static_cast<unsigned long long>(tally.submitted),
+              static_cast<unsigned long long>(tally.right), static_cast<unsigned long long>(tally.worker_died),
+              static_cast<unsigned long long>(tally.culprits), static_cast<unsigned long long>(tally.shed));
 }
 
 }  // namespace
@@ -264,8 +332,23 @@ int main() {
 #endif
   if (const char* wanted = std::getenv("PENSTOCK_KILLS")) kills = std::strtoull(wanted, nullptr, 10);
   for (const std::uint32_t workers : {1u, 2u}) {
-    kill_at_random(kills / 4, workers, true, workers);
-    kill_at_random(kills / 4, workers, false, workers);
+    for (const bool rerun : {true, false}) {
+      RingConfig wrapping = blocks_config(4, 8, 8, rerun);
+      wrapping.first_block = (std::uint64_t{1} << 36) - 50;
+      kill_at_random(rerun ? "rerun" : "fail", kills / 8, workers, {.rings = {wrapping}, .workers = workers});
+    }
   }
+  const RingConfig blocks = blocks_config(2, 8, 2, true);
+  const RingConfig sized = [&] {
+    RingConfig config = blocks;
+    config.batch_sizes = {4, 8};
+    config.reproducible_batch_size = 3;
+    return config;
+  }();
+  kill_at_random("several blocks", kills / 8, 3, {.rings = {blocks}, .workers = 3});
+  kill_at_random("several blocks, fail", kills / 8, 4, {.rings = {blocks_config(2, 8, 2, false)}, .workers = 2});
+  kill_at_random("a quarantine", kills / 8, 5, {.rings = {blocks}, .workers = 2, .quarantine = true, .mixed = true});
+  kill_at_random("a group", kills / 8, 6,
+                 {.rings = {sized, blocks_config(3, 4, 4, true)}, .workers = 2, .quarantine = true, .mixed = true});
   return 0;
 }

@@ -2,8 +2,10 @@
 //
 // A worker whose wake-up was lost still ends its sleep after a second, finds the work and counts lost_wakeups: that
 // fails here.
+#include <array>
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "ring_fixture.hpp"
 #include "ring_map.hpp"
@@ -22,8 +24,9 @@ RingMap map_of(const BatchRing& ring) {
 // A worker on a thread of its own, which takes and runs one batch.
 class Sleeper {
  public:
-  Sleeper(BatchRing& ring, const Loop& loop, std::uint32_t worker)
-      : taker_(ring.fd(), {loop.event()}, worker), thread_([this] {
+  Sleeper(BatchRing& ring, const Loop& loop, std::uint32_t worker) : Sleeper({ring.fd()}, loop, worker) {}
+  Sleeper(const std::vector<int>& ring_fds, const Loop& loop, std::uint32_t worker)
+      : taker_(ring_fds, {loop.event()}, worker), thread_([this] {
           const std::optional<TakenBatch> batch = taker_.take(10'000);
           CHECK(batch.has_value());
           run_batch(taker_, *batch);
@@ -191,6 +194,118 @@ void a_delay_is_no_lost_wakeup() {
   CHECK(ring.counters().lost_wakeups == 0);
 }
 
+// ---- groups -----------------------------------------------------------------------------------------------------
+
+// Two rings and one I/O loop.
+struct Group {
+  explicit Group(const RingConfig& first_config = small_config(4, 4))
+      : first(first_config),
+        second([this] {
+          RingConfig config = small_config(4, 4);
+          config.rerun_on_worker_death = true;
+          config.group = &first;
+          return config;
+        }()),
+        loop(first, 0, 1),
+        second_loop(second, loop, 2) {}
+
+  [[nodiscard]] std::vector<int> fds() const { return {first.fd(), second.fd()}; }
+
+  void await_answers() {
+    const std::array<Loop*, 2> loops{&loop, &second_loop};
+    while (loop.waiting() + second_loop.waiting() > 0) {
+      if (loop.collect() + second_loop.collect() == 0) Loop::sleep(loops);
+    }
+    CHECK(first.counters().lost_wakeups + second.counters().lost_wakeups == 0);
+  }
+
+  BatchRing first;
+  BatchRing second;
+  Loop loop;
+  Loop second_loop;
+};
+
+void a_bell_of_either_ring_wakes_one_of_the_group() {
+  Group group;
+  const RingMap map = map_of(group.first);
+  const Sleeper first(group.fds(), group.loop, 0);
+  const Sleeper second(group.fds(), group.loop, 1);
+  await(map.header().waiting_for_rows, 3);
+  CHECK(group.second_loop.submit(1));
+  CHECK(!group.first.ring_bell());  // nothing was published there
+  CHECK(group.second.ring_bell());
+  group.await_answers();
+  await(map.header().waiting_for_rows, 2);  // the other slept on
+  CHECK(map_of(group.second).header().waiting_for_rows.load(std::memory_order_seq_cst) == 0);
+  CHECK(group.loop.submit(1));
+  CHECK(group.first.ring_bell());
+  group.await_answers();
+}
+
+void one_worker_serves_both_rings() {
+  Group group;
+  BatchTaker taker(group.fds(), {group.loop.event()}, 0);
+  for (int i = 0; i < 3; ++i) CHECK(group.loop.submit(1) && group.second_loop.submit(1));
+  const TakenBatch first = taker.take(0).value();
+  const std::uint32_t ring = first.ring;
+  CHECK(first.rows == 3);
+  run_batch(taker, first);
+  const TakenBatch second = taker.take(0).value();
+  CHECK(second.rows == 3 && second.ring == 1 - ring);
+  run_batch(taker, second);
+  CHECK(!taker.take(0));
+  group.await_answers();
+}
+
+void a_free_buffer_of_either_ring_wakes_who_waits_for_it() {
+  Group group;
+  const RingMap map = map_of(group.first);
+  BatchTaker busy(group.fds(), {group.loop.event()}, 0);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(group.second_loop.submit(1));
+    run_batch(busy, busy.take(0).value());  // answers that nobody has read yet: their buffers are not free
+  }
+  CHECK(group.second_loop.submit(1));
+  {
+    const Sleeper idle(group.fds(), group.loop, 1);
+    await(map.header().waiting_for_buffer, 2);
+    CHECK(group.second_loop.collect() >= 3);
+    group.await_answers();
+  }
+}
+
+void the_dead_are_recovered_in_every_ring() {
+  Group group;
+  BatchTaker dead(group.fds(), {group.loop.event()}, 0);
+  CHECK(group.second_loop.submit(1));
+  CHECK(dead.take(0).value().ring == 1);
+  {
+    const RingMap map = map_of(group.first);
+    const Sleeper idle(group.fds(), group.loop, 1);
+    await(map.header().waiting_for_rows, 2);
+    CHECK(group.first.recover(0).blocks_requeued == 0);
+    CHECK(group.second.recover(0).blocks_requeued == 1);  // and it wakes a worker that sleeps in the first ring
+    group.await_answers();
+  }
+}
+
+// Rows that wait for a time have one worker that waits with them. When that one takes other work, another must.
+void who_keeps_the_time_passes_it_on() {
+  RingConfig delayed = small_config(4, 4);
+  delayed.max_queue_delay_us = 100'000;
+  Group group(delayed);
+  const RingMap map = map_of(group.first);
+  BatchTaker busy(group.fds(), {group.loop.event()}, 0);
+  const Sleeper idle(group.fds(), group.loop, 1);
+  await(map.header().waiting_for_rows, 2);
+  CHECK(group.loop.submit(1) && group.second_loop.submit(1));
+  const TakenBatch batch = busy.take(0).value();  // nobody has rung: all that wakes the other one is this take
+  CHECK(batch.ring == 1);
+  while (group.loop.collect() == 0) group.loop.sleep();
+  run_batch(busy, batch);
+  group.await_answers();
+}
+
 }  // namespace
 
 int main() {
@@ -202,5 +317,10 @@ int main() {
   a_free_buffer_wakes_who_waits_for_rows();
   a_loop_is_woken_only_when_it_sleeps();
   a_delay_is_no_lost_wakeup();
+  a_bell_of_either_ring_wakes_one_of_the_group();
+  one_worker_serves_both_rings();
+  a_free_buffer_of_either_ring_wakes_who_waits_for_it();
+  the_dead_are_recovered_in_every_ring();
+  who_keeps_the_time_passes_it_on();
   return 0;
 }
