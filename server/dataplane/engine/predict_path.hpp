@@ -64,6 +64,8 @@ class PredictPath {
   };
   // Whether `rows` rows that arrive now can be in time. Sets the pending's deadline and prediction. False: `problem` is
   // set.
+  [[nodiscard]] bool is_in_time(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,
+                                const batcher::CostModel& cost, const Pending& pending) const noexcept;
   [[nodiscard]] bool is_probe(ModelEntry& entry, std::uint32_t lane) noexcept;
   [[nodiscard]] bool admit(ModelEntry& entry, Pending& pending, std::uint32_t rows, Problem& problem);
   [[nodiscard]] std::uint64_t predict(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,

@@ -20,6 +20,9 @@ struct QueueLoad {
 [[nodiscard]] std::uint64_t predict_done_ns(const QueueLoad& load, const LaneSettings& lane, const CostModel& cost,
                                             std::uint64_t now_ns) noexcept;
 
+// Whether more rows come than balanced batches carry. Without an objective: than the largest ones do.
+[[nodiscard]] bool is_overloaded(const QueueLoad& load, const LaneSettings& lane, const CostModel& cost) noexcept;
+
 // Seconds after which a refused request is worth another try, at least 1: until what lies before it has run.
 [[nodiscard]] std::uint32_t retry_after_s(std::uint64_t predicted_ns, std::uint64_t deadline_ns) noexcept;
 
