@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "ring_state.hpp"
@@ -23,7 +24,13 @@ void lower_deadline(std::atomic<std::uint64_t>& earliest, std::uint64_t deadline
 
 RingPlan plan_of(const RingConfig& config) {
   check_config(config);
-  return plan_ring(config.schema, size_ring(config), config.loops);
+  const RingSize size = size_ring(config);
+  // A smaller batch is as good as another, but not where its size was asked for.
+  const bool fixed = !config.batch_sizes.empty() || config.reproducible_batch_size > size.batch_rows_max;
+  if (fixed && size.batch_rows_max < config.max_batch_size)
+    throw std::invalid_argument("queue_bytes holds batches of " + std::to_string(size.batch_rows_max) +
+                                " rows at most, too few for batch_sizes or reproducible_batch_size: raise queue_bytes");
+  return plan_ring(config.schema, size, config.loops);
 }
 
 constexpr std::uint64_t kStartNs = 1'000'000'000;     // what a worker needs to start, roughly

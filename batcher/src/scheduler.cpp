@@ -15,6 +15,10 @@ namespace {
 constexpr std::uint64_t kAgeingNs = 1'000'000'000;
 constexpr std::uint64_t kAgeingBatches = 20;
 
+// A sleeper is woken late, and a run may be slow: who is held until the last moment would be shed.
+constexpr std::uint64_t kHeldMargin = 8;
+constexpr std::uint64_t kWakeNs = 500'000;
+
 // Smaller goes first. Rows that run apart for their answers' sake are worth as much as normal ones.
 constexpr std::uint32_t rank_of(RowClass row_class) noexcept {
   constexpr std::array<std::uint32_t, kRowClasses> kRanks{1, 2, 3, 2};
@@ -39,7 +43,8 @@ std::uint64_t held_until_ns(const LaneView& view, std::uint64_t now_ns) noexcept
   const std::uint64_t due_ns = arrival_ns(view, now_ns) + lane.queue_delay_ns;
   if (view.deadline_ns == kNoDeadline) return due_ns;
   const std::uint64_t run_ns = view.cost->p99_ns(padded_rows(lane.batch_sizes, view.rows));
-  return std::min(due_ns, view.deadline_ns - std::min(run_ns, view.deadline_ns));
+  const std::uint64_t needed_ns = run_ns + run_ns / kHeldMargin + kWakeNs;
+  return std::min(due_ns, view.deadline_ns - std::min(needed_ns, view.deadline_ns));
 }
 
 // Of two lanes of one model and rank: the one with the earlier deadline, then the older one.

@@ -114,6 +114,11 @@ void a_delay_holds_partial_batches_only() {
   CHECK(is_run(due, kNormal, 3, 3) && due.reason == SealReason::kDelay);
   put(views[kNormal], 64, 0);
   CHECK(is_run(scheduler.decide(views, kNow), kNormal, 64, 64));
+  // A row with a deadline of its own is held until it can still be run, with time to wake up for it.
+  put(views[kNormal], 3, 0, kNow + 4 * kMs);
+  const Decision early = scheduler.decide(views, kNow);
+  CHECK(early.action == Action::kWaitUntil);
+  CHECK(early.until_ns + views[kNormal].cost->p99_ns(3) + kMs / 2 <= kNow + 4 * kMs);
 }
 
 void rows_of_a_dead_worker_go_first_unless_others_are_urgent() {

@@ -46,8 +46,10 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   const batcher::CostModel cost = entry.ring.cost(entry.ring.settings(lane).bucket);
   if (!cost.is_known()) return true;
   pending.predicted_ns = predict(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost);
-  if (is_in_time(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost, pending) || is_probe(entry, lane))
-    return true;
+  if (is_in_time(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost, pending)) return true;
+  if (limit_ns != pending.timeout_ns && is_probe(entry, lane)) return true;
+  // Refused at a block's distance, it would not be late for sure, but about as late as this.
+  pending.predicted_ns = std::max(pending.predicted_ns, pending.row_deadline_ns + kMillisecondNs);
   problem.set(ProblemCode::kDeadlineUnreachable,
               "model '%s' would answer in about %llu ms, which is later than the %llu ms that %s allows",
               entry.model.c_str(), to_ms(pending.arrival_ns, pending.predicted_ns), to_ms(0, limit_ns),
@@ -74,7 +76,7 @@ bool PredictPath::is_in_time(const ModelEntry& entry, std::uint32_t lane, const 
 }
 
 // Where nothing has run for long, what is known may be wrong, and would stay so if nothing ran: now and then a request
-// runs though it seems that it will be late.
+// runs though it seems that it will miss the objective. A client's own limit is kept.
 bool PredictPath::is_probe(ModelEntry& entry, std::uint32_t lane) noexcept {
   RingStats& stats = entry.stats[loop_.index];
   if (loop_.now_ns < stats.done_ns + kProbeNs) return false;
