@@ -28,9 +28,12 @@ NATIVE = Path(os.environ.get("PENSTOCK_NATIVE_TESTS", "build/release"))
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
+    """A tensor of a row. Of one that varies in length, the first extent is the longest."""
+
     name: str
     dtype: str
     shape: tuple[int, ...]
+    varies: bool = False
 
     @property
     def elements(self) -> int:
@@ -40,12 +43,16 @@ class Tensor:
     def bytes(self) -> int:
         return self.elements * np.dtype(self.dtype).itemsize
 
+    def shape_at(self, length: int) -> tuple[int, ...]:
+        return (length, *self.shape[1:]) if self.varies else self.shape
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     model: str
     version: str
     values: dict[str, np.ndarray]
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +86,22 @@ class Codec:
         if reply[0] == 1:
             code, detail = split(reply[1:])
             return Refused(code.decode(), detail.decode(errors="replace"))
-        model, version, row = split(reply[1:])
-        return Row(model.decode(), version.decode(), unpack_row(inputs, row))
+        model, version, row, length = split(reply[1:])
+        return Row(model.decode(), version.decode(), unpack_row(inputs, row, int(length)), int(length))
 
     def encode(
-        self, encoding: str, values: Mapping[Tensor, np.ndarray], model: str, version: str, output: int = 0
+        self,
+        encoding: str,
+        values: Mapping[Tensor, np.ndarray],
+        model: str,
+        version: str,
+        output: int = 0,
+        *,
+        length: int = 0,
     ) -> bytes:
+        """Of outputs that vary, `values` are as long as the longest; `length` elements are wanted."""
         tensors = [np.ascontiguousarray(values[tensor]).tobytes() for tensor in values]
-        fields = strings(model, version) + struct.pack("<I", output) + strings(*tensors)
+        fields = strings(model, version) + struct.pack("<II", output, length) + strings(*tensors)
         reply = self._call(1, encoding, (), tuple(values), fields)
         return split(reply[1:])[0]
 
@@ -119,18 +134,19 @@ def layout(tensors: Sequence[Tensor]) -> bytes:
     parts = [struct.pack("<I", len(tensors))]
     for tensor in tensors:
         extents = struct.pack(f"<{len(tensor.shape)}I", *tensor.shape)
-        parts += [strings(tensor.name), bytes([DTYPES.index(tensor.dtype), len(tensor.shape)]), extents]
+        kind = bytes([DTYPES.index(tensor.dtype), tensor.varies, len(tensor.shape)])
+        parts += [strings(tensor.name), kind, extents]
     return b"".join(parts)
 
 
-def unpack_row(inputs: Sequence[Tensor], row: bytes) -> dict[str, np.ndarray]:
+def unpack_row(inputs: Sequence[Tensor], row: bytes, length: int) -> dict[str, np.ndarray]:
     values = {}
     offset = 0
     for tensor in inputs:
-        flat = (
-            np.frombuffer(row, tensor.dtype, tensor.elements, offset) if tensor.elements else np.zeros(0, tensor.dtype)
-        )
-        values[tensor.name] = flat.reshape(tensor.shape)
+        shape = tensor.shape_at(length)
+        elements = int(np.prod(shape, dtype=np.int64))
+        flat = np.frombuffer(row, tensor.dtype, elements, offset) if elements else np.zeros(0, tensor.dtype)
+        values[tensor.name] = flat.reshape(shape)
         offset += -(-tensor.bytes // ALIGNMENT) * ALIGNMENT
     return values
 
@@ -183,7 +199,8 @@ def reference(inputs: Sequence[Tensor], parsed: Any, element: Any) -> Row | None
             return None
         if names[0] == "missing":
             return None
-        return Row(names[0], names[1], read_inputs(inputs, members["inputs"], element))
+        values = read_inputs(inputs, members["inputs"], element)
+        return Row(names[0], names[1], values, common_length(inputs, values))
     except MismatchError:
         return None
 
@@ -210,12 +227,29 @@ def read_inputs(inputs: Sequence[Tensor], value: Any, element: Any) -> dict[str,
     return {tensor.name: read_tensor(tensor, members[tensor.name], element) for tensor in inputs}
 
 
+def common_length(inputs: Sequence[Tensor], values: Mapping[str, np.ndarray]) -> int:
+    lengths = {len(values[tensor.name]) for tensor in inputs if tensor.varies}
+    if len(lengths) > 1:
+        raise MismatchError("other lengths")
+    return lengths.pop() if lengths else 0
+
+
 def read_tensor(tensor: Tensor, value: Any, element: Any) -> np.ndarray:
     if isinstance(value, bytes):  # a bin of msgpack
-        if len(value) != tensor.bytes or (tensor.dtype == "bool" and not set(value) <= {0, 1}):
+        length = len(value) * tensor.shape[0] // tensor.bytes if tensor.varies else 0
+        shape = tensor.shape_at(length)
+        if tensor.varies and not 1 <= length <= tensor.shape[0]:
+            raise MismatchError("another length")
+        expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+        if len(value) != expected or (tensor.dtype == "bool" and not set(value) <= {0, 1}):
             raise MismatchError("other bytes")
-        return np.frombuffer(value, tensor.dtype).reshape(tensor.shape)
+        return np.frombuffer(value, tensor.dtype).reshape(shape)
     flat: list[Any] = []
+    whole = tensor.shape
+    if tensor.varies:
+        if type(value) is not list or not 1 <= len(value) <= tensor.shape[0]:
+            raise MismatchError("another length")
+        whole = tensor.shape_at(len(value))
 
     def walk(part: Any, shape: tuple[int, ...]) -> None:
         if not shape:
@@ -226,8 +260,8 @@ def read_tensor(tensor: Tensor, value: Any, element: Any) -> np.ndarray:
         for item in part:
             walk(item, shape[1:])
 
-    walk(value, tensor.shape)
-    return np.array(flat, tensor.dtype).reshape(tensor.shape)
+    walk(value, whole)
+    return np.array(flat, tensor.dtype).reshape(whole)
 
 
 def json_element(value: Any, dtype: str) -> Any:

@@ -26,7 +26,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def tensors(specs: list[dict[str, Any]]) -> list[Tensor]:
-    return [Tensor(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in specs]
+    return [Tensor(spec["name"], spec["dtype"], tuple(spec["shape"]), spec.get("varies", False)) for spec in specs]
 
 
 def body_of(case: dict[str, Any]) -> bytes:
@@ -41,10 +41,11 @@ def test_request(codec: Codec, case: dict[str, Any]) -> None:
     if "problem" in case:
         assert isinstance(answer, Refused)
         assert answer.code == case["problem"]
+        assert case.get("detail", "") in answer.detail
         return
     assert isinstance(answer, Row), answer
     row = case["row"]
-    assert (answer.model, answer.version) == (row["model"], row["version"])
+    assert (answer.model, answer.version, answer.length) == (row["model"], row["version"], row.get("length", 0))
     assert {name: value.tobytes().hex() for name, value in answer.values.items()} == row["values_hex"]
 
 
@@ -54,5 +55,6 @@ def test_reply(codec: Codec, case: dict[str, Any]) -> None:
         tensor: np.frombuffer(bytes.fromhex(case["values_hex"][tensor.name]), tensor.dtype).reshape(tensor.shape)
         for tensor in tensors(case["outputs"])
     }
-    reply = codec.encode(case["encoding"], values, case["model"], case["version"], case.get("output", 0))
+    output, length = case.get("output", 0), case.get("length", 0)
+    reply = codec.encode(case["encoding"], values, case["model"], case["version"], output, length=length)
     assert reply == body_of(case)

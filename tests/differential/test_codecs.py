@@ -26,15 +26,45 @@ def codec() -> Iterator[Codec]:
     codec.close()
 
 
+LONGEST = 5  # of tensors that vary
+LENGTHS = st.integers(1, LONGEST)
+INNER_SHAPES = st_numpy.array_shapes(min_dims=0, max_dims=2, max_side=3)
+
+
 @st.composite
-def tensors(draw: st.DrawFn) -> list[Tensor]:
+def tensors(draw: st.DrawFn, vary: bool = False) -> list[Tensor]:
+    """Return the inputs or outputs of a model; if they may vary, the first one does."""
     names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
-    return [Tensor(name, draw(st.sampled_from(DTYPES)), draw(SHAPES)) for name in names]
+    made = []
+    for name in names:
+        varies = vary and (not made or draw(st.booleans()))
+        shape = (LONGEST, *draw(INNER_SHAPES)) if varies else draw(SHAPES)
+        made.append(Tensor(name, draw(st.sampled_from(DTYPES)), shape, varies))
+    return made
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> dict[Tensor, np.ndarray]:
-    return {tensor: draw(st_numpy.arrays(tensor.dtype, tensor.shape)) for tensor in draw(tensors())}
+def rows(draw: st.DrawFn, vary: bool = False) -> dict[Tensor, np.ndarray]:
+    """Return values for each tensor, all of one length where they vary."""
+    length = draw(LENGTHS)
+    return {tensor: draw(st_numpy.arrays(tensor.dtype, tensor.shape_at(length))) for tensor in draw(tensors(vary=vary))}
+
+
+def length_of(row: dict[Tensor, np.ndarray]) -> int:
+    return next((len(value) for tensor, value in row.items() if tensor.varies), 0)
+
+
+def at_longest(row: dict[Tensor, np.ndarray]) -> dict[Tensor, np.ndarray]:
+    """Return the values with room for the longest: what lies behind a shorter one must not show."""
+    return {
+        tensor: np.concatenate([value, np.ones((LONGEST - len(value), *value.shape[1:]), value.dtype)])
+        if tensor.varies
+        else value
+        for tensor, value in row.items()
+    }
+
+
+MAY_VARY = st.booleans()
 
 
 def same(left: np.ndarray, right: np.ndarray) -> bool:
@@ -49,7 +79,7 @@ def same(left: np.ndarray, right: np.ndarray) -> bool:
 
 def assert_same(answer: Row | Refused, expected: Row) -> None:
     assert isinstance(answer, Row), answer
-    assert (answer.model, answer.version) == (expected.model, expected.version)
+    assert (answer.model, answer.version, answer.length) == (expected.model, expected.version, expected.length)
     assert answer.values.keys() == expected.values.keys()
     for name, value in expected.values.items():
         assert same(answer.values[name], value), (name, answer.values[name], value)
@@ -78,14 +108,15 @@ def members(draw: st.DrawFn, values: Any, only: Tensor | None) -> dict[str, Any]
 
 @st.composite
 def json_requests(draw: st.DrawFn) -> tuple[list[Tensor], Row, bytes]:
-    row = draw(rows())
+    row = draw(rows(vary=draw(MAY_VARY)))
     inputs = list(row)
     jsonables = {tensor.name: jsonable(row[tensor]) for tensor in inputs}
     body = members(draw, jsonables, inputs[0] if len(inputs) == 1 else None)
     separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r")]))
     text = json.dumps(body, separators=separators, ensure_ascii=draw(st.booleans()))
     values = {tensor.name: row[tensor] for tensor in inputs}
-    return inputs, Row(body.get("model", ""), body.get("version", ""), values), text.encode("utf-8", "surrogatepass")
+    expected = Row(body.get("model", ""), body.get("version", ""), values, length_of(row))
+    return inputs, expected, text.encode("utf-8", "surrogatepass")
 
 
 @EXAMPLES
@@ -100,7 +131,7 @@ def test_json_rows_arrive_exactly(codec: Codec, request_: tuple[list[Tensor], Ro
 def test_names_in_the_query_settle_the_same_row(codec: Codec, request_: tuple[list[Tensor], Row, bytes]) -> None:
     inputs, row, body = request_
     names = (row.model or "m", row.version or "v")
-    assert_same(codec.decode("json", inputs, body, *names), Row(*names, row.values))
+    assert_same(codec.decode("json", inputs, body, *names), Row(*names, row.values, row.length))
 
 
 DIGITS = st.text("0123456789", min_size=1, max_size=25)
@@ -136,7 +167,7 @@ def test_every_number_is_rounded_correctly(codec: Codec, number: str, dtype: str
 
 @st.composite
 def msgpack_requests(draw: st.DrawFn) -> tuple[list[Tensor], Row, bytes]:
-    row = draw(rows())
+    row = draw(rows(vary=draw(MAY_VARY)))
     inputs = list(row)
     compact = draw(st.booleans())
     # A float64 that is sent as a float32 is another number.
@@ -144,7 +175,7 @@ def msgpack_requests(draw: st.DrawFn) -> tuple[list[Tensor], Row, bytes]:
     packable = {t.name: row[t].tobytes() if compact else row[t].tolist() for t in inputs}
     body = members(draw, packable, inputs[0] if len(inputs) == 1 else None)
     values = {tensor.name: row[tensor] for tensor in inputs}
-    expected = Row(body.get("model", ""), body.get("version", ""), values)
+    expected = Row(body.get("model", ""), body.get("version", ""), values, length_of(row))
     return inputs, expected, msgpack.packb(body, use_single_float=single)
 
 
@@ -174,7 +205,7 @@ def test_msgpack_scalars_convert_as_documented(codec: Codec, value: Any, dtype: 
 
 
 @EXAMPLES
-@given(rows())
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)))
 def test_raw_is_the_tensors_bytes(codec: Codec, row: dict[Tensor, np.ndarray]) -> None:
     inputs = list(row)
     body = row[inputs[0]].tobytes()
@@ -183,16 +214,22 @@ def test_raw_is_the_tensors_bytes(codec: Codec, row: dict[Tensor, np.ndarray]) -
         assert isinstance(answer, Refused)
         assert answer.code == "invalid_input"
         return
-    assert_same(answer, Row("m", "v", {inputs[0].name: row[inputs[0]]}))
+    assert_same(answer, Row("m", "v", {inputs[0].name: row[inputs[0]]}, length_of(row)))
+    if inputs[0].varies:
+        longer = np.ones(inputs[0].shape_at(LONGEST + 1), inputs[0].dtype).tobytes()
+        assert isinstance(codec.decode("raw", inputs, longer), Refused)
+        assert isinstance(codec.decode("raw", inputs, b""), Refused)
+        if inputs[0].bytes == LONGEST:  # a byte more is an element more
+            return
     refused = codec.decode("raw", inputs, body + b"\0")
     assert isinstance(refused, Refused)
     assert f"got {len(body) + 1}" in refused.detail
 
 
 @EXAMPLES
-@given(rows(), NAMES, NAMES)
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)), NAMES, NAMES)
 def test_json_replies_read_back_exactly(codec: Codec, row: dict[Tensor, np.ndarray], model: str, version: str) -> None:
-    reply = orjson.loads(codec.encode("json", row, model, version))
+    reply = orjson.loads(codec.encode("json", at_longest(row), model, version, length=length_of(row)))
     assert list(reply) == ["model", "version", "outputs"]
     assert (reply["model"], reply["version"]) == (model, version)
     assert list(reply["outputs"]) == [tensor.name for tensor in row]
@@ -204,22 +241,55 @@ def test_json_replies_read_back_exactly(codec: Codec, row: dict[Tensor, np.ndarr
 
 
 @EXAMPLES
-@given(rows(), NAMES, NAMES)
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)), NAMES, NAMES)
 def test_msgpack_replies_read_back_exactly(
     codec: Codec, row: dict[Tensor, np.ndarray], model: str, version: str
 ) -> None:
-    body = codec.encode("msgpack", row, model, version)
+    body = codec.encode("msgpack", at_longest(row), model, version, length=length_of(row))
     reply = msgpack.unpackb(body)
     assert (reply["model"], reply["version"]) == (model, version)
     assert list(reply["outputs"]) == [tensor.name for tensor in row]
     for tensor, value in row.items():
-        assert same(np.array(reply["outputs"][tensor.name], tensor.dtype).reshape(tensor.shape), value)
+        assert same(np.array(reply["outputs"][tensor.name], tensor.dtype).reshape(value.shape), value)
+        assert not tensor.varies or len(reply["outputs"][tensor.name]) == len(value)
     if all(tensor.dtype not in ("float16", "float32") for tensor in row):
         assert body == msgpack.packb(reply)  # every integer and every head in its shortest form
 
 
 @EXAMPLES
-@given(rows())
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)))
 def test_raw_replies_are_the_named_output(codec: Codec, row: dict[Tensor, np.ndarray]) -> None:
     for index, value in enumerate(row.values()):
-        assert codec.encode("raw", row, "m", "1", index) == value.tobytes()
+        assert codec.encode("raw", at_longest(row), "m", "1", index, length=length_of(row)) == value.tobytes()
+
+
+@st.composite
+def uneven_requests(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, list[int]]]:
+    """Draw inputs of which some vary, and values that may be too short, too long, or of other lengths."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    lengths = st.integers(0, LONGEST + 1)
+    inputs = [Tensor(name, "int16", (LONGEST,), draw(st.booleans())) for name in names]
+    return inputs, {name: [7] * draw(lengths) for name in names}
+
+
+@EXAMPLES
+@given(uneven_requests())
+def test_only_rows_of_one_length_are_taken(codec: Codec, request_: tuple[list[Tensor], dict[str, list[int]]]) -> None:
+    inputs, values = request_
+    for encoding, body, reference in (
+        ("json", orjson.dumps({"inputs": values}), reference_json),
+        ("msgpack", msgpack.packb({"inputs": values}), reference_msgpack),
+        (
+            "msgpack",
+            msgpack.packb({"inputs": {name: np.int16(value).tobytes() for name, value in values.items()}}),
+            reference_msgpack,
+        ),
+    ):
+        answer = codec.decode(encoding, inputs, body)
+        expected = reference(inputs, body)
+        if expected is not None:
+            assert_same(answer, expected)
+            continue
+        assert isinstance(answer, Refused)
+        assert answer.code == "invalid_input"
+        assert "expected" in answer.detail

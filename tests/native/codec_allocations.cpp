@@ -54,6 +54,11 @@ void check_decoding() {
   expect_none(Encoding::kMsgpack, floats, "\x81\xa6inputs\x91\x01", false);
   expect_none(Encoding::kRaw, floats, std::string(12, '\0'), true);
   expect_none(Encoding::kRaw, floats, std::string(13, '\0'), false);
+  RowFixture uneven(
+      ModelSchema{RowLayout({{"x", DType::kInt32, {9}, true}, {"y", DType::kFloat32, {9, 2}, true}}), RowLayout()});
+  expect_none(Encoding::kJson, uneven, R"({"inputs":{"x":[1,2],"y":[[1,2],[3,4]]}})", true);
+  expect_none(Encoding::kJson, uneven, R"({"inputs":{"x":[1,2],"y":[[1,2]]}})", false);
+  expect_none(Encoding::kMsgpack, uneven, "\x81\xa6inputs\x82\xa1x\x91\x01\xa1y\x91\x92\x01\x02", true);
 }
 
 void check_encoding() {
@@ -81,6 +86,27 @@ void check_encoding() {
   }
 }
 
+// A row of three out of nine elements: what lies behind them is not sent, nor is there room for it.
+void check_cut_outputs() {
+  const ModelSchema schema{RowLayout(), RowLayout({{"a", DType::kUint8, {9}, true}, {"b", DType::kInt64, {}}})};
+  const ReplyEncoder encoder("m", "1", schema);
+  const std::uint8_t a[9] = {1, 2, 3, 99, 99, 99, 99, 99, 99};
+  const std::int64_t b = 5;
+  const std::byte* const values[] = {reinterpret_cast<const std::byte*>(a), reinterpret_cast<const std::byte*>(&b)};
+  const auto encoded = [&](Encoding encoding) {
+    std::vector<char> out(encoder.bytes_max(encoding, 3));
+    CHECK(out.size() < encoder.bytes_max(encoding, 9));
+    const std::size_t before = allocations;
+    const std::size_t bytes = encoder.encode(encoding, values, 0, out.data(), 3);
+    CHECK(allocations == before && bytes <= out.size());
+    return std::string(out.data(), bytes);
+  };
+  CHECK(encoded(Encoding::kJson) == R"({"model":"m","version":"1","outputs":{"a":[1,2,3],"b":5}})");
+  CHECK(encoded(Encoding::kMsgpack).ends_with("\xa1\x61\x93\x01\x02\x03\xa1\x62\x05"));
+  CHECK(encoded(Encoding::kRaw) == "\x01\x02\x03");
+  CHECK(encoder.bytes_max(Encoding::kJson, 9) == encoder.bytes_max(Encoding::kJson));
+}
+
 void check_bounds() {
   const auto refuses = [](const ModelSchema& schema) {
     try {
@@ -93,6 +119,8 @@ void check_bounds() {
   CHECK(refuses({RowLayout(std::vector<TensorSpec>(1025)), RowLayout()}));
   CHECK(refuses({RowLayout({{"x", DType::kBool, std::vector<std::uint32_t>(33, 1)}}), RowLayout()}));
   CHECK(refuses({RowLayout(), RowLayout({{"y", DType::kFloat64, std::vector<std::uint32_t>(2, 0xFFFFFFFF)}})}));
+  CHECK(refuses({RowLayout({{"x", DType::kFloat32, {}, true}}), RowLayout()}));
+  CHECK(refuses({RowLayout({{"x", DType::kFloat32, {4, 0}, true}}), RowLayout()}));
   CHECK(!refuses({RowLayout(std::vector<TensorSpec>(1024)), RowLayout()}));
 }
 
@@ -101,6 +129,7 @@ void check_bounds() {
 int main() {
   check_decoding();
   check_encoding();
+  check_cut_outputs();
   check_bounds();
   return 0;
 }

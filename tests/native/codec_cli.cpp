@@ -3,10 +3,10 @@
 // A request is a frame: its length (u32, little-endian like all numbers here), then fields, strings with a u32 length:
 //   op      u8: 0 decode, 1 encode
 //   encoding u8: 0 JSON, 1 msgpack, 2 raw
-//   tensors of the inputs, then of the outputs: u32 count; name string, dtype u8, rank u8, extents u32 each
-//   decode: query model string, query version string, body string
-//   encode: model string, version string, output index u32, one string of bytes per output
-// A reply is a frame: u8 0 and, decode: model string, version string, row string; encode: body string;
+//   tensors of the inputs, then of the outputs: u32 count; name string, dtype u8, whether it varies u8, rank u8,
+//   extents u32 each decode: query model string, query version string, body string encode: model string, version
+//   string, output index u32, length u32, one string of bytes per output
+// A reply is a frame: u8 0 and, decode: model string, version string, row string, length string; encode: body string;
 //   or u8 1, code string, detail string.
 #include <cstdint>
 #include <cstdio>
@@ -56,6 +56,7 @@ RowLayout read_layout(FrameReader& frame) {
   for (TensorSpec& tensor : tensors) {
     tensor.name = frame.string();
     tensor.dtype = static_cast<penstock::DType>(frame.number<std::uint8_t>());
+    tensor.varies = frame.number<std::uint8_t>() != 0;
     tensor.shape.resize(frame.number<std::uint8_t>());
     for (std::uint32_t& extent : tensor.shape) extent = frame.number<std::uint32_t>();
   }
@@ -68,7 +69,7 @@ std::string decode(FrameReader& frame, Encoding encoding, ModelSchema schema) {
   const penstock::test::ExactBody body(frame.string());
   Problem problem;
   const bool decoded = penstock::test::decode(encoding, body.view(), names, fixture, problem);
-  CHECK(fixture.guards_hold());
+  CHECK(fixture.guards_hold(decoded));
   CHECK(fixture.calls() <= 1);
   CHECK(decoded == (problem.code() == ProblemCode::kNone));
   std::string reply(1, decoded ? '\0' : '\1');
@@ -80,6 +81,7 @@ std::string decode(FrameReader& frame, Encoding encoding, ModelSchema schema) {
   append_string(reply, fixture.model());
   append_string(reply, fixture.version());
   append_string(reply, {reinterpret_cast<const char*>(fixture.row()), fixture.row_bytes()});
+  append_string(reply, std::to_string(fixture.length()));
   return reply;
 }
 
@@ -87,6 +89,7 @@ std::string encode(FrameReader& frame, Encoding encoding, const ModelSchema& sch
   const std::string_view model = frame.string();
   const std::string_view version = frame.string();
   const auto output = frame.number<std::uint32_t>();
+  const auto length = frame.number<std::uint32_t>();
   std::vector<penstock::test::ExactBody> tensors;
   std::vector<const std::byte*> outputs;
   for (std::size_t i = 0; i < schema.outputs.size(); ++i) {
@@ -95,9 +98,12 @@ std::string encode(FrameReader& frame, Encoding encoding, const ModelSchema& sch
     outputs.push_back(reinterpret_cast<const std::byte*>(tensors.back().view().data()));
   }
   const ReplyEncoder encoder(model, version, schema);
-  const std::unique_ptr<char[]> body(new char[encoder.bytes_max(encoding)]);
-  const std::size_t bytes = encoder.encode(encoding, outputs, output, body.get());
-  CHECK(bytes <= encoder.bytes_max(encoding));
+  const std::size_t bytes_max = encoder.bytes_max(encoding, length);
+  CHECK(length == 0 ? bytes_max == encoder.bytes_max(encoding)
+                    : encoding == Encoding::kRaw || bytes_max <= encoder.bytes_max(encoding));
+  const std::unique_ptr<char[]> body(new char[bytes_max]);
+  const std::size_t bytes = encoder.encode(encoding, outputs, output, body.get(), length);
+  CHECK(bytes <= bytes_max);
   std::string reply(1, '\0');
   append_string(reply, {body.get(), bytes});
   return reply;

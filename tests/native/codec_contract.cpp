@@ -25,6 +25,11 @@ struct Case {
 ModelSchema matrix_schema() { return {RowLayout({{"x", DType::kFloat32, {2, 2}}}), RowLayout()}; }
 ModelSchema vector_schema() { return {RowLayout({{"x", DType::kUint8, {3}}}), RowLayout()}; }
 ModelSchema scalar_schema() { return {RowLayout({{"x", DType::kBool, {}}}), RowLayout()}; }
+ModelSchema tokens_schema() { return {RowLayout({{"ids", DType::kUint8, {4}, true}}), RowLayout()}; }
+ModelSchema uneven_schema() {
+  return {RowLayout({{"ids", DType::kUint8, {4}, true}, {"at", DType::kInt16, {4, 2}, true}, {"k", DType::kInt8, {}}}),
+          RowLayout()};
+}
 ModelSchema pair_schema() { return {RowLayout({{"a", DType::kFloat16, {1}}, {"b", DType::kInt64, {0}}}), RowLayout()}; }
 
 void check(Encoding encoding, ModelSchema schema, const Case& wanted, const QueryNames& names = {}) {
@@ -33,7 +38,8 @@ void check(Encoding encoding, ModelSchema schema, const Case& wanted, const Quer
   Problem problem;
   const bool decoded = penstock::test::decode(encoding, body.view(), names, fixture, problem);
   const bool as_wanted = decoded == (wanted.code == ProblemCode::kNone) && problem.code() == wanted.code &&
-                         problem.detail().starts_with(wanted.detail) && fixture.guards_hold() && fixture.calls() <= 1;
+                         problem.detail().starts_with(wanted.detail) && fixture.guards_hold(decoded) &&
+                         fixture.calls() <= 1;
   if (as_wanted) return;
   std::fprintf(stderr, "%.*s\n  gives %s: %.*s\n", static_cast<int>(wanted.body.size()), wanted.body.data(),
                info_of(problem.code()).code.data(), static_cast<int>(problem.detail().size()), problem.detail().data());
@@ -186,6 +192,46 @@ void check_raw() {
         {"missing", ""});
 }
 
+void check_lengths() {
+  for (const Case& wanted : {
+           Case{R"({"inputs":[1]})", kOk, ""},
+           Case{R"({"inputs":[1,2,3,4]})", kOk, ""},
+           Case{R"({"inputs":[]})", kUnfit, "inputs: expected 1 to 4 values, got 0 (uint8 of shape [1 to 4])"},
+           Case{R"({"inputs":[1,2,3,4,5,6]})", kUnfit, "inputs: expected 1 to 4 values, got 6 (uint8 of shape"},
+           Case{R"({"inputs":[1,2,]})", kBad, "JSON byte 15: expected a value behind ','"},
+           Case{R"({"inputs":[1,2})", kBad, "JSON byte 14: expected ',' or ']'"},
+           Case{R"({"inputs":7})", kUnfit, "inputs: expected an array, got a number"},
+       }) {
+    check(Encoding::kJson, tokens_schema(), wanted);
+  }
+  for (const Case& wanted : {
+           Case{R"({"inputs":{"ids":[1,2],"at":[[1,2],[3,4]],"k":5}})", kOk, ""},
+           Case{R"({"inputs":{"ids":[1,2],"at":[[1,2]],"k":5}})", kUnfit,
+                "inputs.at: expected 2 values, as in inputs.ids, got 1 (int16 of shape [1 to 4, 2])"},
+           Case{R"({"inputs":{"at":[[1,2]],"k":5,"ids":[1,2,3]}})", kUnfit,
+                "inputs.ids: expected 1 value, as in inputs.at, got 3 (uint8 of shape [1 to 4])"},
+           Case{R"({"inputs":{"ids":[1,2],"at":[[1,2],[3]],"k":5}})", kUnfit, "inputs.at[1]: expected 2 values, got 1"},
+       }) {
+    check(Encoding::kJson, uneven_schema(), wanted);
+  }
+  check(Encoding::kMsgpack, tokens_schema(), {"\x81\xa6inputs\x92\x01\x02", kOk, ""});
+  check(Encoding::kMsgpack, tokens_schema(), {"\x81\xa6inputs\xc4\x02\x01\x02", kOk, ""});
+  check(Encoding::kMsgpack, tokens_schema(), {"\x81\xa6inputs\x90", kUnfit, "inputs: expected 1 to 4 values, got 0"});
+  check(Encoding::kMsgpack, tokens_schema(),
+        {"\x81\xa6inputs\x95\x01\x02\x03\x04\x05", kUnfit, "inputs: expected 1 to 4 values, got 5"});
+  check(Encoding::kMsgpack, tokens_schema(),
+        {"\x81\xa6inputs\xc4\x05\x01\x02\x03\x04\x05", kUnfit, "inputs: expected 1 to 4 times 1 byte, got 5"});
+  check(Encoding::kRaw, tokens_schema(), {"\x01\x02", kOk, ""});
+  check(Encoding::kRaw, tokens_schema(), {"", kUnfit, "inputs: expected 1 to 4 times 1 byte, got 0"});
+  check(Encoding::kRaw, uneven_schema(),
+        {"\x01\x02", kUnfit, "raw tensors are for models of one input; this model has 3"});
+  RowFixture fixture(uneven_schema());
+  Problem problem;
+  CHECK(decode_json(R"({"inputs":{"ids":[1,2],"at":[[1,2],[3,4]],"k":5}})", {}, fixture, problem));
+  CHECK(fixture.length() == 2 && fixture.guards_hold(true));
+  CHECK(count_raw_rows(tokens_schema(), 8) == 1);  // a row that is too long, not two rows
+}
+
 void check_names() {
   const QueryNames both{"m", "1"};
   check(Encoding::kJson, vector_schema(), {R"({"model":"m","version":"1","inputs":[1,2,3]})", kOk, ""}, both);
@@ -219,6 +265,7 @@ int main() {
   check_json_values();
   check_msgpack();
   check_raw();
+  check_lengths();
   check_names();
   return 0;
 }

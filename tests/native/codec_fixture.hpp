@@ -51,13 +51,16 @@ class RowFixture final : public dataplane::RowResolver {
   [[nodiscard]] std::string_view version() const { return {version_, version_bytes_}; }
   [[nodiscard]] int calls() const { return calls_; }
 
-  // Nothing in front of the row, behind it, or between its tensors was written.
-  [[nodiscard]] bool guards_hold() const {
+  // Nothing in front of the row, behind it, or between its tensors was written; nor, of a row that was taken, behind
+  // the last element of a tensor that varies.
+  [[nodiscard]] bool guards_hold(bool taken) const {
     std::size_t next = 0;
     for (std::size_t i = 0; i < schema_.inputs.size(); ++i) {
       const std::size_t first = kGuard + schema_.inputs.offset(i);
       if (!untouched(next, first)) return false;
-      next = first + schema_.inputs.tensors()[i].bytes();
+      const TensorSpec& tensor = schema_.inputs.tensors()[i];
+      next = first + tensor.bytes();
+      if (tensor.varies && taken) next = first + tensor.bytes() / tensor.shape.front() * length();
     }
     return untouched(next, bytes_ + 2 * kGuard);
   }

@@ -29,6 +29,8 @@ constexpr std::string_view kJsonBodies[] = {
     R"( { "inputs" : [[[1 , 2]], [[3,4]]] , "version":"latest"} )",
     R"({"inputs":{"y":1e-5,"x":[true,false],"\u00e9\n":[[18446744073709551615,0]]},"version":"2"})",
     R"({"inputs":[[],[]]})",
+    R"({"inputs":{"x":[[1,2],[3,4]],"y":[true,false],"z":1}})",
+    R"({"inputs":[7,-8]})",
     R"({"inputs":0.1000000000000000055511151231257827})",
 };
 
@@ -40,6 +42,8 @@ constexpr std::string_view kMsgpackBodies[] = {
     "\x81\xa6inputs\x92\x91\x92\x01\xd1\xff\x00\x91\x92\xd2\x80\x00\x00\x00\x04"sv,
     "\x82\xa7version\xa1\x31\xa6inputs\x83\xa1x\x92\xc3\xc2\xa1y\xca\x3f\x80\x00\x00\xa3\xc3\xa9\n\x91\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x00"sv,
     "\x81\xa6inputs\x92\x90\x90"sv,
+    "\x81\xa6inputs\x83\xa1x\x91\x92\x01\x02\xa1y\xc4\x01\x01\xa1z\x05"sv,
+    "\x81\xa6inputs\x92\x07\x08"sv,
 };
 
 constexpr std::string_view kRawBodies[] = {"\x01\x00\x01"sv, "\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"sv};

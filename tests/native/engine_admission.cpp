@@ -243,7 +243,7 @@ void batches_are_learned() {
   const std::uint32_t other = add_idle(server, 0);
   const std::array<penstock::batcher::CostSample, 4> samples{
       {{1, 2 * kMs}, {1, 2 * kMs}, {64, 20 * kMs}, {64, 20 * kMs}}};
-  server.engine().entry(other)->costs.seed(samples);
+  server.engine().entry(other)->costs.seed(0, samples);
   const CostModel cost = server.engine().entry(other)->ring.cost();
   CHECK(cost.mean_ns(1) > kMs && cost.mean_ns(1) < 3 * kMs && cost.mean_ns(64) > 15 * kMs);
 }

@@ -19,7 +19,9 @@ THREE = [Tensor("x", "bool", (2,)), Tensor("y", "float64", ()), Tensor("\u00e9\n
 HALVES = [Tensor("x", "float16", (1, 2, 2))]
 SCALAR = [Tensor("x", "uint64", ())]
 EMPTY = [Tensor("x", "float32", (2, 0))]
-SCHEMAS = [FLOATS, BYTES, THREE, HALVES, SCALAR, EMPTY]
+UNEVEN = [Tensor("x", "int16", (3,), True), Tensor("y", "float32", (3, 2), True), Tensor("z", "bool", ())]
+TOKENS = [Tensor("x", "uint8", (4,), True)]
+SCHEMAS = [FLOATS, BYTES, THREE, HALVES, SCALAR, EMPTY, UNEVEN, TOKENS]
 JSON_BODIES = [
     (FLOATS, b'{"inputs":[1,-2.5,3e2]}'),
     (FLOATS, b'{"model":"m","version":"1","inputs":{"x":[1.5,"NaN","-Infinity"]}}'),
@@ -28,6 +30,8 @@ JSON_BODIES = [
     (HALVES, b'{"inputs":[[[0.1,65504],[6e-8,-0]]],"version":"2"}'),
     (SCALAR, b'{"version":"latest","inputs":18446744073709551615}'),
     (EMPTY, b'{"inputs":[[],[]]}'),
+    (UNEVEN, b'{"inputs":{"x":[1,2],"y":[[1,2],[3,4]],"z":true}}'),
+    (TOKENS, b'{"inputs":[1,2,3]}'),
 ]
 # Pieces that turn one JSON text into another of interest.
 JSON_PIECES = [
@@ -86,6 +90,8 @@ MSGPACK_VALUES = [
     (HALVES, {"inputs": [[[0.1, 65504], [6e-8, -0.0]]], "version": "2"}),
     (SCALAR, {"version": "latest", "inputs": 2**64 - 1}),
     (EMPTY, {"inputs": [[], []]}),
+    (UNEVEN, {"inputs": {"x": [1, 2], "y": np.ones((2, 2), np.float32).tobytes(), "z": True}}),
+    (TOKENS, {"inputs": [1, 2, 3]}),
 ]
 MSGPACK_PIECES = [
     *(bytes([marker]) for marker in range(0xC0, 0xE0)),
@@ -141,7 +147,7 @@ def agree(codec: Codec, encoding: str, inputs: list[Tensor], body: bytes, refere
         assert answer.detail
         return False
     assert isinstance(answer, Row), (body, answer)
-    assert (answer.model, answer.version) == (expected.model, expected.version)
+    assert (answer.model, answer.version, answer.length) == (expected.model, expected.version, expected.length)
     for name, value in expected.values.items():
         got = answer.values[name]
         assert got.tobytes() == value.tobytes() or np.array_equal(got, value, equal_nan=True), (body, got, value)

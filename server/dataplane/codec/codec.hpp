@@ -4,6 +4,7 @@
 // between calls. A decoder writes nothing outside the row it was given and reads nothing outside the body.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,7 +23,8 @@ enum class Encoding : std::uint8_t { kJson, kMsgpack, kRaw };
 inline constexpr std::size_t kTensorsMax = 1024;
 inline constexpr std::size_t kRankMax = 32;
 
-// Where the decoder puts a row: packed as `schema->inputs` says, 64-byte aligned.
+// Where the decoder puts a row: packed as `schema->inputs` says, 64-byte aligned. Of a tensor that varies in length the
+// row has its first elements; those behind are not written.
 struct RowTarget {
   const ModelSchema* schema = nullptr;
   std::byte* row = nullptr;
@@ -34,8 +36,15 @@ class RowResolver {
  public:
   virtual RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) = 0;
 
+  // Of the row that was decoded, where its tensors vary; 0: they do not.
+  [[nodiscard]] std::uint32_t length() const noexcept { return length_; }
+  void set_length(std::uint32_t length) noexcept { length_ = length; }  // the decoder
+
  protected:
   ~RowResolver() = default;
+
+ private:
+  std::uint32_t length_ = 0;
 };
 
 // Names given in the query string; empty when absent. A body that names something else is a kContradiction.
@@ -50,11 +59,12 @@ struct QueryNames {
 [[nodiscard]] bool decode_json(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
 [[nodiscard]] bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver,
                                   Problem& problem);
-// One row of a single-input model, little-endian, C order, exactly the tensor's bytes.
+// One row of a single-input model, little-endian, C order, exactly the tensor's bytes; their number gives the length of
+// a tensor that varies.
 [[nodiscard]] bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
 
-// Rows in a raw body: more than one when it holds exactly so many rows of a single-input model; else 1, which
-// decode_raw() then accepts or refuses.
+// Rows in a raw body: more than one when it holds exactly so many rows of a single-input model, whose length does not
+// vary; else 1, which decode_raw() then accepts or refuses.
 [[nodiscard]] std::uint32_t count_raw_rows(const ModelSchema& schema, std::size_t body_bytes) noexcept;
 // Checks the bytes of raw rows as decode_raw() checks those of one. `first_row` is for the message.
 [[nodiscard]] bool check_raw_rows(const ModelSchema& schema, std::string_view rows, std::uint32_t first_row,
@@ -69,21 +79,43 @@ class ReplyEncoder {
   ReplyEncoder(std::string_view model, std::string_view version, const ModelSchema& schema);
 
   // Upper bound in bytes of any reply body in this encoding (for kRaw: of the largest output).
-  [[nodiscard]] std::size_t bytes_max(Encoding encoding) const noexcept;
+  [[nodiscard]] std::size_t bytes_max(Encoding encoding) const noexcept { return bounds_of(encoding).bytes_max; }
+  // The same for a row of this length; 0: nothing varies.
+  [[nodiscard]] std::size_t bytes_max(Encoding encoding, std::uint32_t length) const noexcept;
 
   // Writes a body into `out` (at least bytes_max bytes) and returns its length. `outputs[i]` points at output i of this
-  // row. `output` selects the tensor for kRaw and is ignored otherwise.
+  // row. `output` selects the tensor for kRaw and is ignored otherwise. Outputs that vary are cut to `length`.
   [[nodiscard]] std::size_t encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
-                                   char* out) const noexcept;
+                                   char* out, std::uint32_t length = 0) const noexcept;
 
  private:
+  struct Bounds {
+    std::size_t bytes_max = 0;
+    // Of a row of no length, and what each element of its length adds.
+    std::size_t fixed_bytes = 0;
+    std::size_t item_bytes = 0;
+
+    void add_text(std::size_t bytes) noexcept {
+      bytes_max += bytes;
+      fixed_bytes += bytes;
+    }
+    void add_value(std::uint64_t bytes, std::uint64_t bytes_of_item, std::uint64_t items) noexcept {
+      fixed_bytes += bytes - bytes_of_item * items;
+      if (items != 0) item_bytes += bytes_of_item;
+    }
+  };
+
+  [[nodiscard]] const Bounds& bounds_of(Encoding encoding) const noexcept {
+    return bounds_[static_cast<std::size_t>(encoding)];
+  }
+  [[nodiscard]] Bounds& bounds_of(Encoding encoding) noexcept { return bounds_[static_cast<std::size_t>(encoding)]; }
+  void add_bounds(const TensorSpec& output, std::size_t json_bytes, std::size_t msgpack_bytes);
+
   const ModelSchema* schema_ = nullptr;
   // Everything of a reply that does not depend on the values, rendered once: what stands before each output's value.
   std::vector<std::string> json_prefix_;
   std::vector<std::string> msgpack_prefix_;
-  std::size_t json_bytes_max_ = 0;
-  std::size_t msgpack_bytes_max_ = 0;
-  std::size_t raw_bytes_max_ = 0;
+  std::array<Bounds, 3> bounds_{};  // by Encoding
 };
 
 }  // namespace penstock::dataplane

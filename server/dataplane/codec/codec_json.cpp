@@ -88,7 +88,7 @@ class JsonDecoder {
     if (*text_.at == '{') return decode_named_inputs();
     const char* const got = text_.describe_value();
     if (got == nullptr || !request_.allow_unnamed(got)) return false;
-    return read_json_tensor(text_, request_.inputs().tensors()[0], false, request_.input(0));
+    return read_input(0, false);
   }
 
   [[nodiscard]] bool decode_named_inputs() noexcept {
@@ -100,11 +100,18 @@ class JsonDecoder {
         if (!text_.read_name(scratch, name)) return false;
         const std::optional<std::size_t> index = request_.begin_input(name);
         if (!index) return false;
-        if (!read_json_tensor(text_, request_.inputs().tensors()[*index], true, request_.input(*index))) return false;
+        if (!read_input(*index, true)) return false;
       } while (text_.consume(','));
       if (!text_.expect('}', "',' or '}' behind an input")) return false;
     }
     return request_.end_inputs();
+  }
+
+  [[nodiscard]] bool read_input(std::size_t index, bool named) noexcept {
+    const TensorSpec& spec = request_.inputs().tensors()[index];
+    std::uint32_t length = 0;
+    return read_json_tensor(text_, spec, named, request_.input(index), length) &&
+           (!spec.varies || request_.agree_on_length(index, named, length));
   }
 
   JsonText text_;

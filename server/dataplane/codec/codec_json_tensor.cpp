@@ -37,8 +37,8 @@ inline const char* read_element(const char* p, const char* end, T& value) noexce
 
 class TensorReader {
  public:
-  TensorReader(JsonText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept
-      : text_(text), place_{spec, named, {}}, out_(out) {}
+  TensorReader(JsonText& text, const TensorSpec& spec, bool named, std::byte* out, std::uint32_t& length) noexcept
+      : text_(text), place_{spec, named, {}}, out_(out), length_(length) {}
 
   [[nodiscard]] bool read() noexcept {
     text_.skip_space();
@@ -55,7 +55,7 @@ class TensorReader {
     const std::uint32_t extent = place_.spec.shape[depth];
     for (std::uint32_t i = 0; i < extent; ++i) {
       place_.index[depth] = i;
-      if (i != 0 && !text_.consume(',')) return refuse_length(depth, i);
+      if (i != 0 && !text_.consume(',')) return end_early(depth, i);
       text_.skip_space();
       if (text_.at != text_.end && *text_.at == ']') return refuse_length(depth, i);
       if (!read_dimension(depth + 1)) return false;
@@ -93,7 +93,7 @@ class TensorReader {
     for (std::uint32_t i = 0; i < extent; ++i) {
       p = skip_json_space(p, end);
       if (i != 0) {
-        if (p == end || *p != ',') return refuse_vector_length(p, depth, i);
+        if (p == end || *p != ',') return end_vector_early(p, depth, i);
         p = skip_json_space(p + 1, end);
       }
       T value{};
@@ -112,6 +112,19 @@ class TensorReader {
     text_.at = p + 1;
     out_ = out;
     return true;
+  }
+
+  // The array at `depth` has no further element, though its shape asks for more: the end of a row that varies in
+  // length, or a fault.
+  [[gnu::noinline]] bool end_early(std::size_t depth, std::uint32_t read) noexcept {
+    if (depth != 0 || !is_length(place_.spec, read) || !text_.consume(']')) return refuse_length(depth, read);
+    length_ = read;
+    return true;
+  }
+
+  [[gnu::noinline]] bool end_vector_early(const char* p, std::size_t depth, std::uint32_t read) noexcept {
+    text_.at = p;
+    return end_early(depth, read);
   }
 
   [[gnu::cold]] bool refuse_vector_length(const char* p, std::size_t depth, std::uint32_t read) noexcept {
@@ -177,16 +190,19 @@ class TensorReader {
   JsonText& text_;
   TensorPlace place_;
   std::byte* out_;
+  std::uint32_t& length_;
 };
 
 }  // namespace
 
-bool read_json_tensor(JsonText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept {
+bool read_json_tensor(JsonText& text, const TensorSpec& spec, bool named, std::byte* out,
+                      std::uint32_t& length) noexcept {
   if (spec.shape.size() > kRankMax) {
     text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
     return false;
   }
-  return TensorReader(text, spec, named, out).read();
+  if (spec.varies) length = spec.shape.front();  // unless it ends early
+  return TensorReader(text, spec, named, out, length).read();
 }
 
 }  // namespace penstock::dataplane

@@ -69,7 +69,7 @@ class MsgpackDecoder {
     if (token.kind == MsgpackKind::kMap) return decode_named_inputs(token.number);
     if (!request_.allow_unnamed(describe(token))) return false;
     text_.at = start;
-    return read_msgpack_tensor(text_, request_.inputs().tensors()[0], false, request_.input(0));
+    return read_input(0, false);
   }
 
   [[nodiscard]] bool decode_named_inputs(std::uint64_t count) noexcept {
@@ -78,9 +78,16 @@ class MsgpackDecoder {
       if (!text_.read_name(name)) return false;
       const std::optional<std::size_t> index = request_.begin_input(name);
       if (!index) return false;
-      if (!read_msgpack_tensor(text_, request_.inputs().tensors()[*index], true, request_.input(*index))) return false;
+      if (!read_input(*index, true)) return false;
     }
     return request_.end_inputs();
+  }
+
+  [[nodiscard]] bool read_input(std::size_t index, bool named) noexcept {
+    const TensorSpec& spec = request_.inputs().tensors()[index];
+    std::uint32_t length = 0;
+    return read_msgpack_tensor(text_, spec, named, request_.input(index), length) &&
+           (!spec.varies || request_.agree_on_length(index, named, length));
   }
 
   MsgpackText text_;

@@ -64,19 +64,25 @@ Fit convert(const MsgpackToken& token, T& value) noexcept {
 
 class TensorReader {
  public:
-  TensorReader(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept
-      : text_(text), place_{spec, named, {}}, out_(out) {}
+  TensorReader(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out, std::uint32_t& length) noexcept
+      : text_(text), place_{spec, named, {}}, out_(out), length_(length) {}
 
   [[nodiscard]] bool read() noexcept {
     const char* const start = text_.at;
     MsgpackToken token;
     if (!text_.next(token)) return false;
-    if (token.kind == MsgpackKind::kBinary) return copy_tensor(text_.problem, place_, token.bytes, out_);
+    if (token.kind == MsgpackKind::kBinary) return read_binary(token.bytes);
     text_.at = start;
-    return place_.spec.shape.empty() ? read_by_dtype(0) : read_dimension(0);
+    return place_.spec.shape.empty() ? read_by_dtype(0, 1) : read_dimension(0);
   }
 
  private:
+  [[nodiscard]] bool read_binary(std::string_view bytes) noexcept {
+    if (!copy_tensor(text_.problem, place_, bytes, out_)) return false;
+    if (place_.spec.varies) length_ = static_cast<std::uint32_t>(elements_in(place_.spec, bytes.size()));
+    return true;
+  }
+
   [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
     MsgpackToken token;
     if (!text_.next(token)) return false;
@@ -84,12 +90,15 @@ class TensorReader {
       refuse_tensor(text_.problem, place_, depth, "an array", describe(token));
       return false;
     }
-    const std::uint32_t extent = place_.spec.shape[depth];
+    std::uint32_t extent = place_.spec.shape[depth];
     if (token.number != extent) {
-      refuse_count(text_.problem, place_, depth, token.number);
-      return false;
+      if (depth != 0 || !is_length(place_.spec, token.number)) {
+        refuse_count(text_.problem, place_, depth, token.number);
+        return false;
+      }
+      extent = length_ = static_cast<std::uint32_t>(token.number);
     }
-    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth);
+    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth, extent);
     for (std::uint32_t i = 0; i < extent; ++i) {
       place_.index[depth] = i;
       if (!read_dimension(depth + 1)) return false;
@@ -97,15 +106,14 @@ class TensorReader {
     return true;
   }
 
-  [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {
+  [[nodiscard]] bool read_by_dtype(std::size_t depth, std::uint32_t extent) noexcept {
     return with_element_type(place_.spec.dtype,
-                             [&]<typename T>(std::type_identity<T>) { return read_elements<T>(depth); });
+                             [&]<typename T>(std::type_identity<T>) { return read_elements<T>(depth, extent); });
   }
 
   template <typename T>
-  [[nodiscard]] bool read_elements(std::size_t depth) noexcept {
+  [[nodiscard]] bool read_elements(std::size_t depth, std::uint32_t extent) noexcept {
     const bool is_scalar = place_.spec.shape.empty();
-    const std::uint32_t extent = is_scalar ? 1 : place_.spec.shape[depth];
     std::uint32_t i = 0;
     if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) i = read_own_floats<T>(extent);
     for (; i < extent; ++i) {
@@ -160,16 +168,19 @@ class TensorReader {
   MsgpackText& text_;
   TensorPlace place_;
   std::byte* out_;
+  std::uint32_t& length_;
 };
 
 }  // namespace
 
-bool read_msgpack_tensor(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out) noexcept {
+bool read_msgpack_tensor(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out,
+                         std::uint32_t& length) noexcept {
   if (spec.shape.size() > kRankMax) {
     text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
     return false;
   }
-  return TensorReader(text, spec, named, out).read();
+  if (spec.varies) length = spec.shape.front();  // unless it says less
+  return TensorReader(text, spec, named, out, length).read();
 }
 
 }  // namespace penstock::dataplane

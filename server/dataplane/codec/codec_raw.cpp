@@ -6,6 +6,18 @@
 
 namespace penstock::dataplane {
 
+namespace {
+
+// Apart, so that tensors of one shape do not pay for it.
+[[gnu::noinline]] bool copy_varying(Problem& problem, const TensorPlace& place, std::string_view body, std::byte* row,
+                                    RowResolver& resolver) noexcept {
+  if (!copy_tensor(problem, place, body, row)) return false;
+  resolver.set_length(static_cast<std::uint32_t>(elements_in(place.spec, body.size())));
+  return true;
+}
+
+}  // namespace
+
 bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) {
   RowRequest request(names, resolver, problem);
   if (!request.resolve()) return false;
@@ -15,11 +27,12 @@ bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& res
     return false;
   }
   const TensorPlace place{request.inputs().tensors()[0], false, {}};
+  if (place.spec.varies) return copy_varying(problem, place, body, request.input(0), resolver);
   return copy_tensor(problem, place, body, request.input(0));
 }
 
 std::uint32_t count_raw_rows(const ModelSchema& schema, std::size_t body_bytes) noexcept {
-  if (schema.inputs.size() != 1) return 1;
+  if (schema.inputs.size() != 1 || schema.inputs.tensors()[0].varies) return 1;
   const std::uint64_t row_bytes = schema.inputs.tensors()[0].bytes();
   if (row_bytes == 0 || body_bytes % row_bytes != 0 || body_bytes / row_bytes > UINT32_MAX) return 1;
   return std::max(static_cast<std::uint32_t>(body_bytes / row_bytes), std::uint32_t{1});

@@ -65,6 +65,8 @@ void check(const RowLayout& layout) {
   if (layout.size() > kTensorsMax) throw std::invalid_argument("a schema may have 1024 inputs and 1024 outputs");
   for (const TensorSpec& tensor : layout.tensors()) {
     if (tensor.shape.size() > kRankMax) throw std::invalid_argument("a tensor may have 32 dimensions");
+    if (tensor.varies && (tensor.shape.empty() || tensor.elements() == 0))
+      throw std::invalid_argument("a tensor that varies in length has room for elements");
   }
 }
 
@@ -93,38 +95,49 @@ ReplyEncoder::ReplyEncoder(std::string_view model, std::string_view version, con
     append_json_string(json, output.name);
     json += ':';
     append_msgpack_string(msgpack, output.name);
-    json_bytes_max_ = checked(json_bytes_max_ + json.size() + json_value_bytes_max(output));
-    msgpack_bytes_max_ = checked(msgpack_bytes_max_ + msgpack.size() + msgpack_value_bytes_max(output));
-    raw_bytes_max_ = std::max(raw_bytes_max_, checked(output.bytes()));
+    add_bounds(output, json.size(), msgpack.size());
     json_prefix_.push_back(std::move(json));
     msgpack_prefix_.push_back(std::move(msgpack));
     json.clear();
     msgpack.clear();
   }
   json += "}}";
-  json_bytes_max_ += json.size();
-  msgpack_bytes_max_ += msgpack.size();
+  bounds_of(Encoding::kJson).add_text(json.size());
+  bounds_of(Encoding::kMsgpack).add_text(msgpack.size());
   json_prefix_.push_back(std::move(json));
   msgpack_prefix_.push_back(std::move(msgpack));
 }
 
-std::size_t ReplyEncoder::bytes_max(Encoding encoding) const noexcept {
-  switch (encoding) {
-    case Encoding::kJson:
-      return json_bytes_max_;
-    case Encoding::kMsgpack:
-      return msgpack_bytes_max_;
-    case Encoding::kRaw:
-      return raw_bytes_max_;
-  }
-  return 0;
+void ReplyEncoder::add_bounds(const TensorSpec& output, std::size_t json_bytes, std::size_t msgpack_bytes) {
+  Bounds& json = bounds_of(Encoding::kJson);
+  Bounds& msgpack = bounds_of(Encoding::kMsgpack);
+  Bounds& raw = bounds_of(Encoding::kRaw);
+  json.add_text(json_bytes);
+  msgpack.add_text(msgpack_bytes);
+  json.bytes_max = checked(json.bytes_max + json_value_bytes_max(output));
+  msgpack.bytes_max = checked(msgpack.bytes_max + msgpack_value_bytes_max(output));
+  raw.bytes_max = std::max(raw.bytes_max, checked(output.bytes()));
+  // Bounds are linear in the first extent. Of raw outputs one is sent, so that this one is generous.
+  TensorSpec item = output;
+  if (output.varies) item.shape.erase(item.shape.begin());
+  const std::uint64_t items = output.varies ? output.shape.front() : 0;
+  json.add_value(json_value_bytes_max(output), json_value_bytes_max(item), items);
+  msgpack.add_value(msgpack_value_bytes_max(output), msgpack_value_bytes_max(item), items);
+  raw.add_value(output.bytes(), item.bytes(), items);
+}
+
+std::size_t ReplyEncoder::bytes_max(Encoding encoding, std::uint32_t length) const noexcept {
+  const Bounds& bounds = bounds_of(encoding);
+  return length == 0 ? bounds.bytes_max : bounds.fixed_bytes + length * bounds.item_bytes;
 }
 
 std::size_t ReplyEncoder::encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
-                                 char* out) const noexcept {
+                                 char* out, std::uint32_t length) const noexcept {
   const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
   if (encoding == Encoding::kRaw) {
-    const auto bytes = static_cast<std::size_t>(tensors[output].bytes());
+    const TensorSpec& tensor = tensors[output];
+    auto bytes = static_cast<std::size_t>(tensor.bytes());
+    if (tensor.varies) bytes = bytes / tensor.shape.front() * length;
     if (bytes != 0) std::memcpy(out, outputs[output], bytes);
     return bytes;
   }
@@ -133,7 +146,8 @@ std::size_t ReplyEncoder::encode(Encoding encoding, std::span<const std::byte* c
   char* at = out;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     at = copy(prefix[i], at);
-    at = is_json ? write_json_value(tensors[i], outputs[i], at) : write_msgpack_value(tensors[i], outputs[i], at);
+    at = is_json ? write_json_value(tensors[i], outputs[i], length, at)
+                 : write_msgpack_value(tensors[i], outputs[i], length, at);
   }
   at = copy(prefix.back(), at);
   return static_cast<std::size_t>(at - out);

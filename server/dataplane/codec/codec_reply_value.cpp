@@ -1,6 +1,7 @@
 #include "codec/codec_reply_value.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <span>
@@ -86,9 +87,20 @@ char* write_dimension(std::span<const std::uint32_t> shape, const std::byte*& da
 }
 
 template <typename Form>
-char* write_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
+char* write_value(const TensorSpec& spec, std::span<const std::uint32_t> shape, const std::byte* data,
+                  char* out) noexcept {
   return with_element_type(
-      spec.dtype, [&]<typename T>(std::type_identity<T>) { return write_dimension<Form, T>(spec.shape, data, out); });
+      spec.dtype, [&]<typename T>(std::type_identity<T>) { return write_dimension<Form, T>(shape, data, out); });
+}
+
+// The same, cut to a row's length. Apart, so that tensors of one shape do not pay for the room.
+template <typename Form>
+[[gnu::noinline]] char* write_cut(const TensorSpec& spec, const std::byte* data, std::uint32_t length,
+                                  char* out) noexcept {
+  std::array<std::uint32_t, kRankMax> shape{};
+  std::ranges::copy(spec.shape, shape.begin());
+  shape.front() = length;
+  return write_value<Form>(spec, {shape.data(), spec.shape.size()}, data, out);
 }
 
 }  // namespace
@@ -102,12 +114,16 @@ std::uint64_t msgpack_value_bytes_max(const TensorSpec& spec) noexcept {
   return value_bytes_max(spec, 1 + size, kMsgpackHeadBytesMax);
 }
 
-char* write_json_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
-  return write_value<JsonForm>(spec, data, out);
+char* write_json_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length, char* out) noexcept {
+  if (spec.varies) [[unlikely]]
+    return write_cut<JsonForm>(spec, data, length, out);
+  return write_value<JsonForm>(spec, spec.shape, data, out);
 }
 
-char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept {
-  return write_value<MsgpackForm>(spec, data, out);
+char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length, char* out) noexcept {
+  if (spec.varies) [[unlikely]]
+    return write_cut<MsgpackForm>(spec, data, length, out);
+  return write_value<MsgpackForm>(spec, spec.shape, data, out);
 }
 
 }  // namespace penstock::dataplane

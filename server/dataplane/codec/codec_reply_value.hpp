@@ -12,8 +12,11 @@ namespace penstock::dataplane {
 [[nodiscard]] std::uint64_t json_value_bytes_max(const TensorSpec& spec) noexcept;
 [[nodiscard]] std::uint64_t msgpack_value_bytes_max(const TensorSpec& spec) noexcept;
 
-// Write the tensor at `data` (which may be shared with a worker: every element is read once) and return the end.
-[[nodiscard]] char* write_json_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept;
-[[nodiscard]] char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, char* out) noexcept;
+// Write the tensor at `data` (which may be shared with a worker: every element is read once) and return the end. One
+// that varies has its first `length` elements written.
+[[nodiscard]] char* write_json_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length,
+                                     char* out) noexcept;
+[[nodiscard]] char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length,
+                                        char* out) noexcept;
 
 }  // namespace penstock::dataplane

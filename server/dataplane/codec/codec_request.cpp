@@ -37,6 +37,7 @@ void add_type(Text& text, const TensorSpec& spec) noexcept {
   text.add(" of shape [");
   for (std::size_t i = 0; i < spec.shape.size(); ++i) {
     if (i != 0) text.add(", ");
+    if (i == 0 && spec.varies) text.add("1 to ");
     text.add(spec.shape[i]);
   }
   text.add("]");
@@ -125,6 +126,7 @@ bool RowRequest::set_name(Member member, std::string_view name) noexcept {
 }
 
 bool RowRequest::resolve() {
+  resolver_.set_length(0);
   target_ = resolver_.resolve(model_, version_, problem_);
   if (target_.schema == nullptr) return false;
   if (inputs().size() > kTensorsMax) {
@@ -156,6 +158,25 @@ std::optional<std::size_t> RowRequest::begin_input(std::string_view name) noexce
   problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: unknown input; expected %.*s", static_cast<int>(shown.size()),
                shown.data(), names.size(), names.data());
   return std::nullopt;
+}
+
+bool RowRequest::agree_on_length(std::size_t index, bool named, std::uint32_t length) noexcept {
+  const std::uint32_t before = resolver_.length();
+  if (before == 0) resolver_.set_length(length);
+  if (before == 0 || before == length) return true;
+  const std::vector<TensorSpec>& tensors = inputs().tensors();
+  std::size_t other = 0;  // an input that was read before
+  while (other == index || !seen_[other] || !tensors[other].varies) ++other;
+  const TensorPlace place{tensors[index], named, {}};
+  Text expected;
+  expected.add(before);
+  expected.add(before == 1 ? " value, as in inputs." : " values, as in inputs.");
+  expected.add(clip(tensors[other].name));
+  Text count;
+  count.add(length);
+  refuse_tensor(problem_, place, 0, {expected.data(), static_cast<std::size_t>(expected.size())},
+                {count.data(), static_cast<std::size_t>(count.size())});
+  return false;
 }
 
 bool RowRequest::end_inputs() noexcept {
@@ -199,6 +220,7 @@ void refuse_tensor(Problem& problem, const TensorPlace& place, std::size_t depth
 void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth, std::uint64_t got) noexcept {
   Text expected;
   const std::uint32_t extent = place.spec.shape[depth];
+  if (depth == 0 && place.spec.varies) expected.add("1 to ");
   expected.add(extent);
   expected.add(extent == 1 ? " value" : " values");
   Text count;
@@ -207,16 +229,40 @@ void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth,
                 {count.data(), static_cast<std::size_t>(count.size())});
 }
 
-bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes, std::byte* out) noexcept {
+namespace {
+
+// Bytes that are a tensor of another length than the longest.
+[[gnu::noinline]] bool is_shorter(const TensorSpec& spec, std::size_t bytes) noexcept {
+  if (!spec.varies) return false;
+  const std::uint64_t elements = elements_in(spec, bytes);
+  return is_length(spec, elements) && elements * (spec.bytes() / spec.shape.front()) == bytes;
+}
+
+[[gnu::cold]] void refuse_bytes(Problem& problem, const TensorPlace& place, std::size_t bytes) noexcept {
   const std::uint64_t expected = place.spec.bytes();
-  if (bytes.size() != expected) {
-    Text wanted;
+  Text wanted;
+  if (place.spec.varies) {
+    const std::uint64_t item_bytes = expected / place.spec.shape.front();
+    wanted.add("1 to ");
+    wanted.add(place.spec.shape.front());
+    wanted.add(" times ");
+    wanted.add(item_bytes);
+    wanted.add(item_bytes == 1 ? " byte" : " bytes");
+  } else {
     wanted.add(expected);
     wanted.add(expected == 1 ? " byte" : " bytes");
-    Text count;
-    count.add(bytes.size());
-    refuse_tensor(problem, place, 0, {wanted.data(), static_cast<std::size_t>(wanted.size())},
-                  {count.data(), static_cast<std::size_t>(count.size())});
+  }
+  Text count;
+  count.add(bytes);
+  refuse_tensor(problem, place, 0, {wanted.data(), static_cast<std::size_t>(wanted.size())},
+                {count.data(), static_cast<std::size_t>(count.size())});
+}
+
+}  // namespace
+
+bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes, std::byte* out) noexcept {
+  if (bytes.size() != place.spec.bytes() && !is_shorter(place.spec, bytes.size())) {
+    refuse_bytes(problem, place, bytes.size());
     return false;
   }
   if (place.spec.dtype == DType::kBool) {

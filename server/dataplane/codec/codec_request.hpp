@@ -46,6 +46,8 @@ class RowRequest {
   [[nodiscard]] std::byte* input(std::size_t index) const noexcept { return target_.row + inputs().offset(index); }
   // The index of the input called `name`. Nothing: there is none, or it came before.
   [[nodiscard]] std::optional<std::size_t> begin_input(std::string_view name) noexcept;
+  // An input that varies was read and has this length. False: an input before it had another one.
+  [[nodiscard]] bool agree_on_length(std::size_t index, bool named, std::uint32_t length) noexcept;
   // False: an input is missing.
   [[nodiscard]] bool end_inputs() noexcept;
   // False: `inputs` came without names, and the model does not have one input.
@@ -80,6 +82,17 @@ struct TensorPlace {
 void refuse_tensor(Problem& problem, const TensorPlace& place, std::size_t depth, std::string_view expected,
                    std::string_view got) noexcept;
 void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth, std::uint64_t got) noexcept;
+
+// How many elements a tensor that varies may have.
+[[nodiscard]] inline bool is_length(const TensorSpec& spec, std::uint64_t count) noexcept {
+  return spec.varies && count >= 1 && count <= spec.shape.front();
+}
+
+// How many elements of a tensor that varies are so many bytes.
+[[nodiscard]] inline std::uint64_t elements_in(const TensorSpec& spec, std::uint64_t bytes) noexcept {
+  const std::uint64_t element_bytes = spec.bytes() / spec.shape.front();
+  return element_bytes == 0 ? 0 : bytes / element_bytes;
+}
 
 // Checks bytes that are a whole tensor: their number, and that each bool is 0 or 1. Copies them into `out`.
 [[nodiscard]] bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes,
