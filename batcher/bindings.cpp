@@ -59,6 +59,21 @@ class Attached {
     return nb::tuple(arrays);
   }
 
+  // Of the rows of the arrays; nothing where no tensor varies.
+  [[nodiscard]] nb::object lengths(const TakenBatch& batch) {
+    const std::vector<TensorSpec>& tensors = taker_->lane_schema(batch.ring, batch.lane).inputs.tensors();
+    const auto varying = std::ranges::find_if(tensors, &TensorSpec::varies);
+    if (varying == tensors.end()) return nb::none();
+    auto values = std::make_unique<std::int32_t[]>(batch.run_rows);
+    for (std::uint32_t row = 0; row < batch.run_rows; ++row) {
+      const std::uint32_t length = taker_->meta(batch, row < batch.rows ? row : 0).shape[0];
+      values[row] = static_cast<std::int32_t>(std::clamp(length, 1u, varying->shape.front()));
+    }
+    const std::size_t rows = batch.run_rows;
+    const nb::capsule owner(values.get(), [](void* pointer) noexcept { delete[] static_cast<std::int32_t*>(pointer); });
+    return nb::cast(nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>(values.release(), 1, &rows, owner));
+  }
+
   [[nodiscard]] nb::object outputs(const TakenBatch& batch) {
     const RowLayout& layout = taker_->lane_schema(batch.ring, batch.lane).outputs;
     nb::list arrays;
@@ -121,6 +136,7 @@ class Batch {
   [[nodiscard]] std::uint32_t attempt() const { return taken_.attempt; }
   [[nodiscard]] bool singly() const { return taken_.singly; }
   [[nodiscard]] Arrays inputs() { return nb::borrow<Arrays>(attached_->inputs(held())); }
+  [[nodiscard]] nb::object lengths() { return attached_->lengths(held()); }
   [[nodiscard]] Arrays outputs() { return nb::borrow<Arrays>(attached_->outputs(held())); }
 
   [[nodiscard]] bool is_completed(std::uint32_t row) { return taker().is_completed(held(), checked(row)); }
@@ -236,6 +252,8 @@ NB_MODULE(_batcher, module) {
       .def_prop_ro("attempt", &Batch::attempt, "Workers that have died with the batch.")
       .def_prop_ro("singly", &Batch::singly, "Run row by row, mark_running() before each: it has killed two workers.")
       .def_prop_ro("inputs", &Batch::inputs, "One array per input, shape (run_rows, *row shape).")
+      .def_prop_ro("lengths", &Batch::lengths,
+                   "Each row's own length, int32 of shape (run_rows,); None where no tensor varies in length.")
       .def_prop_ro("outputs", &Batch::outputs, "One writable array per output, shape (run_rows, *row shape).")
       .def("is_completed", &Batch::is_completed, "row"_a,
            "Whether an earlier attempt has given the row its final word.")

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["ECHO_SOURCE", "affine", "echo", "mlp", "pair"]
+__all__ = ["ECHO_SOURCE", "affine", "echo", "mlp", "pair", "tokens"]
 
 OPSET = 18
 IR_VERSION = 10  # the newest that every supported ONNX Runtime reads
@@ -29,7 +29,7 @@ def save(
     return path
 
 
-def tensor(name: str, dtype: int, *shape: int) -> onnx.ValueInfoProto:
+def tensor(name: str, dtype: int, *shape: int | str) -> onnx.ValueInfoProto:
     """Declare a tensor with a free batch dimension before `shape`."""
     return helper.make_tensor_value_info(name, dtype, ["batch", *shape])
 
@@ -75,6 +75,28 @@ def pair(folder: Path) -> Path:
         [tensor("a", TensorProto.FLOAT, 2, 3), tensor("b", TensorProto.INT64, 5)],
         [tensor("scaled", TensorProto.FLOAT, 2, 3), tensor("total", TensorProto.INT64)],
         {"three": np.float32([3.0]), "axis": np.int64([1])},
+    )
+
+
+def tokens(folder: Path) -> Path:
+    """Rows of any length: `states`, 3 numbers for each of `ids`, and `mean`, theirs where `mask` is not 0.
+
+    The numbers are small integers, so that sums do not depend on the order, and padding with zeros adds nothing.
+    """
+    table = np.random.default_rng(5).integers(-50, 50, (20, 3)).astype(np.float32)
+    return save(
+        folder / "tokens.onnx",
+        [
+            helper.make_node("Gather", ["table", "ids"], ["states"]),
+            helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+            helper.make_node("Mul", ["states", "column"], ["masked"]),
+            helper.make_node("ReduceSum", ["masked", "first"], ["sums"], keepdims=0),
+            helper.make_node("ReduceSum", ["mask", "first"], ["count"], keepdims=1),
+            helper.make_node("Div", ["sums", "count"], ["mean"]),
+        ],
+        [tensor("ids", TensorProto.INT64, "length"), tensor("mask", TensorProto.FLOAT, "length")],
+        [tensor("states", TensorProto.FLOAT, "length", 3), tensor("mean", TensorProto.FLOAT, 3)],
+        {"table": table, "last": np.int64([2]), "first": np.int64([1])},
     )
 
 

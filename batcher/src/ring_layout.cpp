@@ -109,6 +109,11 @@ std::uint32_t rows_of_batch(const RingConfig& config, std::uint32_t batch_rows_m
   std::uint32_t rows = batch_rows_max;
   if (config.max_batch_tokens != 0 && !config.lengths.empty())
     rows = std::clamp(config.max_batch_tokens / config.lengths[bucket], 1u, rows);
+  // A batch is padded up to an allowed size, which may not go beyond the tokens either. The smallest is always allowed.
+  if (rows < batch_rows_max && !config.batch_sizes.empty()) {
+    const auto above = std::ranges::upper_bound(config.batch_sizes, rows);
+    rows = above == config.batch_sizes.begin() ? std::min(*above, batch_rows_max) : *(above - 1);
+  }
   if (row_class == RowClass::kReproducible) rows = std::clamp(config.reproducible_batch_size, 1u, rows);
   return rows;
 }

@@ -1,11 +1,13 @@
 // penstock.native._dataplane: the engine for Python. Checks, converts, calls.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -21,18 +23,30 @@ using namespace nb::literals;
 namespace penstock::dataplane {
 namespace {
 
-using Tensor = std::tuple<std::string, std::string, std::vector<std::uint32_t>>;
+// Name, dtype, extents of a row; a first one that is nothing varies from row to row.
+using Tensor = std::tuple<std::string, std::string, std::vector<std::optional<std::uint32_t>>>;
 using Route = std::tuple<std::string, std::string, std::uint32_t, bool, bool>;
 
-std::vector<TensorSpec> tensor_specs(const std::vector<Tensor>& tensors) {
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, dtype_name, shape] : tensors) {
-    const std::optional<DType> dtype = dtype_from_name(dtype_name);
-    if (!dtype.has_value())
-      throw std::invalid_argument("tensor '" + name + "' has the unknown dtype '" + dtype_name + "'");
-    specs.push_back({name, *dtype, shape});
+TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& lengths) {
+  const auto& [name, dtype_name, extents] = tensor;
+  const std::optional<DType> dtype = dtype_from_name(dtype_name);
+  if (!dtype.has_value())
+    throw std::invalid_argument("tensor '" + name + "' has the unknown dtype '" + dtype_name + "'");
+  TensorSpec spec{name, *dtype, {}};
+  for (const std::optional<std::uint32_t>& extent : extents) {
+    const bool varies = !extent.has_value();
+    if (varies && (!spec.shape.empty() || lengths.empty()))
+      throw std::invalid_argument("tensor '" + name + "': only the first extent may vary, and only with lengths");
+    spec.varies = spec.varies || varies;
+    spec.shape.push_back(varies ? lengths.back() : *extent);
   }
-  return specs;
+  return spec;
+}
+
+RowLayout layout_of(const std::vector<Tensor>& tensors, const std::vector<std::uint32_t>& lengths) {
+  std::vector<TensorSpec> specs;
+  for (const Tensor& tensor : tensors) specs.push_back(tensor_spec(tensor, lengths));
+  return RowLayout(std::move(specs));
 }
 
 constexpr double kNsPerSecond = 1e9;
@@ -171,12 +185,12 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        std::uint32_t max_batch_size, std::uint32_t max_queue_delay_us, std::uint64_t queue_bytes,
                        bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
-                       const std::string& group) {
+                       const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
   batcher::RingConfig config;
-  config.schema = {RowLayout(tensor_specs(inputs)), RowLayout(tensor_specs(outputs))};
+  config.schema = {layout_of(inputs, lengths), layout_of(outputs, lengths)};
   config.max_batch_size = max_batch_size;
   config.max_queue_delay_us = max_queue_delay_us;
   config.queue_bytes = queue_bytes;
@@ -185,23 +199,32 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
   config.weight = weight;
   config.batch_sizes = std::move(batch_sizes);
   config.reproducible_batch_size = reproducible_batch_size;
+  config.lengths = std::move(lengths);
+  config.max_batch_tokens = max_batch_tokens;
   return engine.add_ring(model, version, std::move(config), group);
 }
 
-void seed_cost(Engine& engine, std::uint32_t ring, const std::vector<std::pair<std::uint32_t, double>>& samples) {
+std::uint32_t checked_bucket(const ModelEntry& entry, std::uint32_t bucket) {
+  if (bucket >= std::max<std::size_t>(1, entry.ring.lengths().size())) throw nb::index_error("no such length bucket");
+  return bucket;
+}
+
+void seed_cost(Engine& engine, std::uint32_t ring, const std::vector<std::pair<std::uint32_t, double>>& samples,
+               std::uint32_t bucket) {
   std::vector<batcher::CostSample> in_ns;
   in_ns.reserve(samples.size());
   for (const auto& [rows, seconds] : samples) {
     if (!(seconds > 0 && seconds < kSecondsMax)) throw std::invalid_argument("a sample's seconds must be above 0");
     in_ns.push_back({rows, static_cast<std::uint64_t>(seconds * kNsPerSecond)});
   }
-  engine.entry(ring)->costs.seed(in_ns);
+  const std::shared_ptr<ModelEntry> entry = engine.entry(ring);
+  entry->costs.seed(checked_bucket(*entry, bucket), in_ns);
 }
 
 // The curve at 1, 2, 4, ... rows, as far as the ring's batches go.
-nb::dict cost(const Engine& engine, std::uint32_t ring) {
+nb::dict cost(const Engine& engine, std::uint32_t ring, std::uint32_t bucket) {
   const std::shared_ptr<ModelEntry> entry = engine.entry(ring);
-  const batcher::CostLearner learner = entry->costs.look();
+  const batcher::CostLearner learner = entry->costs.look(checked_bucket(*entry, bucket));
   const batcher::CostModel model = learner.publish();
   nb::list rows;
   nb::list mean_seconds;
@@ -294,6 +317,7 @@ NB_MODULE(_dataplane, module) {
            "max_batch_size"_a = 64, "max_queue_delay_us"_a = 0, "queue_bytes"_a = 64u << 20,
            "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
+           "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0,
            "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
@@ -302,9 +326,9 @@ NB_MODULE(_dataplane, module) {
           "ring_max_batch_size",
           [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.max_batch_size(); }, "ring"_a,
           "What max_batch_size became after queue_bytes was honoured.")
-      .def("seed_cost", &seed_cost, "ring"_a, "samples"_a,
-           "Tell what batches of the ring cost in warm-up: (rows, seconds) each.")
-      .def("cost", &cost, "ring"_a, "What batches of the ring cost, as far as it is known.")
+      .def("seed_cost", &seed_cost, "ring"_a, "samples"_a, "bucket"_a = 0,
+           "Tell what batches of a length bucket cost in warm-up: (rows, seconds) each.")
+      .def("cost", &cost, "ring"_a, "bucket"_a = 0, "What batches of a length bucket cost, as far as it is known.")
       .def(
           "set_workers",
           [](const Engine& engine, std::uint32_t ring, std::uint32_t count) {

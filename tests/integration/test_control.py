@@ -57,6 +57,8 @@ def test_model_is_described(control: Control) -> None:
                     "max_batch_size": 64,
                     "batch_sizes": [16, 32],
                     "reproducible_batch_size": 16,
+                    "lengths": [],
+                    "max_batch_tokens": 0,
                     "max_queue_delay_us": 0,
                     "slo_ms": 20,
                     "weight": 300,

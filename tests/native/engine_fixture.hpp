@@ -38,12 +38,12 @@ class AffineWorker {
     std::vector<int> event_fds;
     for (const auto& loop : engine.loops()) event_fds.push_back(loop->event_fd());
     batcher::BatchTaker taker(engine.entry(ring)->ring.fd(), event_fds, 0);
-    const std::uint64_t elements = taker.schema().inputs.tensors()[0].elements();
     while (!stopping_.load(std::memory_order_relaxed)) {
       auto batch = taker.take(20);
       if (!batch.has_value()) continue;
       const auto* x = reinterpret_cast<const float*>(taker.input(*batch, 0));
       auto* y = reinterpret_cast<float*>(taker.output(*batch, 0));
+      const std::uint64_t elements = taker.lane_schema(0, batch->lane).inputs.tensors()[0].elements();
       for (std::uint64_t i = 0; i < elements * batch->run_rows; ++i) y[i] = 2 * x[i] + 1;
       taker.complete(std::move(*batch));
     }

@@ -50,7 +50,24 @@ constexpr std::string_view kLate =
     "POST /predict?model=late HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n"
     "X-Request-Id: steady-state\r\nContent-Length: 16\r\n\r\n0123456789abcdef";
 
-void add_late(penstock::test::Server& server) {
+// A row of three elements where up to eight would do, and one that is too long.
+constexpr std::string_view kShort =
+    "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
+    "Content-Length: 35\r\n\r\n{\"model\":\"uneven\",\"inputs\":[1,2,3]}";
+constexpr std::string_view kTooLong =
+    "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: steady-state\r\n"
+    "Content-Length: 47\r\n\r\n{\"model\":\"uneven\",\"inputs\":[1,2,3,4,5,6,7,8,9]}";
+
+std::uint32_t add_uneven(penstock::test::Server& server) {
+  using penstock::DType;
+  using penstock::RowLayout;
+  penstock::batcher::RingConfig config;
+  config.schema = {RowLayout({{"x", DType::kFloat32, {8}, true}}), RowLayout({{"y", DType::kFloat32, {8}, true}})};
+  config.lengths = {2, 4, 8};
+  return server.engine().add_ring("uneven", "1", config);
+}
+
+void add_late(penstock::test::Server& server, std::uint32_t uneven) {
   using penstock::DType;
   using penstock::RowLayout;
   penstock::batcher::RingConfig config;
@@ -61,8 +78,10 @@ void add_late(penstock::test::Server& server) {
   cost.mean_ns_at.fill(1e6F);
   cost.p99_ns_at.fill(1e6F);
   server.engine().entry(late)->ring.set_cost(0, cost);
-  server.engine().publish(
-      {{"small", "1", 0, true, true}, {"large", "1", 1, true, true}, {"late", "1", late, true, true}});
+  server.engine().publish({{"small", "1", 0, true, true},
+                           {"large", "1", 1, true, true},
+                           {"late", "1", late, true, true},
+                           {"uneven", "1", uneven, true, true}});
 }
 
 // Sends the same bytes again and again; the first reply's length is the length of all.
@@ -100,10 +119,13 @@ int main() {
   CHECK(std::string(100, 'x').size() == 100);
   CHECK(allocations.load(std::memory_order_relaxed) > start);  // the counter counts
   penstock::test::Server server;
-  add_late(server);
+  const std::uint32_t uneven = add_uneven(server);
+  add_late(server, uneven);
+  const penstock::test::AffineWorker uneven_worker(server.engine(), uneven);
   penstock::test::Client client(server.port());
   const std::string rows = std::string(kRowsHead) + std::string(1280, '\0');
-  for (const std::string_view request : {kJson, kHealth, kBad, kOptions, std::string_view(rows), kLate}) {
+  for (const std::string_view request :
+       {kJson, kHealth, kBad, kOptions, std::string_view(rows), kLate, kShort, kTooLong}) {
     const std::size_t bytes = reply_bytes(client, request);
     ask(client, request, bytes, 200);
     const std::uint64_t before = allocations.load(std::memory_order_relaxed);

@@ -217,6 +217,12 @@ void lengths_have_lanes_of_their_own() {
   CHECK(ring.lane_schema(shortest).inputs.tensors()[0].shape.front() == 16);
   CHECK(ring.lane_schema(longest).inputs.tensors()[0].shape.front() == 128);
   CHECK(ring.settings(shortest).batch_rows_max == 32 && ring.settings(longest).batch_rows_max == 8);
+  // The tokens allow 8 rows of the longest, of which 6 are a size that the model may run.
+  config.batch_sizes = {2, 6, 32};
+  CHECK(BatchRing(config).settings(longest).batch_rows_max == 6);
+  config.batch_sizes = {16, 32};
+  CHECK(BatchRing(config).settings(longest).batch_rows_max == 16);
+  config.batch_sizes = {};
   const BatchTaker taker(ring.fd(), {0}, 0);
   CHECK(taker.lane_schema(0, shortest).inputs.tensors()[0].shape.front() == 16);
   for (const std::vector<std::uint32_t>& wrong :

@@ -286,6 +286,22 @@ def test_sizes_that_contradict_each_other_are_refused(write, settings: str, mess
     assert message in error_of(file=write(f'[models.a]\npath = "a.onnx"\n{settings}\n'))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("max_batch_tokens = 64", "model 'a': max_batch_tokens is for rows that vary in length: set lengths"),
+        ("lengths = [8, 32]\nmax_batch_tokens = 31", "max_batch_tokens (31) must be at least 32"),
+        (
+            "lengths = [8, 32]\nmax_batch_tokens = 64\nbatch_sizes = [4, 64]",
+            "max_batch_tokens (64) must be at least 128: a batch of the longest rows that may run, 4 of 32, would be",
+        ),
+    ],
+)
+def test_tokens_that_contradict_the_lengths_are_refused(write, settings: str, message: str) -> None:
+    assert message in error_of(file=write(f'[models.a]\npath = "a.onnx"\n{settings}\n'))
+    assert load_config(file=write('[models.a]\npath = "a.onnx"\nlengths = [8, 32]\nmax_batch_tokens = 32\n'))
+
+
 def test_reproducible_batches_have_an_allowed_size(write) -> None:
     file = write('[models.a]\npath = "a.onnx"\nbatch_sizes = [4, 64]\n[models.b]\npath = "b.onnx"\n')
     assert [model.reproducible_rows for model in load_config(file=file).models] == [4, 1]

@@ -28,7 +28,7 @@ class Doubling:
         self._fault = fault
         self.runs: list[int] = []
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         self.runs.append(len(inputs[0]))
         self._fault(inputs[0][:, 0])
         outputs[0][...] = 2 * inputs[0]

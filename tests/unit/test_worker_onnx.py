@@ -19,8 +19,8 @@ from penstock.worker.warmup import sizes_to_run, warm_up
 from tests import models
 
 
-def opened(path: Path) -> Backend:
-    return open_backend(path, "auto", threads=1)
+def opened(path: Path, *lengths: int) -> Backend:
+    return open_backend(path, "auto", threads=1, lengths=lengths)
 
 
 def answers(backend: Backend, *inputs: Array) -> list[Array]:
@@ -204,6 +204,67 @@ def test_outputs_that_no_row_can_hold(tmp_path: Path) -> None:
     one_node(path, [x], [models.tensor("y", TensorProto.STRING, 3)], text)
     with pytest.raises(ModelLoadError, match="no output that Penstock can serve"):
         opened(path)
+
+
+@pytest.mark.parametrize("lengths", [(8,), (4, 16), (1,)])
+def test_rows_of_any_length(tmp_path: Path, lengths: tuple[int, ...]) -> None:
+    backend = opened(models.tokens(tmp_path), *lengths)
+    longest = lengths[-1]
+    assert backend.spec.inputs == (
+        TensorSpec("ids", "int64", (longest,), True),
+        TensorSpec("mask", "float32", (longest,), True),
+    )
+    states, mean = backend.spec.outputs
+    # Of rows of one element nobody can tell a length from a size.
+    assert states == TensorSpec("states", "float32", (longest, 3), longest > 1)
+    assert mean == TensorSpec("mean", "float32", (3,))
+    ids, mask = np.zeros((2, longest), np.int64), np.zeros((2, longest), np.float32)
+    mask[:, 0] = 1
+    outputs = [np.empty((2, longest, 3), np.float32), np.empty((2, 3), np.float32)]
+    backend.run([ids, mask], outputs, np.int32([1, 1]))
+    np.testing.assert_array_equal(outputs[0][:, 0], outputs[1])
+
+
+def test_what_may_vary_is_said(tmp_path: Path) -> None:
+    path = models.tokens(tmp_path)
+    with pytest.raises(ModelLoadError, match=r"input 'ids' has shape \[batch, length\].* Set lengths for the model"):
+        opened(path)
+    with pytest.raises(ModelLoadError, match="lengths is set, but no input of the model varies"):
+        opened(models.affine(tmp_path), 4, 8)
+    info = helper.make_tensor_value_info
+    third = one_node(
+        tmp_path / "third.onnx",
+        [info("x", 1, ["n", 2, "m"])],
+        [info("y", 1, ["n", 2, "m"])],
+        helper.make_node("Identity", ["x"], ["y"]),
+    )
+    with pytest.raises(
+        ModelLoadError, match=r"dimension 2 has no fixed size\. Only the batch and the dimension behind"
+    ):
+        opened(third, 4, 8)
+    doubled = one_node(
+        tmp_path / "doubled.onnx",
+        [info("x", 1, ["n", "m"])],
+        [info("y", 1, ["n", "k"])],
+        helper.make_node("Concat", ["x", "x"], ["y"], axis=1),
+    )
+    with pytest.raises(ModelLoadError, match="output 'y' changes its shape with the batch or the inputs' length"):
+        opened(doubled, 4, 8)
+
+
+def test_a_fixed_batch_of_any_length_is_padded(tmp_path: Path) -> None:
+    info = helper.make_tensor_value_info
+    path = one_node(
+        tmp_path / "fixed.onnx",
+        [info("x", 1, [3, "m"])],
+        [info("y", 1, [3, "m"])],
+        helper.make_node("Neg", ["x"], ["y"]),
+    )
+    backend = opened(path, 4, 8)
+    for length in (4, 8, 4):
+        x, y = np.full((2, length), 7, np.float32), np.zeros((2, length), np.float32)
+        backend.run([x], [y], np.int32([length, 1]))
+        np.testing.assert_array_equal(y, -x)
 
 
 def test_a_model_that_cannot_run_zeros_is_refused(tmp_path: Path) -> None:

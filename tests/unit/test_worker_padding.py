@@ -29,7 +29,7 @@ class Compiled:
     def __init__(self) -> None:
         self.runs: list[int] = []
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         (x,), (y,) = inputs, outputs
         assert x.shape == y.shape
         assert not x.flags.writeable

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,11 @@ def keep_interpreter() -> Iterator[None]:
             del sys.modules[name]
 
 
-def opened(tmp_path: Path, source: str, name: str = "model.py") -> Backend:
+def opened(tmp_path: Path, source: str, name: str = "model.py", lengths: Sequence[int] = ()) -> Backend:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(HEAD + textwrap.dedent(source))
-    return open_backend(path, "auto", threads=1)
+    return open_backend(path, "auto", threads=1, lengths=lengths)
 
 
 def predicting(tmp_path: Path, body: str, outputs: str = '{"y": Tensor("float32", (2,))}') -> Backend:
@@ -249,3 +249,60 @@ def test_warm_up_finds_outputs_that_never_fit(tmp_path: Path) -> None:
     backend = predicting(tmp_path, "return x[:, :1]")
     with pytest.raises(ModelLoadError, match="output 'y' has shape"):
         warm_up(backend, [1, 4])
+
+
+UNEVEN = """
+    class Model:
+        inputs = {"x": Tensor("float32", (None, 2))}
+        outputs = {"y": Tensor("float32", (None,)), "n": Tensor("int64")}
+
+        def predict(self, batch%s):
+            %s
+"""
+X = np.float32([[[1, 2], [3, 4], [0, 0]], [[5, 6], [0, 0], [0, 0]]])
+
+
+def run_uneven(backend: Backend) -> tuple[Array, Array]:
+    y, n = np.full((2, 3), 9, np.float32), np.zeros(2, np.int64)
+    backend.run([X], [y, n], np.int32([2, 1]))
+    return y, n
+
+
+def test_padded_rows_with_their_lengths(tmp_path: Path) -> None:
+    body = 'return {"y": batch["x"].sum(axis=2), "n": lengths}'
+    for parameters in (", lengths", ", *, lengths", ", lengths=None"):
+        backend = opened(tmp_path, UNEVEN % (parameters, body), lengths=(2, 3))
+        assert backend.spec.inputs == (TensorSpec("x", "float32", (3, 2), True),)
+        assert backend.spec.outputs == (TensorSpec("y", "float32", (3,), True), TensorSpec("n", "int64", ()))
+        y, n = run_uneven(backend)
+        assert (y.tolist(), n.tolist()) == ([[3, 7, 0], [11, 0, 0]], [2, 1])
+    y, _ = run_uneven(opened(tmp_path, UNEVEN % ("", body.replace("lengths", "[0, 0]")), lengths=(2, 3)))
+    assert y.tolist() == [[3, 7, 0], [11, 0, 0]]
+
+
+def test_ragged_rows(tmp_path: Path) -> None:
+    body = 'return {"y": batch["x"].sum(axis=1), "n": np.diff(cu_seqlens)}'
+    y, n = run_uneven(opened(tmp_path, UNEVEN % (", cu_seqlens", body), lengths=(2, 3)))
+    assert (y.tolist(), n.tolist()) == ([[3, 7, 9], [11, 9, 9]], [2, 1])  # nobody reads what lies behind a row
+
+
+@pytest.mark.parametrize("result", ['batch["x"][:, 0].reshape(1, -1)', 'batch["x"][:-1, 0]', "0"])
+def test_ragged_outputs_have_an_element_for_each_of_the_inputs(tmp_path: Path, result: str) -> None:
+    body = f'return {{"y": {result}, "n": [0, 0]}}'
+    backend = opened(tmp_path, UNEVEN % (", cu_seqlens", body), lengths=(2, 3))
+    with pytest.raises(BadOutputError, match=r"output 'y' has shape \(.*\), expected \(3,\)"):
+        run_uneven(backend)
+
+
+def test_what_a_length_needs_is_said(tmp_path: Path) -> None:
+    source = UNEVEN % (", lengths, cu_seqlens", "return {}")
+    with pytest.raises(ModelLoadError, match=r"Model\.inputs\['x'\] in .* varies in length: set lengths for the model"):
+        opened(tmp_path, source)
+    with pytest.raises(ModelLoadError, match="takes both lengths and cu_seqlens"):
+        opened(tmp_path, source, lengths=(4,))
+    fixed_input = source.replace("(None, 2)", "(2,)")
+    with pytest.raises(ModelLoadError, match=r"an output of Model in .* varies in length and no input does"):
+        opened(tmp_path, fixed_input, lengths=(4,))
+    second = source.replace("(None, 2)", "(2, None)")
+    with pytest.raises(ModelLoadError, match="must be a Tensor"):
+        opened(tmp_path, second, lengths=(4,))

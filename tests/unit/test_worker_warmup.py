@@ -8,7 +8,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.model import ModelSpec, TensorSpec
 from penstock.worker.protocol import CostSample
-from penstock.worker.warmup import TIMED_RUNS_MAX, sizes_to_run, warm_up
+from penstock.worker.warmup import TIMED_RUNS_MAX, most_rows, sizes_to_run, warm_up
 
 
 class Slow:
@@ -27,7 +27,7 @@ class Slow:
     def clock(self) -> float:
         return self.now
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         rows = len(inputs[0])
         self.runs.append(rows)
         self.now += self._fixed + self._per_row * rows
@@ -37,10 +37,39 @@ class Slow:
 
 @pytest.mark.parametrize(
     ("most", "allowed", "sizes"),
-    [(1, (), [1]), (8, (), [1, 2, 4, 8]), (12, (), [1, 2, 4, 8, 12]), (32, (8, 20, 32), [8, 20, 32])],
+    [
+        (1, (), [1]),
+        (8, (), [1, 2, 4, 8]),
+        (12, (), [1, 2, 4, 8, 12]),
+        (32, (8, 20, 32), [8, 20, 32]),
+        (21, (8, 20, 32), [8, 20]),
+        (7, (8, 20, 32), [8]),
+    ],
 )
 def test_sizes(most: int, allowed: tuple[int, ...], sizes: list[int]) -> None:
     assert sizes_to_run(most, allowed) == sizes
+
+
+@pytest.mark.parametrize(
+    ("length", "tokens", "rows"), [(0, 0, 64), (8, 0, 64), (8, 512, 64), (32, 512, 16), (30, 512, 17), (600, 512, 1)]
+)
+def test_rows_that_tokens_allow(length: int, tokens: int, rows: int) -> None:
+    assert most_rows(64, length, tokens) == rows
+
+
+def test_rows_that_vary_are_run_at_a_length() -> None:
+    class Uneven(Slow):
+        spec = ModelSpec((TensorSpec("x", "float32", (64, 2), True),), (TensorSpec("y", "float32", (2,)),))
+
+        def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
+            assert inputs[0].shape == (2, 8, 2)
+            assert outputs[0].shape == (2, 2)
+            assert lengths is not None
+            assert lengths.tolist() == [8, 8]
+            super().run(inputs, outputs)
+
+    backend = Uneven(fixed=1.0, per_row=0.0)
+    assert warm_up(backend, [2], budget_s=1.0, clock=backend.clock, length=8) == (CostSample(2, 1.0, 8),)
 
 
 def test_samples_are_what_runs_took() -> None:

@@ -48,6 +48,7 @@ struct Pending {
   std::uint8_t request_id_bytes = 0;
   std::uint32_t id = 0;           // position in the connection's order of requests
   std::uint32_t owed_bytes = 0;   // counted against kOwedBytesMax
+  std::uint32_t length = 0;       // of the row, where the model's tensors vary; 0: they do not, or it is not known yet
   batcher::Claim claim;           // kRow: which row it became, unless they are several
   Rejoin* rejoin = nullptr;       // kRow: of a request of many rows
   std::string_view content_type;  // of the reply; static text

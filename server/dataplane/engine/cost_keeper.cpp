@@ -24,13 +24,10 @@ void CostKeeper::observe(std::uint32_t bucket, const batcher::CostSample& sample
   ring_.set_cost(bucket, mine.learner.publish());
 }
 
-void CostKeeper::seed(std::span<const batcher::CostSample> samples) {
+void CostKeeper::seed(std::uint32_t bucket, std::span<const batcher::CostSample> samples) {
   const std::lock_guard lock(mutex_);
-  // Warm-up runs rows of the full length, which those of the shorter buckets cannot exceed.
-  for (std::uint32_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-    buckets_[bucket].learner.seed(samples);
-    ring_.set_cost(bucket, buckets_[bucket].learner.publish());
-  }
+  buckets_[bucket].learner.seed(samples);
+  ring_.set_cost(bucket, buckets_[bucket].learner.publish());
 }
 
 batcher::CostLearner CostKeeper::look(std::uint32_t bucket) const {

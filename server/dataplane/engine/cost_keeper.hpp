@@ -18,8 +18,8 @@ class CostKeeper {
 
   // A loop: a batch of a length bucket ran. Dropped while another thread is at it: the next batch will do as well.
   void observe(std::uint32_t bucket, const batcher::CostSample& sample, std::uint64_t now_ns) noexcept;
-  // What warm-up measured. Not for loops: waits for them.
-  void seed(std::span<const batcher::CostSample> samples);
+  // What warm-up measured of a bucket. Not for loops: waits for them.
+  void seed(std::uint32_t bucket, std::span<const batcher::CostSample> samples);
   // A bucket's learner as it is now. Not for loops.
   [[nodiscard]] batcher::CostLearner look(std::uint32_t bucket = 0) const;
 

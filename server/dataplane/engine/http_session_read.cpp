@@ -288,6 +288,7 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.predicted_ns = 0;
   pending.rejoin = nullptr;
   pending.owed_bytes = 0;
+  pending.length = 0;
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;
   pending.request_id_bytes = static_cast<std::uint8_t>(loop_.request_ids.write(pending.request_id_text));

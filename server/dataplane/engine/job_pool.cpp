@@ -67,6 +67,7 @@ void decode(Job& job) {
     job.entry = resolver.entry();
     job.slot = resolver.slot();
     job.row = resolver.take_owned_row();
+    job.length = resolver.length();
   } else {
     resolver.discard();
   }
@@ -77,7 +78,8 @@ void encode(Job& job) {
   const std::size_t count = job.entry->ring.schema().outputs.size();
   std::vector<const std::byte*> outputs(count);
   for (std::size_t i = 0; i < count; ++i) outputs[i] = job.entry->ring.output(job.done, job.done_row, i);
-  job.reply_bytes = job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset);
+  job.reply_bytes =
+      job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset, job.length);
 }
 
 }  // namespace

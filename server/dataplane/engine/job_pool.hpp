@@ -51,6 +51,7 @@ struct Job {
   std::string model;
   std::string version;
   std::uint32_t slot = kNoSlot;
+  std::uint32_t length = 0;  // of the row; kEncode: given
   std::unique_ptr<std::byte[]> row;
   Problem problem;
 

@@ -59,4 +59,9 @@ double ModelEntry::arrivals_per_second(batcher::RowClass row_class) const noexce
   return rate;
 }
 
+std::uint32_t ModelEntry::bucket_of(std::uint32_t length) const noexcept {
+  const std::vector<std::uint32_t>& lengths = ring.lengths();
+  return static_cast<std::uint32_t>(std::ranges::lower_bound(lengths, length) - lengths.begin());
+}
+
 }  // namespace penstock::dataplane

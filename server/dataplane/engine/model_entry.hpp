@@ -47,6 +47,12 @@ class ModelEntry {
   void note_arrivals(std::uint64_t now_ns) noexcept;
   // Rows a second that do not go behind this class, refused ones included.
   [[nodiscard]] double arrivals_per_second(batcher::RowClass row_class) const noexcept;
+  // The lane of a row of this class and length: the shortest length bucket that it fits into.
+  [[nodiscard]] std::uint32_t lane_of(batcher::RowClass row_class, std::uint32_t length) const noexcept {
+    return ring.lane_of(row_class, length == 0 ? 0 : bucket_of(length));
+  }
+  // Tensors of its rows vary in length.
+  [[nodiscard]] bool varies() const noexcept { return !ring.lengths().empty(); }
   // Rows that a lane can hold at all.
   [[nodiscard]] std::uint32_t lane_rows(std::uint32_t lane) const noexcept { return lane_rows_[lane]; }
 
@@ -65,6 +71,8 @@ class ModelEntry {
   std::vector<RingStats> stats;     // one per loop
 
  private:
+  [[nodiscard]] std::uint32_t bucket_of(std::uint32_t length) const noexcept;
+
   std::unique_ptr<Ticket[]> tickets_;
   std::vector<std::uint32_t> lane_rows_;
   std::array<ArrivalRate, batcher::kRowClasses> arrivals_;

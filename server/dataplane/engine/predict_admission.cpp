@@ -41,7 +41,7 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   if (entry.slo_ns != 0 && (limit_ns == 0 || entry.slo_ns < limit_ns)) limit_ns = entry.slo_ns;
   if (limit_ns == 0) return true;
   pending.row_deadline_ns = pending.arrival_ns + limit_ns;
-  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
+  const std::uint32_t lane = entry.lane_of(pending.row_class, pending.length);
   // Nothing has run yet, not even to warm up: then there is nothing to predict from.
   const batcher::CostModel cost = entry.ring.cost(entry.ring.settings(lane).bucket);
   if (!cost.is_known()) return true;
@@ -115,7 +115,7 @@ std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, 
 }
 
 void PredictPath::set_retry_after(const ModelEntry& entry, const Pending& pending, Problem& problem) const {
-  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
+  const std::uint32_t lane = entry.lane_of(pending.row_class, pending.length);
   const std::uint64_t done_ns = predict(entry, lane, {}, entry.ring.cost(entry.ring.settings(lane).bucket));
   problem.set_retry_after(batcher::retry_after_s(done_ns, loop_.now_ns));
 }

@@ -49,15 +49,17 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   } else if (pending.timeout_ns != 0 || table.has_objectives()) {
     known = table.known(names.model, names.version);
   }
+  const bool admits_early = known != nullptr && !known->varies();  // else the body says how long the row runs
   if (rows > 1) {
     submit_rows(connection, pending, *known, request, rows);
-  } else if (known != nullptr && !admit(*known, pending, 1, problem)) {
+  } else if (admits_early && !admit(*known, pending, 1, problem)) {
     session_.refuse(connection, pending, problem);
   } else if (request.body.size() > kInlineBytesMax) {
     submit_decode(connection, pending, request, encoding, names);
   } else {
     TableResolver resolver(table, scratch_, encoding == Encoding::kRaw ? known : nullptr);
     if (decode_body(encoding, request.body, names, resolver, problem)) {
+      pending.length = resolver.length();
       submit_row(connection, pending, *resolver.entry(), scratch_, resolver.slot(), problem);
       return;
     }
@@ -120,6 +122,7 @@ void PredictPath::finish_decode(Job& job) {
   if (job.problem) {
     refuse_body(*connection, *pending, job.problem);
   } else {
+    pending->length = job.length;
     submit_row(*connection, *pending, *job.entry, job.row.get(), job.slot, job.problem);
   }
 }

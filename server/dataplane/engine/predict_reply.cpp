@@ -88,7 +88,7 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
     answer_rows(*connection, pending);
     return true;
   }
-  if (entry.encoder.bytes_max(pending.encoding) > kInlineBytesMax)
+  if (entry.encoder.bytes_max(pending.encoding, pending.length) > kInlineBytesMax)
     return !submit_encode(*connection, pending, entry, block, row);
   answer_ok(*connection, pending, entry, block, row);
   return true;
@@ -125,10 +125,12 @@ void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry
   loop_.stats.responses[200].add();
   if (pending.reply) {
     finish_large(connection, pending,
-                 entry.encoder.encode(pending.encoding, outputs, pending.output, pending.reply.data() + kHeadBytesMax));
+                 entry.encoder.encode(pending.encoding, outputs, pending.output, pending.reply.data() + kHeadBytesMax,
+                                      pending.length));
     return;
   }
-  const std::size_t body_bytes = entry.encoder.encode(pending.encoding, outputs, pending.output, reply_);
+  const std::size_t body_bytes =
+      entry.encoder.encode(pending.encoding, outputs, pending.output, reply_, pending.length);
   finish_small(connection, pending, {reply_, body_bytes});
 }
 
@@ -215,6 +217,7 @@ bool PredictPath::submit_encode(Connection& connection, Pending& pending, ModelE
   job->done = block;
   job->done_row = row;
   job->output = pending.output;
+  job->length = pending.length;
   job->reply = std::move(pending.reply);
   job->reply_offset = kHeadBytesMax;
   pending.state = Pending::State::kJob;

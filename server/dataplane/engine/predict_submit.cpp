@@ -4,6 +4,7 @@
 
 #include "engine/predict_options.hpp"
 #include "engine/predict_path.hpp"
+#include "engine/row_padding.hpp"
 
 namespace penstock::dataplane {
 
@@ -11,13 +12,17 @@ namespace penstock::dataplane {
 // one.
 void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                              std::uint32_t slot, Problem& problem) {
-  const std::size_t reply_bytes = kHeadBytesMax + entry.encoder.bytes_max(pending.encoding);
+  const std::size_t reply_bytes = kHeadBytesMax + entry.encoder.bytes_max(pending.encoding, pending.length);
   bool accepted = choose_output(entry, pending.output_name(), pending, problem) &&
                   (pending.row_deadline_ns != 0 || admit(entry, pending, 1, problem)) &&
                   reserve_reply(pending, reply_bytes, problem);
   batcher::Claim claim;
+  const std::uint32_t lane = entry.lane_of(pending.row_class, pending.length);
   if (accepted) {
-    claim = entry.ring.claim(entry.ring.lane_of(pending.row_class));
+    // A row in the arena lies there already. Before it is claimed: it may take a while.
+    if (slot != kNoSlot && pending.length != 0)
+      pad_slot(entry.ring.schema().inputs, entry.ring.lane_schema(lane).inputs, pending.length, entry.ring.slot(slot));
+    claim = entry.ring.claim(lane);
     accepted = claim.status == batcher::ClaimStatus::kClaimed;
     if (!accepted) refuse_claim(entry, pending, claim.status, problem);
   }
@@ -27,13 +32,15 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
     session_.refuse(connection, pending, problem);
     return;
   }
-  if (slot == kNoSlot) {
+  if (slot != kNoSlot) {
+    entry.ring.set_span(claim, 0, slot);
+  } else if (pending.length != 0) {
+    copy_padded_row(entry.ring, claim, lane, pending.length, row);
+  } else {
     const RowLayout& layout = entry.ring.schema().inputs;
     for (std::size_t i = 0; i < layout.size(); ++i) {
       std::memcpy(entry.ring.input(claim, 0, i), row + layout.offset(i), layout.tensors()[i].bytes());
     }
-  } else {
-    entry.ring.set_span(claim, 0, slot);
   }
   write_row(connection, pending, entry, claim, 0, slot);
   entry.ring.publish(claim, loop_.index);
@@ -65,6 +72,7 @@ void PredictPath::write_row(const Connection& connection, const Pending& pending
   meta.principal = 0;
   meta.priority = static_cast<std::uint8_t>(pending.row_class);
   meta.rank = 0;
+  meta.shape[0] = pending.length;
   meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
   write_id(pending.request_id(), meta.request_id);
   Ticket& ticket = entry.ticket(claim.buffer, claim.row + k);

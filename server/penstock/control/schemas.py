@@ -64,7 +64,11 @@ SCHEMAS: dict[str, Any] = {
         {
             "name": {"type": "string"},
             "dtype": {"type": "string", "description": "NumPy's name of the element type."},
-            "shape": {"type": "array", "items": _COUNT, "description": "Of one row, without the batch dimension."},
+            "shape": {
+                "type": "array",
+                "items": {"type": ["integer", "null"], "minimum": 0},
+                "description": "Of one row, without the batch dimension. A first size of null varies from row to row.",
+            },
         }
     ),
     "ModelSummary": _record(
@@ -84,6 +88,8 @@ SCHEMAS: dict[str, Any] = {
             "max_batch_size": _COUNT,
             "batch_sizes": {"type": "array", "items": _COUNT, "description": "Sizes that are run; empty for any."},
             "reproducible_batch_size": _COUNT,
+            "lengths": {"type": "array", "items": _COUNT, "description": "What rows that vary are padded to."},
+            "max_batch_tokens": {**_COUNT, "description": "Rows times the length they are padded to; 0 for any."},
             "max_queue_delay_us": _COUNT,
             "slo_ms": {**_COUNT, "description": "0 for none."},
             "weight": _COUNT,

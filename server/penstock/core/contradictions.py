@@ -24,6 +24,7 @@ def refuse_contradictions(config: ServerConfig) -> None:
         )
     for model in config.models:
         _check_sizes(model)
+        _check_lengths(model)
     for group in same_group(config.models):
         _check_group(group)
 
@@ -53,6 +54,21 @@ def _check_sizes(model: ModelConfig) -> None:
     if fixed is not None and sizes and fixed not in sizes:
         raise ConfigError(
             f"{where}: reproducible_batch_size ({fixed}) must be one of batch_sizes ({', '.join(map(str, sizes))})"
+        )
+
+
+def _check_lengths(model: ModelConfig) -> None:
+    tokens, where = model.max_batch_tokens, f"model {model.name!r}"
+    if tokens and not model.lengths:
+        raise ConfigError(
+            f"{where}: max_batch_tokens is for rows that vary in length: set lengths, or bound the rows of a batch "
+            "with max_batch_size"
+        )
+    least = (model.batch_sizes[0] if model.batch_sizes else 1) * (model.lengths[-1] if model.lengths else 0)
+    if tokens and tokens < least:
+        raise ConfigError(
+            f"{where}: max_batch_tokens ({tokens}) must be at least {least}: a batch of the longest rows that may run, "
+            f"{least // model.lengths[-1]} of {model.lengths[-1]}, would be larger"
         )
 
 

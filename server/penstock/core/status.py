@@ -10,8 +10,8 @@ from penstock.core.config import ModelConfig
 
 __all__ = ["ModelState", "ModelStatus", "Tensor", "WorkerState", "WorkerStatus"]
 
-# Name, NumPy dtype name, shape of one row without the batch dimension.
-Tensor: TypeAlias = tuple[str, str, tuple[int, ...]]
+# Name, NumPy dtype name, shape of one row without the batch dimension; a first size of None varies.
+Tensor: TypeAlias = tuple[str, str, tuple[int | None, ...]]
 
 
 class ModelState(StrEnum):

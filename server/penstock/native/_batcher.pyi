@@ -35,6 +35,9 @@ class Batch:
     def inputs(self) -> tuple[NDArray[Any], ...]:
         """One array per input, shape (run_rows, *row shape)."""
     @property
+    def lengths(self) -> NDArray[Any] | None:
+        """Each row's own length, int32 of shape (run_rows,); None where no tensor varies in length."""
+    @property
     def outputs(self) -> tuple[NDArray[Any], ...]:
         """One writable array per output, shape (run_rows, *row shape)."""
     def is_completed(self, row: int) -> bool:

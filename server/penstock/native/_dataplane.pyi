@@ -1,7 +1,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-Tensor = tuple[str, str, tuple[int, ...]]  # name, NumPy dtype name, row shape without the batch dimension
+# Name, NumPy dtype name, row shape without the batch dimension. A first extent of None varies from row to row.
+Tensor = tuple[str, str, tuple[int | None, ...]]
 
 class Engine:
     """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
@@ -43,21 +44,24 @@ class Engine:
         batch_sizes: Sequence[int] = [],
         reproducible_batch_size: int = 1,
         group: str = "",
+        lengths: Sequence[int] = [],
+        max_batch_tokens: int = 0,
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 
         slo_ms: latency objective, 0 for none. weight: share of the workers against other rings of the group, whose
         rings share workers; a ring without a group has its own. batch_sizes: those that the model may run, ascending,
-        at most 16; none for any.
+        at most 16; none for any. lengths: length buckets of tensors that vary, ascending, at most 16, the last one the
+        longest. max_batch_tokens: rows times bucket length of a batch; 0 for no bound.
         """
     def ring_fd(self, ring: int) -> int:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""
     def ring_max_batch_size(self, ring: int) -> int:
         """What max_batch_size became after queue_bytes was honoured."""
-    def seed_cost(self, ring: int, samples: Sequence[tuple[int, float]]) -> None:
-        """Tell what batches of the ring cost in warm-up: (rows, seconds) each, several of each size, in any order."""
-    def cost(self, ring: int) -> dict[str, Any]:
-        """What batches of the ring cost, as far as it is known.
+    def seed_cost(self, ring: int, samples: Sequence[tuple[int, float]], bucket: int = 0) -> None:
+        """Tell what batches of a length bucket cost in warm-up: (rows, seconds) each, several of each size."""
+    def cost(self, ring: int, bucket: int = 0) -> dict[str, Any]:
+        """What batches of a length bucket cost, as far as it is known.
 
         {'rows', 'mean_seconds', 'p99_seconds', 'fixed_seconds', 'per_row_seconds', 'samples', 'error_p95', 'off_share',
         'alarm'}: the first three are lists, a curve; the next two are the line a + c b that fits it.

@@ -15,6 +15,7 @@ __all__ = ["curl_example", "public_url", "render_banner"]
 
 # A row of more elements is not for reading; the example then makes it.
 _ELEMENTS_SHOWN_MAX = 64
+_LENGTH_SHOWN = 1  # of a row that varies in length: the only one that every such model takes
 
 
 def public_url(host: str, port: int) -> str:
@@ -48,7 +49,7 @@ def curl_example(url: str, status: ModelStatus) -> str:
     """Return a shell command that asks a model with a row of zeros."""
     request = f"curl {shlex.quote(url + '/predict')} -H 'Content-Type: application/json'"
     name = status.config.name
-    if sum(math.prod(shape) for _, _, shape in status.inputs) <= _ELEMENTS_SHOWN_MAX:
+    if sum(math.prod(_row_shape(tensor)) for tensor in status.inputs) <= _ELEMENTS_SHOWN_MAX:
         values = {tensor[0]: _zeros(tensor) for tensor in status.inputs}
         body = json.dumps({"model": name, "inputs": _only(values)}, separators=(",", ":"))
         return f"{request} -d {shlex.quote(body)}"
@@ -65,7 +66,16 @@ def _label(status: ModelStatus) -> str:
 
 
 def _signature(tensors: Sequence[Tensor]) -> str:
-    return ", ".join(f"{name} {dtype}{list(shape)}" for name, dtype, shape in tensors)
+    return ", ".join(f"{name} {dtype}[{_sizes(shape)}]" for name, dtype, shape in tensors)
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return ", ".join("*" if size is None else str(size) for size in shape)
+
+
+def _row_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a row that will do as an example: a short one where it varies in length."""
+    return tuple(_LENGTH_SHOWN if size is None else size for size in tensor[2])
 
 
 def _only(values: Mapping[str, object]) -> object:
@@ -74,18 +84,16 @@ def _only(values: Mapping[str, object]) -> object:
 
 
 def _zeros(tensor: Tensor) -> object:
-    _, dtype, shape = tensor
-    value: object = False if dtype == "bool" else 0
-    for size in reversed(shape):
+    value: object = False if tensor[1] == "bool" else 0
+    for size in reversed(_row_shape(tensor)):
         value = [value] * size
     return value
 
 
 def _zeros_expression(tensor: Tensor) -> str:
     """Return the same as a Python expression: [[0] * 224] * 224."""
-    _, dtype, shape = tensor
-    expression = "False" if dtype == "bool" else "0"
-    for size in reversed(shape):
+    expression = "False" if tensor[1] == "bool" else "0"
+    for size in reversed(_row_shape(tensor)):
         expression = f"[{expression}] * {size}"
     return expression
 

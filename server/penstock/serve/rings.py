@@ -53,8 +53,8 @@ class Rings:
         return self._engine.add_ring(
             config.name,
             config.version,
-            [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.inputs],
-            [(tensor.name, tensor.dtype, tensor.shape) for tensor in loaded.spec.outputs],
+            [(tensor.name, tensor.dtype, tensor.declared_shape) for tensor in loaded.spec.inputs],
+            [(tensor.name, tensor.dtype, tensor.declared_shape) for tensor in loaded.spec.outputs],
             max_batch_size=max_batch_size,
             max_queue_delay_us=config.max_queue_delay_us,
             queue_bytes=config.queue_bytes,
@@ -64,6 +64,8 @@ class Rings:
             batch_sizes=list(sizes),
             reproducible_batch_size=min(config.reproducible_rows, max_batch_size),
             group=config.group or "",
+            lengths=config.lengths if loaded.spec.varies else (),
+            max_batch_tokens=config.max_batch_tokens,
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:
@@ -77,7 +79,10 @@ class Rings:
         usable = [sample for sample in samples if 1 <= sample.rows <= most and 0 < sample.seconds < _RUN_SECONDS_MAX]
         if model.ring is None or model.seeded or not usable:
             return
-        self._engine.seed_cost(model.ring, usable)
+        for bucket, length in enumerate(model.config.lengths or (0,)):
+            measured = [(sample.rows, sample.seconds) for sample in usable if sample.length == length]
+            if measured:
+                self._engine.seed_cost(model.ring, measured, bucket)
         model.seeded = True
 
     def tell_workers(self, model: ServedModel, count: int) -> None:

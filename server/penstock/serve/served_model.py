@@ -77,4 +77,4 @@ def latest_versions(configs: Iterable[ModelConfig]) -> dict[str, str]:
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> tuple[Tensor, ...]:
-    return tuple((spec.name, spec.dtype, spec.shape) for spec in specs)
+    return tuple((spec.name, spec.dtype, spec.declared_shape) for spec in specs)

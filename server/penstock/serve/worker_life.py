@@ -199,6 +199,8 @@ def _load(instance: Instance) -> Load:
                 backend=str(model.config.backend),
                 intra_op_threads=model.config.intra_op_threads,
                 warmup_seconds=model.config.warmup_s,
+                lengths=model.config.lengths,
+                max_batch_tokens=model.config.max_batch_tokens,
             )
             for model in instance.models
         ),

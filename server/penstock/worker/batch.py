@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,8 @@ __all__ = ["Batch", "BatchRunner"]
 logger = logging.getLogger("penstock.worker")
 
 _ALIGNMENT = 64
+
+_Run: TypeAlias = Callable[[Sequence[Array], Sequence[Array], Array | None], None]
 
 
 class Batch(Protocol):
@@ -47,6 +49,10 @@ class Batch(Protocol):
     def outputs(self) -> tuple[Array, ...]:
         """Writable, one per output, shape (run_rows, *row shape)."""
 
+    @property
+    def lengths(self) -> Array | None:
+        """Each row's own length, int32 of shape (run_rows,), where rows vary in length and are padded; else None."""
+
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has answered the row."""
 
@@ -69,6 +75,7 @@ class BatchRunner:
     def __init__(self, backend: Backend, batch_sizes: Sequence[int] = ()) -> None:
         """`batch_sizes` are the sizes that the backend may be run with, ascending; any when there are none."""
         self._run = backend.run
+        self._varies = backend.spec.varies
         self._sizes = batch_sizes
         self._log = FaultLog(logger)
 
@@ -78,12 +85,13 @@ class BatchRunner:
             self._run_singly(batch)
         else:
             inputs, outputs = batch.inputs, batch.outputs
+            lengths = batch.lengths if self._varies else None
             try:
-                self._run(inputs, outputs)
+                self._run(inputs, outputs, lengths)
             except (
                 BaseException
             ) as error:  # KeyboardInterrupt and SystemExit are the model's own here: signals are ignored
-                self._bisect(batch, _Rows(inputs, outputs, 0, batch.rows), error)
+                self._bisect(batch, _Rows(inputs, outputs, lengths, 0, batch.rows), error)
         batch.complete()
 
     def _bisect(self, batch: Batch, rows: _Rows, error: BaseException) -> None:
@@ -103,12 +111,13 @@ class BatchRunner:
     def _run_singly(self, batch: Batch) -> None:
         """Run row by row, each marked while it runs, so that the row that kills is known by its death."""
         inputs, outputs = batch.inputs, batch.outputs
+        lengths = batch.lengths if self._varies else None
         for row in range(batch.rows):
             if batch.is_completed(row):
                 continue
             batch.mark_running(row)
             try:
-                _Rows(inputs, outputs, row, row + 1).run(self._run, self._sizes_of(batch))
+                _Rows(inputs, outputs, lengths, row, row + 1).run(self._run, self._sizes_of(batch))
             except BaseException as error:
                 self._fail(batch, row, error)
             else:
@@ -130,6 +139,7 @@ class _Rows(NamedTuple):
 
     inputs: Sequence[Array]
     outputs: Sequence[Array]
+    lengths: Array | None
     first: int
     end: int
 
@@ -137,21 +147,24 @@ class _Rows(NamedTuple):
         middle = (self.first + self.end) // 2
         return self._replace(end=middle), self._replace(first=middle)
 
-    def run(self, run: Callable[[Sequence[Array], Sequence[Array]], None], sizes: Sequence[int]) -> None:
+    def run(self, run: _Run, sizes: Sequence[int]) -> None:
         """Run them, padded with copies of the first one to the next size that is allowed."""
         rows = self.end - self.first
         inputs = [array[self.first : self.end] for array in self.inputs]
         outputs = [array[self.first : self.end] for array in self.outputs]
+        lengths = None if self.lengths is None else self.lengths[self.first : self.end]
         size = next((size for size in sizes if size >= rows), rows)
         if size == rows:
-            run(inputs, outputs)
+            run(inputs, outputs, lengths)
             return
         padded = [_aligned(size, array) for array in inputs]
         for array, copy in zip(inputs, padded, strict=True):
             copy[:rows], copy[rows:] = array, array[:1]
             copy.flags.writeable = False  # as the ring's are
         results = [_aligned(size, array) for array in outputs]
-        run(padded, results)
+        if lengths is not None:
+            lengths = np.append(lengths, np.repeat(lengths[:1], size - rows))
+        run(padded, results, lengths)
         for output, result in zip(outputs, results, strict=True):
             output[...] = result[:rows]
 

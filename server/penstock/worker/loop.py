@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from penstock.worker.batch import BatchRunner
 from penstock.worker.fault import ModelFaultError, describe
 from penstock.worker.protocol import (
     Attach,
+    CostSample,
     Load,
     Loaded,
     Measured,
@@ -28,7 +30,7 @@ from penstock.worker.protocol import (
     receive,
     send,
 )
-from penstock.worker.warmup import sizes_to_run, warm_up
+from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
 if TYPE_CHECKING:
     from penstock.native._batcher import Taker
@@ -63,7 +65,7 @@ def load_and_serve(control: socket.socket, load: Load) -> None:
     taker = _attach(attach, descriptors, load.worker)
     attached = time.monotonic()
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
-        _warm_up(control, taker, number, backend, 0.0 if attach.quarantine else model.warmup_seconds)
+        _warm_up(control, taker, number, backend, replace(model, warmup_seconds=0.0) if attach.quarantine else model)
     _settle_garbage()
     stop = _StopWatch(control)
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))
@@ -73,7 +75,8 @@ def load_and_serve(control: socket.socket, load: Load) -> None:
 
 def _load(control: socket.socket, number: int, model: ModelToLoad) -> Backend:
     try:
-        backend = open_backend(Path(model.path), model.backend, threads=model.intra_op_threads)
+        path = Path(model.path)
+        backend = open_backend(path, model.backend, threads=model.intra_op_threads, lengths=model.lengths)
     except ModelLoadError as error:
         raise ModelFaultError(number, error) from error
     send(control, Loaded(number, backend.name, backend.spec, backend.rerun))
@@ -98,10 +101,14 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
             os.close(descriptor)
 
 
-def _warm_up(control: socket.socket, taker: Taker, number: int, backend: Backend, budget_s: float) -> None:
+def _warm_up(control: socket.socket, taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> None:
+    lengths = model.lengths or (0,)
+    samples: tuple[CostSample, ...] = ()
     try:
-        sizes = sizes_to_run(taker.max_batch_size(number), taker.batch_sizes(number))
-        samples = warm_up(backend, sizes, budget_s)
+        for length in lengths:
+            most = most_rows(taker.max_batch_size(number), length, model.max_batch_tokens)
+            sizes = sizes_to_run(most, taker.batch_sizes(number))
+            samples += warm_up(backend, sizes, model.warmup_seconds / len(lengths), length=length)
     except ModelLoadError as error:
         raise ModelFaultError(number, error) from error
     if samples:

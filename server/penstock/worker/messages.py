@@ -29,15 +29,19 @@ class ProtocolError(WorkerError):
 
 
 class CostSample(NamedTuple):
-    """How long one run of so many rows took."""
+    """How long one run of so many rows took, each of this length; 0 where nothing varies."""
 
     rows: int
     seconds: float
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelToLoad:
-    """One model of a worker. `warmup_seconds` may be spent on measuring what its batches cost."""
+    """One model of a worker. `warmup_seconds` may be spent on measuring what its batches cost.
+
+    `lengths` are what rows are padded to where they vary in length, ascending; `max_batch_tokens` is 0 for no bound.
+    """
 
     name: str
     version: str
@@ -45,6 +49,8 @@ class ModelToLoad:
     backend: str
     intra_op_threads: int = 1
     warmup_seconds: float = 1.0
+    lengths: tuple[int, ...] = ()
+    max_batch_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

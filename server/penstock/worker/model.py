@@ -28,19 +28,35 @@ DTYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output of a plain Python model: NumPy's name of its element type, and the shape of one row."""
+    """One input or output of a plain Python model: NumPy's name of its element type, and the shape of one row.
+
+    A first size of None varies from row to row; all tensors of a row that vary have the same length.
+    """
 
     dtype: str
-    shape: tuple[int, ...] = ()
+    shape: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it."""
+    """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it.
+
+    If the tensor varies in length, the first size is the longest.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    varies: bool = False
+
+    @property
+    def declared_shape(self) -> tuple[int | None, ...]:
+        """The shape with None for the size that varies."""
+        return (None, *self.shape[1:]) if self.varies else self.shape
+
+    def shape_at(self, length: int) -> tuple[int, ...]:
+        """Return the shape of a row of this length."""
+        return (length, *self.shape[1:]) if self.varies else self.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,11 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int | None = None
     labels: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+    @property
+    def varies(self) -> bool:
+        """Whether rows differ in length."""
+        return any(tensor.varies for tensor in self.inputs)
 
 
 class BadOutputError(Exception):

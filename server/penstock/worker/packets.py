@@ -57,8 +57,8 @@ def _to_members(message: Message) -> dict[str, object]:
                 "model": model,
                 "backend": backend,
                 "rerun": rerun,
-                "inputs": [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in spec.inputs],
-                "outputs": [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in spec.outputs],
+                "inputs": [[*_parts(tensor)] for tensor in spec.inputs],
+                "outputs": [[*_parts(tensor)] for tensor in spec.outputs],
                 "max_batch_size": spec.max_batch_size,
                 "labels": {name: list(labels) for name, labels in spec.labels.items()},
             }
@@ -66,6 +66,10 @@ def _to_members(message: Message) -> dict[str, object]:
             return {"kind": "failed", "detail": detail[:DETAIL_CHARACTERS_MAX], "model": model}
         case _:
             return {"kind": type(message).__name__.lower(), **asdict(message)}
+
+
+def _parts(tensor: TensorSpec) -> tuple[str, str, list[int], bool]:
+    return tensor.name, tensor.dtype, list(tensor.shape), tensor.varies
 
 
 class _Fields:
@@ -127,8 +131,8 @@ def _tensors(fields: _Fields, name: str) -> tuple[TensorSpec, ...]:
     tensors = []
     for item in fields.items(name):
         match item:
-            case [str(tensor), str(dtype), [*shape]] if dtype in DTYPES:
-                tensors.append(TensorSpec(tensor, dtype, tuple(_integer(size, name) for size in shape)))
+            case [str(tensor), str(dtype), [*shape], bool(varies)] if dtype in DTYPES and (shape or not varies):
+                tensors.append(TensorSpec(tensor, dtype, tuple(_integer(size, name) for size in shape), varies))
             case _:
                 raise ProtocolError(f"{name!r} does not describe tensors")
     return tuple(tensors)
@@ -174,6 +178,8 @@ def _model_to_load(fields: _Fields) -> ModelToLoad:
         backend=fields.text("backend"),
         intra_op_threads=fields.number("intra_op_threads"),
         warmup_seconds=fields.seconds("warmup_seconds"),
+        lengths=tuple(_integer(length, "lengths") for length in fields.items("lengths")),
+        max_batch_tokens=fields.number("max_batch_tokens"),
     )
 
 
@@ -190,10 +196,11 @@ def _measured(fields: _Fields) -> Measured:
     samples = []
     for item in fields.items("samples"):
         match item:
-            case [rows, seconds]:
-                samples.append(CostSample(_integer(rows, "samples"), _seconds(seconds, "samples")))
+            case [rows, seconds, length]:
+                sample = _integer(rows, "samples"), _seconds(seconds, "samples"), _integer(length, "samples")
+                samples.append(CostSample(*sample))
             case _:
-                raise ProtocolError("'samples' are not pairs of rows and seconds")
+                raise ProtocolError("'samples' are not rows, seconds and length")
     return Measured(fields.number("model"), tuple(samples))
 
 

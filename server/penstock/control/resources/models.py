@@ -96,6 +96,8 @@ def _batching(status: ModelStatus) -> dict[str, object]:
         "max_batch_size": most,
         "batch_sizes": [size for size in config.batch_sizes if size <= most],
         "reproducible_batch_size": min(config.reproducible_rows, most),
+        "lengths": list(config.lengths),
+        "max_batch_tokens": config.max_batch_tokens,
         "max_queue_delay_us": config.max_queue_delay_us,
         "slo_ms": config.slo_ms,
         "weight": config.weight,

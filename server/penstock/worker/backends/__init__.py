@@ -35,11 +35,12 @@ class Backend(Protocol):
     def may_refuse_zeros(self) -> bool:
         """Whether raising for rows of zeros is the model's good right, and no fault that warm-up must find."""
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         """Run the rows of `inputs` and write their results into `outputs`, in the order of the schema.
 
-        Both hold one array per tensor, shape (rows, *row shape). Raises BadOutputError when a result has another shape
-        or element type than declared, and whatever the model raises.
+        Both hold one array per tensor, shape (rows, *row shape). Rows that vary in length are padded with zeros to the
+        same length; `lengths` are their own, int32 of shape (rows,). Raises BadOutputError when a result has another
+        shape or element type than declared, and whatever the model raises.
         """
 
 
@@ -61,9 +62,17 @@ def choose_backend(path: Path, backend: str) -> str:
     )
 
 
-def open_backend(path: Path, backend: str, *, threads: int) -> Backend:
-    """Load the model at `path`; ModelLoadError, with a text for the operator, when it cannot be served."""
+def open_backend(path: Path, backend: str, *, threads: int, lengths: Sequence[int] = ()) -> Backend:
+    """Load the model at `path`; ModelLoadError, with a text for the operator, when it cannot be served.
+
+    `lengths` are what rows will be padded to where they vary in length.
+    """
     name = choose_backend(path, backend)
     module = import_module(f"{__name__}.{name}")
-    loaded: Backend = module.load(path, threads=threads)
+    loaded: Backend = module.load(path, threads=threads, lengths=lengths)
+    if lengths and not loaded.spec.varies:
+        raise ModelLoadError(
+            "lengths is set, but no input of the model varies in length: leave it out, or export the model with a "
+            "dynamic first dimension behind the batch"
+        )
     return loaded

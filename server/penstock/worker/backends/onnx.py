@@ -49,10 +49,13 @@ class _Output:
     classes: tuple[int | str, ...] | None = None
 
 
-def load(path: Path, *, threads: int) -> OnnxBackend:
-    """Load an ONNX file; ModelLoadError says what is wrong with it and how to mend it."""
+def load(path: Path, *, threads: int, lengths: Sequence[int] = ()) -> OnnxBackend:
+    """Load an ONNX file; ModelLoadError says what is wrong with it and how to mend it.
+
+    `lengths` are what rows will be padded to, where their first dimension has no fixed size.
+    """
     session = _open_session(path, threads)
-    inputs, batch = _input_specs(session)
+    inputs, batch = _input_specs(session, lengths)
     wanted = _wanted_outputs(session)
     outputs = _probe_outputs(session, inputs, wanted, batch)
     return OnnxBackend(session, inputs, outputs, batch)
@@ -84,10 +87,10 @@ class OnnxBackend:
         self._classes = [output.classes for output in outputs]
         self._plain = not any(self._classes)
         self._fixed_batch = fixed_batch
-        self._padded = [np.zeros((fixed_batch or 0, *tensor.shape), tensor.dtype) for tensor in inputs]
+        self._padded: dict[tuple[int, ...], list[Array]] = {}  # by the shapes of rows
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        """Run the rows of `inputs` into `outputs`; see Backend.run."""
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
+        """Run the rows of `inputs` into `outputs`; see Backend.run. Their own lengths are no input of the model."""
         rows = len(inputs[0])
         if self._fixed_batch is not None and rows != self._fixed_batch:
             inputs = self._pad(inputs, rows)
@@ -104,10 +107,14 @@ class OnnxBackend:
             output[...] = result
 
     def _pad(self, inputs: Sequence[Array], rows: int) -> list[Array]:
-        for padded, given in zip(self._padded, inputs, strict=True):
+        size = self._fixed_batch or 0
+        shape = tuple(extent for array in inputs for extent in array.shape[1:])
+        if shape not in self._padded:
+            self._padded[shape] = [np.zeros((size, *array.shape[1:]), array.dtype) for array in inputs]
+        for padded, given in zip(self._padded[shape], inputs, strict=True):
             padded[:rows] = given
             padded[rows:] = 0
-        return self._padded
+        return self._padded[shape]
 
 
 def _few(classes: Sequence[object]) -> bool:
@@ -147,7 +154,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _input_specs(session: Any) -> tuple[tuple[TensorSpec, ...], int | None]:
+def _input_specs(session: Any, lengths: Sequence[int]) -> tuple[tuple[TensorSpec, ...], int | None]:
     """Return the inputs without their batch dimension, and the batch size when the model fixes it."""
     specs = []
     batches = set()
@@ -164,14 +171,16 @@ def _input_specs(session: Any) -> tuple[tuple[TensorSpec, ...], int | None]:
             )
         batch, *row = node.shape
         for position, size in enumerate(row, start=1):
-            if not _is_static(size):
+            if not _is_static(size) and (position > 1 or not lengths):
                 raise ModelLoadError(
                     f"input {node.name!r} has shape {_shape_text(node.shape)}: dimension {position} has no fixed size. "
-                    f"Only the first one, the batch, may vary; export the model with a number there"
+                    + _mend_dimension(position)
                 )
         if _is_static(batch):
             batches.add(int(batch))
-        specs.append(TensorSpec(node.name, dtype, tuple(int(size) for size in row)))
+        varies = bool(row) and not _is_static(row[0])
+        shape = tuple(lengths[-1] if varies and place == 0 else int(size) for place, size in enumerate(row))
+        specs.append(TensorSpec(node.name, dtype, shape, varies))
     if len(batches) > 1:
         sizes = ", ".join(map(str, sorted(batches)))
         raise ModelLoadError(
@@ -179,6 +188,15 @@ def _input_specs(session: Any) -> tuple[tuple[TensorSpec, ...], int | None]:
             f"export the model with a dynamic first dimension"
         )
     return tuple(specs), batches.pop() if batches else None
+
+
+def _mend_dimension(position: int) -> str:
+    if position == 1:
+        return (
+            "Set lengths for the model, the lengths that rows are padded to, such as [32, 128, 512], or export it with "
+            "a number there"
+        )
+    return "Only the batch and the dimension behind it may vary; export the model with a number there"
 
 
 def _is_static(size: Dimension) -> bool:
@@ -208,18 +226,20 @@ def _wanted_outputs(session: Any) -> list[Any]:
 def _probe_outputs(
     session: Any, inputs: tuple[TensorSpec, ...], wanted: list[Any], batch: int | None
 ) -> tuple[_Output, ...]:
-    """Return the outputs' true shapes, from runs on zeros at two batch sizes.
+    """Return the outputs' true shapes, from runs on zeros at two batch sizes, and two lengths where rows vary.
 
     Declared shapes leave dimensions open, a ZipMap declares none, and an output that does not follow the batch (a
     scalar, a constant) must be found before a client does.
     """
+    longest = next((tensor.shape[0] for tensor in inputs if tensor.varies), 0)
     sizes = (1, 2) if batch is None else (batch,)
-    runs = [(rows, _probe(session, inputs, wanted, rows)) for rows in sizes]
+    lengths = (longest, max(1, longest // 2)) if longest else (0,)
+    runs = [(rows, length, _probe(session, inputs, wanted, rows, length)) for rows in sizes for length in lengths]
     outputs = []
     for index, node in enumerate(wanted):
         shapes = set()
         classes = None
-        for rows, results in runs:
+        for rows, length, results in runs:
             result = results[index]
             if node.type in _ZIP_MAPS:
                 classes = _classes_of(node.name, result)
@@ -229,19 +249,30 @@ def _probe_outputs(
                     f"output {node.name!r} has shape {_shape_text(result.shape)} for a batch of {rows}: its first "
                     f"dimension must be the batch. Export the model so that each output has one value per row"
                 )
-            shapes.add(result.shape[1:])
+            shapes.add((length, result.shape[1:]))
             dtype = result.dtype.name
-        if len(shapes) > 1:
-            raise ModelLoadError(
-                f"output {node.name!r} changes its shape with the batch ({', '.join(map(str, shapes))} per row): "
-                f"only the first dimension may vary"
-            )
-        outputs.append(_Output(TensorSpec(node.name, dtype, shapes.pop()), classes))
+        outputs.append(_Output(_output_spec(node.name, dtype, shapes, longest), classes))
     return tuple(outputs)
 
 
-def _probe(session: Any, inputs: tuple[TensorSpec, ...], wanted: list[Any], rows: int) -> list[Any]:
-    feed = {tensor.name: np.zeros((rows, *tensor.shape), tensor.dtype) for tensor in inputs}
+def _output_spec(name: str, dtype: str, shapes: set[tuple[int, tuple[int, ...]]], longest: int) -> TensorSpec:
+    """Return what an output is whose rows had these shapes, each at a length of the inputs' rows."""
+    found = {shape for _, shape in shapes}
+    if len(found) == 1:
+        return TensorSpec(name, dtype, found.pop())
+    if all(shape[:1] == (length,) for length, shape in shapes) and len({shape[1:] for shape in found}) == 1:
+        return TensorSpec(name, dtype, next(shape for length, shape in shapes if length == longest), True)
+    cause, allowed = "the batch", "first dimension"
+    if longest:
+        cause, allowed = "the batch or the inputs' length", "first dimension, and with the inputs' length the second,"
+    raise ModelLoadError(
+        f"output {name!r} changes its shape with {cause} ({', '.join(map(str, sorted(found)))} per row): "
+        f"only the {allowed} may vary"
+    )
+
+
+def _probe(session: Any, inputs: tuple[TensorSpec, ...], wanted: list[Any], rows: int, length: int) -> list[Any]:
+    feed = {tensor.name: np.zeros((rows, *tensor.shape_at(length)), tensor.dtype) for tensor in inputs}
     try:
         results: list[Any] = session.run([node.name for node in wanted], feed)
     except Exception as error:

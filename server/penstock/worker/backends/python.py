@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain, count
@@ -23,6 +25,15 @@ __all__ = ["PythonBackend", "load"]
 
 MODULE_NAME = "penstock_model"
 
+
+class Form(Enum):
+    """How predict() takes rows of different lengths."""
+
+    PADDED = auto()
+    PADDED_WITH_LENGTHS = auto()
+    RAGGED = auto()  # one behind the other: values of shape (total, ...), and where each row begins and ends
+
+
 _EXAMPLE = """
 
     from penstock.worker import Tensor
@@ -39,10 +50,11 @@ _EXAMPLE = """
 """
 
 
-def load(path: Path, *, threads: int) -> PythonBackend:
+def load(path: Path, *, threads: int, lengths: Sequence[int] = ()) -> PythonBackend:
     """Import the module, make its Model and let it load; ModelLoadError shows what is missing.
 
-    `threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set.
+    `threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set. The last of
+    `lengths` is the longest row.
     """
     module = _import(path)
     model_class = getattr(module, "Model", None)
@@ -58,7 +70,7 @@ def load(path: Path, *, threads: int) -> PythonBackend:
             model.load()
     except BaseException as error:
         raise ModelLoadError(f"class Model in {path} raised while it loaded: {describe(error)}") from error
-    return PythonBackend(model, _spec_of(model, path))
+    return PythonBackend(model, _spec_of(model, path, lengths[-1] if lengths else None), path)
 
 
 class PythonBackend:
@@ -68,16 +80,42 @@ class PythonBackend:
     rerun = False  # it may have side effects
     may_refuse_zeros = True
 
-    def __init__(self, model: Any, spec: ModelSpec) -> None:
+    def __init__(self, model: Any, spec: ModelSpec, path: Path) -> None:
         self.spec = spec
         self._predict = model.predict
         self._input_names = tuple(tensor.name for tensor in spec.inputs)
+        self._form = _form_of(model, spec, path)
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         """Run the rows of `inputs` into `outputs`; see Backend.run."""
-        result = self._predict(dict(zip(self._input_names, inputs, strict=True)))
+        if lengths is not None and self._form is Form.RAGGED:
+            self._run_ragged(inputs, outputs, lengths)
+            return
+        more = {"lengths": lengths} if self._form is Form.PADDED_WITH_LENGTHS else {}
+        result = self._predict(dict(zip(self._input_names, inputs, strict=True)), **more)
         for value, output, spec in zip(self._in_order(result), outputs, self.spec.outputs, strict=True):
-            _store(value, output, spec)
+            output[...] = _checked(value, output, output.shape, spec)
+
+    def _run_ragged(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array) -> None:
+        """Run the rows without their padding, one behind the other."""
+        rows, padded_to = (
+            len(lengths),
+            next(array.shape[1] for array, spec in zip(inputs, self.spec.inputs, strict=True) if spec.varies),
+        )
+        cu_seqlens = np.zeros(rows + 1, np.int32)
+        np.cumsum(lengths, out=cu_seqlens[1:])
+        # Of all elements, padding included, those that are not padding.
+        kept = np.flatnonzero(np.arange(padded_to) < lengths[:, np.newaxis])
+        batch = {
+            spec.name: _flat(array)[kept] if spec.varies else array
+            for array, spec in zip(inputs, self.spec.inputs, strict=True)
+        }
+        result = self._predict(batch, cu_seqlens=cu_seqlens)
+        for value, output, spec in zip(self._in_order(result), outputs, self.spec.outputs, strict=True):
+            if spec.varies:
+                _flat(output)[kept] = _checked(value, output, (len(kept), *output.shape[2:]), spec)
+            else:
+                output[...] = _checked(value, output, output.shape, spec)
 
     def _in_order(self, result: object) -> Sequence[object]:
         specs = self.spec.outputs
@@ -94,17 +132,22 @@ class PythonBackend:
         return [result]
 
 
-def _store(value: object, output: Array, spec: TensorSpec) -> None:
-    """Copy one output into the ring if it has the declared shape and a type that fits without a surprise."""
+def _flat(array: Array) -> Array:
+    """See (rows, length, ...) as (rows x length, ...), in the same memory."""
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _checked(value: object, output: Array, shape: tuple[int, ...], spec: TensorSpec) -> Array:
+    """Return what is to be copied into an output, if it has the shape and a type that fits without a surprise."""
     try:
         result = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise BadOutputError(f"output {spec.name!r} is no array: its rows differ in shape") from error
-    if result.shape != output.shape:
-        raise BadOutputError(f"output {spec.name!r} has shape {result.shape}, expected {output.shape}")
+    if result.shape != shape:
+        raise BadOutputError(f"output {spec.name!r} has shape {result.shape}, expected {shape}")
     if result.dtype != output.dtype and not _fits(result, output):
         raise BadOutputError(f"output {spec.name!r} is {result.dtype}, expected {output.dtype}")
-    output[...] = result
+    return result
 
 
 def _fits(result: Array, output: Array) -> bool:
@@ -170,28 +213,53 @@ def _place_of(error: BaseException, file: Path) -> str:
     return f" (line {line})" if line is not None else ""
 
 
-def _spec_of(model: Any, path: Path) -> ModelSpec:
+def _form_of(model: Any, spec: ModelSpec, path: Path) -> Form:
+    """Tell by the names of predict's parameters in which form the model takes rows that vary in length."""
+    if not spec.varies:
+        return Form.PADDED
+    try:
+        names = inspect.signature(model.predict).parameters.keys()
+    except (TypeError, ValueError):  # a callable that is not written in Python
+        return Form.PADDED
+    if {"lengths", "cu_seqlens"} <= names:
+        raise ModelLoadError(
+            f"Model.predict in {path} takes both lengths and cu_seqlens: padded rows come with the one, rows without "
+            "padding with the other; drop one of them"
+        )
+    if "cu_seqlens" in names:
+        return Form.RAGGED
+    return Form.PADDED_WITH_LENGTHS if "lengths" in names else Form.PADDED
+
+
+def _spec_of(model: Any, path: Path, longest: int | None) -> ModelSpec:
     size = getattr(model, "max_batch_size", None)
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ModelLoadError(f"Model.max_batch_size in {path} is {size!r}: it must be a whole number of 1 or more")
-    return ModelSpec(
-        inputs=_tensors_of(model, "inputs", path), outputs=_tensors_of(model, "outputs", path), max_batch_size=size
+    spec = ModelSpec(
+        inputs=_tensors_of(model, "inputs", path, longest),
+        outputs=_tensors_of(model, "outputs", path, longest),
+        max_batch_size=size,
     )
+    if not spec.varies and any(tensor.varies for tensor in spec.outputs):
+        raise ModelLoadError(f"an output of Model in {path} varies in length and no input does: give it a size")
+    return spec
 
 
-def _tensors_of(model: Any, attribute: str, path: Path) -> tuple[TensorSpec, ...]:
+def _tensors_of(model: Any, attribute: str, path: Path, longest: int | None) -> tuple[TensorSpec, ...]:
     declared = getattr(model, attribute, None)
     if not isinstance(declared, Mapping) or not declared:
         raise ModelLoadError(f"Model.{attribute} in {path} must be a dict of names to Tensor(dtype, shape):{_EXAMPLE}")
     return tuple(
-        _tensor_of(name, tensor, f"Model.{attribute}[{name!r}] in {path}") for name, tensor in declared.items()
+        _tensor_of(name, tensor, f"Model.{attribute}[{name!r}] in {path}", longest) for name, tensor in declared.items()
     )
 
 
-def _tensor_of(name: object, tensor: object, where: str) -> TensorSpec:
+def _tensor_of(name: object, tensor: object, where: str, longest: int | None) -> TensorSpec:
     try:
         dtype = np.dtype(tensor.dtype).name  # type: ignore[attr-defined]
-        shape = tuple(int(size) for size in tensor.shape)  # type: ignore[attr-defined]
+        declared = tuple(tensor.shape)  # type: ignore[attr-defined]
+        varies = declared[:1] == (None,)
+        shape = tuple(int(size) for size in (declared[1:] if varies else declared))
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelLoadError(f'{where} must be a Tensor, for example Tensor("float32", (4,))') from error
     if dtype not in DTYPES:
@@ -200,4 +268,9 @@ def _tensor_of(name: object, tensor: object, where: str) -> TensorSpec:
         raise ModelLoadError(f"{where}: a tensor's name must be a string")
     if any(size < 1 for size in shape):
         raise ModelLoadError(f"{where} has shape {shape}: each size must be 1 or more, without the batch dimension")
-    return TensorSpec(name, dtype, shape)
+    if varies and longest is None:
+        raise ModelLoadError(
+            f"{where} varies in length: set lengths for the model, the lengths that rows are padded to, such as "
+            "[32, 128, 512]; the last one is the longest that is taken"
+        )
+    return TensorSpec(name, dtype, (longest, *shape) if varies and longest else shape, varies)
