@@ -1,5 +1,5 @@
-// What deciding costs: the next batch among the lanes of one model and of many, which rows of a batch are shed, and
-// when a row that arrives would be done.
+// What deciding costs: the next batch among the lanes of one model and of many, which rows of a batch are shed, when a
+// row that arrives would be done, and what stands behind all of them: the curve and its learner.
 //
 // The budget of a decision is 2 us: a batch of 64 rows then pays 30 ns a row for it, as much as for claiming a row.
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "penstock/batcher/admission.hpp"
+#include "penstock/batcher/cost_learner.hpp"
 #include "penstock/batcher/scheduler.hpp"
 #include "report.hpp"
 
@@ -98,12 +99,26 @@ void admit(Report& report) {
   });
 }
 
+void curves(Report& report) {
+  const CostModel cost = affine(2e6, 1e5);
+  std::uint32_t rows = 1;
+  report.measure("p99_ns", {}, [&] { keep(cost.p99_ns(rows = rows % 64 + 1)); });
+  report.measure("rows_within", {}, [&] { keep(cost.rows_within(kMs * (rows = rows % 64 + 1))); });
+  CostLearner learner;
+  report.measure("learner: add", {}, [&] {
+    rows = rows % 64 + 1;
+    learner.add({.rows = rows, .ns = 2 * kMs + rows * 100'000});
+  });
+  report.measure("learner: publish", {}, [&] { keep(learner.publish()); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   Report report("scheduler", argc, argv);
-  for (const std::uint32_t models : {1U, 4U, 8U, 64U}) decide(report, models);
+  for (const std::uint32_t models : {1U, 4U, 8U, 16U, 64U}) decide(report, models);
   for (const std::uint32_t rows : {64U, 1024U}) shed(report, rows);
   admit(report);
+  curves(report);
   return 0;
 }
