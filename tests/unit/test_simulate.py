@@ -64,14 +64,41 @@ def test_several_models_share_a_device(tmp_path: Path) -> None:
     document = figures_of("--models", str(file), "--rows", "50000")
     assert [model["name"] for model in document["models"]] == ["fast", "slow"]
     assert all(model["kept"] for model in document["models"])
-    turns = figures_of("--models", str(file), "--rows", "50000", "--policy", "round_robin")
+    turns = figures_of("--models", str(file), "--rows", "50000", "--scheduling", "round-robin")
     assert document["capacity_factor"] > 1.15 * turns["capacity_factor"]
 
 
-def test_without_a_limit_there_is_no_capacity() -> None:
-    document = figures_of("--fixed-ms", "1", "--per-row-us", "10", "--rate", "100", "--rows", "5000")
-    assert document["capacity_factor"] is None
-    assert document["models"][0]["kept"] is None
+def test_without_a_limit_what_is_carried_is_told() -> None:
+    document = figures_of("--fixed-ms", "2", "--per-row-us", "100", "--rate", "5000", "--rows", "5000")
+    (model,) = document["models"]
+    assert model["capacity"] == pytest.approx(64 / 8.4 * 1000)
+    assert model["kept"] is None and model["queue_grows"] is False
+    assert document["instances_needed"] == 1
+
+
+def test_a_queue_without_end_is_told() -> None:
+    result = simulate("--fixed-ms", "2", "--per-row-us", "100", "--rate", "12000", "--rows", "20000")
+    assert result.returncode == 1
+    assert "7,619 rows/s at most" in result.stdout
+    assert "its queue grows without end" in result.stdout
+    assert "2 instances needed" in result.stdout
+
+
+def test_a_queue_without_end_beside_limits_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(
+        "[models.fast]\nfixed_ms = 0.3\nper_row_us = 50\nrate = 2000\nslo_ms = 5\nmax_batch_size = 32\n"
+        "[models.slow]\ncurve = {1 = 0.7, 64 = 13.3}\nrate = 6000\nmax_batch_size = 16\n"
+    )
+    document = figures_of("--models", str(file), "--rows", "50000")
+    assert [model["queue_grows"] for model in document["models"]] == [False, True]
+    assert document["instances_needed"] == 2
+
+
+def test_more_instances_than_can_be_are_told() -> None:
+    result = simulate("--fixed-ms", "100", "--rate", "20000", "--rows", "50000", "--max-batch-size", "1")
+    assert result.returncode == 1
+    assert "over 1024 instances needed" in result.stdout
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
@@ -85,13 +112,25 @@ def test_plot_is_drawn(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rate", "5"], "say what batches cost by fixed_ms and per_row_us, or by a curve"),
+        (["--rate", "5"], "say what batches cost by --fixed-ms and --per-row-us, or by --curve"),
         ([*SCENARIO, "--rate", "5", "--curve", "1:1"], "by one only"),
-        ([*SCENARIO], "the rate must be above 0"),
-        (["--fixed-ms", "-1", "--rate", "5"], "not negative"),
-        ([*SCENARIO, "--rate", "5", "--arrivals", "often"], "arrivals are poisson, bursty, gamma, not 'often'"),
-        (["--fixed-ms", "1", "--rate", "5", "--arrivals", "bursty"], "give slo_ms too"),
-        ([*SCENARIO, "--rate", "5", "--policy", "best"], "'best' is not one of engine, round_robin"),
+        ([*SCENARIO], "--rate is missing or 0"),
+        (["--fixed-ms", "-1", "--rate", "5"], "--fixed-ms is from 0 to"),
+        ([*SCENARIO, "--rate", "5", "--arrivals", "often"], "--arrivals is one of poisson, bursty, gamma, not 'often'"),
+        (["--fixed-ms", "1", "--rate", "5", "--arrivals", "bursty"], "give --slo-ms too"),
+        (
+            [*SCENARIO, "--rate", "5", "--scheduling", "engine"],
+            "--scheduling 'engine': expected one of 'deadline', 'round-robin'",
+        ),
+        (["--fixed-ms", "nan", "--rate", "5"], "--fixed-ms is from 0 to 1e+07, not nan"),
+        (["--per-row-us", "inf", "--rate", "5"], "--per-row-us is from 0 to 1e+07, not inf"),
+        (["--fixed-ms", "1", "--rate", "inf"], "rows per second, not inf"),
+        (["--fixed-ms", "1", "--rate", "5", "--slo-ms", "nan"], "--slo-ms is above 0"),
+        (["--curve", "1:inf", "--rate", "5"], "--curve has points"),
+        (["--curve", "", "--rate", "5"], "--curve is empty"),
+        ([*SCENARIO, "--rate", "1e9"], "--rows 100000 is too short a run"),
+        (["--fixed-ms", "2", "--rate", "1e6", "--rows", "2000"], "give --rows 40000 at least"),
+        ([*SCENARIO, "--rate", "5", "--plot", "missing/plot.png"], "there is no folder missing"),
         (["--curve", "1:2,2:1", "--rate", "5"], "does not decrease"),
         (["--curve", "1:2,two:1", "--rate", "5"], "is not made of ROWS:MS"),
         (["--curve", "missing.json", "--rate", "5"], "cannot be read"),
@@ -111,12 +150,14 @@ def test_wrong_usage_is_told(arguments: list[str], message: str) -> None:
     ("text", "message"),
     [
         ("models = 1", "must have a table [models.NAME]"),
-        ("[models.a]\nslo = 5", "models.a: slo; known are"),
+        ("[models.a]\nslo = 5", "models.a: unknown setting 'slo'; known are"),
         ("[models.a]\nrate = 'much'", "models.a.rate = 'much': expected a number"),
         ("[models.a]\nbatch_sizes = 8", "expected a list of whole numbers"),
         ("[models.a]\ncurve = {one = 1}", "is not made of ROWS:MS"),
         ("[models.a]\nweight = 0", "expected a whole number above 0"),
         ("[models.a", "is not TOML"),
+        ("[models]\na = 1", "models.a = 1: expected a table"),
+        ("[models.a]\nfixed_ms = 1", "models.a.rate is missing or 0"),
     ],
 )
 def test_wrong_files_are_told(tmp_path: Path, text: str, message: str) -> None:

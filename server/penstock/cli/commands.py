@@ -210,7 +210,7 @@ def _simulate(
         Path | None, typer.Option(help="Several models on one device, in TOML.", show_default=False)
     ] = None,
     instances: Annotated[int, typer.Option(min=1, max=1024, help="Workers behind one queue.")] = 1,
-    policy: Annotated[str, typer.Option(help="engine or round_robin.")] = "engine",
+    scheduling: Annotated[str, typer.Option(metavar="RULE", help="deadline or round-robin.")] = "deadline",
     jitter: Annotated[float, typer.Option(min=0, max=1, help="Spread of run times, relative.")] = 0.015,
     rows: Annotated[int, typer.Option(min=1_000, max=100_000_000, help="Simulated arrivals of each run.")] = 200_000,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and run times.")] = 1,
@@ -222,11 +222,13 @@ def _simulate(
 ) -> None:
     """Size a deployment from what its batches cost: capacity, latency and instances needed. Nothing is served.
 
-    Exits with 0 when the limits hold at the given rate, 1 when they do not, 2 for wrong usage.
+    Exits with 0 when the given rate is carried and the limits hold, 1 when not, 2 for wrong usage.
     """
     with _told_plainly(debug):
-        from penstock.cli.simulate import SimulateOptions, run_simulate
-        from penstock.cli.simulated import SimulatedSettings, read_curve, read_models
+        from penstock.cli.simulate import run_simulate
+        from penstock.cli.simulate_sizing import SimulateOptions, scheduling_of
+        from penstock.cli.simulated import SimulatedSettings, read_models
+        from penstock.cli.simulated_curve import read_curve
 
         alone = SimulatedSettings(
             rate=rate,
@@ -241,7 +243,7 @@ def _simulate(
         options = SimulateOptions(
             models=[alone] if models is None else read_models(models, alone),
             instances=instances,
-            policy=policy,
+            scheduling=scheduling_of(scheduling),
             jitter=jitter,
             rows=rows,
             seed=seed,
