@@ -233,11 +233,13 @@ std::uint64_t BatchRing::State::rows_pending(std::uint32_t lane) const noexcept 
 QueueLoad BatchRing::load(std::uint32_t lane, std::uint64_t now_ns) const noexcept {
   const State& state = *state_;
   const RingHeader& header = state.sleepers();
-  const RowClass row_class = state.map.plan().lanes[lane].row_class;
+  const std::vector<LanePlan>& lanes = state.map.plan().lanes;
+  const RowClass row_class = lanes[lane].row_class;
   QueueLoad load;
   load.workers = 0;
-  for (std::uint32_t i = 0; i < state.map.plan().lanes.size(); ++i) {
-    const RowClass other = state.map.plan().lanes[i].row_class;
+  for (std::uint32_t i = 0; i < lanes.size(); ++i) {
+    if (lanes[i].bucket != lanes[lane].bucket) continue;
+    const RowClass other = lanes[i].row_class;
     // Rows of the batch class go last; reproducible ones take turns with normal ones.
     if (i == lane || other <= row_class || other == RowClass::kReproducible) load.rows_ahead += state.rows_pending(i);
   }

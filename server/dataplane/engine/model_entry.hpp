@@ -51,6 +51,10 @@ class ModelEntry {
   [[nodiscard]] std::uint32_t lane_of(batcher::RowClass row_class, std::uint32_t length) const noexcept {
     return ring.lane_of(row_class, length == 0 ? 0 : bucket_of(length));
   }
+  // Length buckets; 1 where nothing varies.
+  [[nodiscard]] std::uint32_t buckets() const noexcept {
+    return varies() ? static_cast<std::uint32_t>(ring.lengths().size()) : 1;
+  }
   // Tensors of its rows vary in length.
   [[nodiscard]] bool varies() const noexcept { return !ring.lengths().empty(); }
   // Rows that a lane can hold at all.

@@ -21,17 +21,36 @@ batcher::QueueLoad load_of(const ModelEntry& entry, std::uint32_t lane, std::uin
   return load;
 }
 
-// Device time that the queue of another model of the group wants. Its batches are taken for full ones, and its classes
-// for one: how much of it goes first is bounded by the caller.
-std::uint64_t wanted_ns(const ModelEntry& entry, std::uint64_t now_ns) noexcept {
-  const std::uint32_t lane = entry.ring.lane_of(batcher::RowClass::kBatch);  // behind it are all rows of the model
+// Device time that the rows of a length bucket want which go before one of this lane. Their batches are taken for full
+// ones.
+std::uint64_t queued_ns(const ModelEntry& entry, std::uint32_t lane, std::uint64_t now_ns) noexcept {
   const batcher::QueueLoad load = load_of(entry, lane, now_ns);
-  const batcher::CostModel cost = entry.ring.cost();
+  const batcher::CostModel cost = entry.ring.cost(entry.ring.settings(lane).bucket);
   if (load.rows_ahead == 0 || !cost.is_known()) return 0;
   const std::uint64_t rows_max = std::max(1U, entry.ring.settings(lane).batch_rows_max);
   const std::uint64_t batches = (load.rows_ahead + rows_max - 1) / rows_max;
   const auto rows = static_cast<std::uint32_t>(std::min(load.rows_ahead, rows_max));
   return batches * cost.mean_ns(rows) / std::max(1U, load.workers);
+}
+
+// What another model of the group wants. Its classes are taken for one: how much of it goes first is bounded by the
+// caller.
+struct Wanted {
+  std::uint64_t all_ns = 0;
+  std::uint64_t batch_ns = 0;  // at most, of one batch
+};
+
+Wanted wanted_by(const ModelEntry& entry, std::uint64_t now_ns) noexcept {
+  Wanted wanted;
+  for (std::uint32_t bucket = 0; bucket < entry.buckets(); ++bucket) {
+    // Behind this lane are all rows of the bucket.
+    const std::uint32_t lane = entry.ring.lane_of(batcher::RowClass::kBatch, bucket);
+    const std::uint64_t bucket_ns = queued_ns(entry, lane, now_ns);
+    const std::uint64_t batch_ns = entry.ring.cost(bucket).mean_ns(entry.ring.settings(lane).batch_rows_max);
+    wanted.all_ns += bucket_ns;
+    wanted.batch_ns = std::max(wanted.batch_ns, std::min(bucket_ns, batch_ns));
+  }
+  return wanted;
 }
 
 }  // namespace
@@ -93,6 +112,10 @@ std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, 
   const batcher::LaneSettings& settings = entry.ring.settings(lane);
   batcher::QueueLoad load = load_of(entry, lane, now_ns);
   load.rows_ahead += asked.rows - 1;
+  for (std::uint32_t bucket = 0; bucket < entry.buckets(); ++bucket) {
+    if (bucket != settings.bucket)
+      load.others_ns += queued_ns(entry, entry.ring.lane_of(settings.row_class, bucket), now_ns);
+  }
   const std::uint64_t alone_ns = batcher::predict_done_ns(load, settings, cost, now_ns);
   std::uint64_t others_ns = 0;
   std::uint64_t others_weight = 0;
@@ -101,12 +124,11 @@ std::uint64_t PredictPath::predict(const ModelEntry& entry, std::uint32_t lane, 
     // A longer objective lets these rows go first, and the taker cuts its batches to leave them room. If it counted, a
     // model with a short one would be refused for good beside one that always has a longer batch waiting.
     if (asked.limit_ns != 0 && peer->slo_ns > asked.limit_ns) continue;
-    const std::uint64_t peer_ns = wanted_ns(*peer, now_ns);
-    if (peer_ns == 0) continue;
-    const batcher::LaneSettings& theirs = peer->ring.settings(peer->ring.lane_of(batcher::RowClass::kNormal));
-    others_ns += peer_ns;
-    others_weight += theirs.weight;
-    longest_ns = std::max(longest_ns, std::min(peer_ns, peer->ring.cost().mean_ns(theirs.batch_rows_max)));
+    const Wanted wanted = wanted_by(*peer, now_ns);
+    if (wanted.all_ns == 0) continue;
+    others_ns += wanted.all_ns;
+    others_weight += peer->ring.settings(0).weight;
+    longest_ns = std::max(longest_ns, wanted.batch_ns);
   }
   if (others_ns == 0) return alone_ns;
   // While this model's rows run, the others get their share and no more; whatever it is, one batch may be ahead.

@@ -12,7 +12,7 @@ struct QueueLoad {
   std::uint64_t rows_ahead = 0;  // in its own lane and in those that go before it
   std::uint64_t free_at_ns = 0;  // when the next of the workers will be free; in the past: one is
   std::uint32_t workers = 1;     // instances that take from the queue
-  std::uint64_t others_ns = 0;   // device time wanted by other models of the group that go first
+  std::uint64_t others_ns = 0;   // device time wanted by rows of other length buckets or models that go first
   double rows_per_second = 0;    // arrival rate; 0: unknown
 };
 

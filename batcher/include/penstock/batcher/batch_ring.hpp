@@ -132,8 +132,8 @@ class BatchRing {
   // Wakes sleeping workers if any row was published since; once per pass of the loop. True: a system call was made.
   bool ring_bell() noexcept;
 
-  // What a row that is claimed now finds before it. A few loads per lane of the ring; the workers' part is not trusted
-  // and kept within reason.
+  // What a row that is claimed now finds before it, of its own length bucket. A few loads per lane of the ring; the
+  // workers' part is not trusted and kept within reason.
   [[nodiscard]] QueueLoad load(std::uint32_t lane, std::uint64_t now_ns) const noexcept;
   // What a batch of a bucket costs, as set_cost() was told last. One thread at a time.
   [[nodiscard]] CostModel cost(std::uint32_t bucket = 0) const noexcept;
