@@ -226,14 +226,16 @@ nb::dict cost(const Engine& engine, std::uint32_t ring, std::uint32_t bucket) {
   const std::shared_ptr<ModelEntry> entry = engine.entry(ring);
   const batcher::CostLearner learner = entry->costs.look(checked_bucket(*entry, bucket));
   const batcher::CostModel model = learner.publish();
+  const std::uint32_t lane = entry->ring.lane_of(batcher::RowClass::kNormal, bucket);
+  const std::uint32_t rows_max = entry->ring.settings(lane).batch_rows_max;
   nb::list rows;
   nb::list mean_seconds;
   nb::list p99_seconds;
-  for (std::uint32_t size = 1;; size = std::min(size * 2, entry->ring.max_batch_size())) {
+  for (std::uint32_t size = 1;; size = std::min(size * 2, rows_max)) {
     rows.append(size);
     mean_seconds.append(static_cast<double>(model.mean_ns(size)) / kNsPerSecond);
     p99_seconds.append(static_cast<double>(model.p99_ns(size)) / kNsPerSecond);
-    if (size >= entry->ring.max_batch_size()) break;
+    if (size >= rows_max) break;
   }
   nb::dict result;
   result["rows"] = rows;

@@ -118,7 +118,7 @@ class Recorded:
             raise self.counters
         return self.counters
 
-    def cost(self, ring: int) -> Mapping[str, Any]:
+    def cost(self, ring: int, bucket: int = 0) -> Mapping[str, Any]:
         assert ring in (7, 8)
         return COST
 

@@ -84,6 +84,7 @@ def test_model_is_described(control: Control) -> None:
                     "off_share": 0.004,
                     "alarm": False,
                 },
+                "cost_by_length": [],
                 "counters": {
                     "rows_claimed": 100,
                     "rows_ok": 90,

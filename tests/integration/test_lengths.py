@@ -240,3 +240,11 @@ def test_description_tells_what_varies(uneven: Server) -> None:
     ]
     assert version["batching"]["lengths"] == list(LENGTHS)
     assert version["batching"]["max_batch_tokens"] == MAX_TOKENS
+    # Warm-up has measured each bucket, in batches of as many rows as the tokens allow.
+    costs = version["cost_by_length"]
+    assert [cost["length"] for cost in costs] == list(LENGTHS)
+    assert [cost["curve"][-1]["rows"] for cost in costs] == [16, 8, 2]
+    assert all(cost["curve"][0]["mean_seconds"] > 0 for cost in costs)
+    metrics = uneven.request("GET", "/metrics").body.decode()
+    for length in LENGTHS:
+        assert f'penstock_batch_cost_alarm{{length="{length}",model="tokens",version="1"}}' in metrics

@@ -74,9 +74,13 @@ class _StateCollector(Collector):
         yield from _model_metrics(models)
         live = {ring["ring"] for ring in stats["rings"]}
         yield from cost_metrics(
-            ((status.config.name, status.config.version), cast(CostStats, self._state.stats.cost(status.ring)))
+            (
+                (status.config.name, status.config.version, str(length or "")),
+                cast(CostStats, self._state.stats.cost(status.ring, bucket)),
+            )
             for status in models
             if status.ring in live and status.ring is not None
+            for bucket, length in enumerate(status.config.lengths or (0,))
         )
 
 

@@ -14,6 +14,7 @@ from penstock.control.state import CostStats, HistogramStats, RingStats
 __all__ = ["MODEL_LABELS", "cost_metrics", "cumulative", "ring_metrics"]
 
 MODEL_LABELS = ("model", "version")
+_COST_LABELS = (*MODEL_LABELS, "length")  # empty where no tensor varies in length
 
 # Key in RingStats, name, help.
 _RING_COUNTERS = (
@@ -87,17 +88,17 @@ def _row_metrics(labels: Sequence[tuple[str, str]], rings: Sequence[RingStats]) 
     yield from (rows, refused, depth)
 
 
-def cost_metrics(costs: Iterable[tuple[tuple[str, str], CostStats]]) -> Iterator[Metric]:
-    """Return what batches cost, as learned so far, of rings by their model and version."""
+def cost_metrics(costs: Iterable[tuple[tuple[str, str, str], CostStats]]) -> Iterator[Metric]:
+    """Return what batches cost, as learned so far, of rings by their model, version and length."""
     curve = GaugeMetricFamily(
-        "penstock_batch_cost_seconds", "Learned run time of a batch.", labels=(*MODEL_LABELS, "rows", "quantile")
+        "penstock_batch_cost_seconds", "Learned run time of a batch.", labels=(*_COST_LABELS, "rows", "quantile")
     )
     error = GaugeMetricFamily(
         "penstock_batch_cost_error_p95",
         "Error of predicted run times over run times, 95th percentile.",
-        labels=MODEL_LABELS,
+        labels=_COST_LABELS,
     )
-    alarm = GaugeMetricFamily("penstock_batch_cost_alarm", "Whether the learned cost is off.", labels=MODEL_LABELS)
+    alarm = GaugeMetricFamily("penstock_batch_cost_alarm", "Whether the learned cost is off.", labels=_COST_LABELS)
     for label, cost in costs:
         for rows, mean, p99 in zip(cost["rows"], cost["mean_seconds"], cost["p99_seconds"], strict=True):
             curve.add_metric((*label, str(rows), "mean"), mean)

@@ -127,6 +127,13 @@ SCHEMAS: dict[str, Any] = {
             "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
             "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
             "cost": {"anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}]},
+            "cost_by_length": {
+                "type": "array",
+                "items": {
+                    "allOf": [{"$ref": "#/components/schemas/Cost"}, _record({"length": _COUNT})],
+                },
+                "description": "The same for each of `lengths`; `cost` is that of the longest.",
+            },
             "counters": {"type": ["object", "null"], "additionalProperties": _COUNT},
         }
     ),

@@ -82,8 +82,8 @@ class StatsSource(Protocol):
     def stats(self) -> Mapping[str, Any]:
         """Return the counters as EngineStats describes them."""
 
-    def cost(self, ring: int) -> Mapping[str, Any]:
-        """Return what the batches of a ring cost as CostStats describes it."""
+    def cost(self, ring: int, bucket: int = 0) -> Mapping[str, Any]:
+        """Return what the batches of a ring's length bucket cost as CostStats describes it."""
 
 
 class ModelsSource(Protocol):

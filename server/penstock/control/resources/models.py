@@ -57,7 +57,8 @@ class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no typ
     def _description(self, status: ModelStatus, rings: Mapping[int, RingStats]) -> dict[str, object]:
         config = status.config
         ring = None if status.ring is None else rings.get(status.ring)
-        cost = None if ring is None else cast(CostStats, self._state.stats.cost(ring["ring"]))
+        # One for each length bucket, the longest last.
+        costs = [] if ring is None else [self._cost(ring, bucket) for bucket in range(len(config.lengths) or 1)]
         return {
             "version": config.version,
             "latest": status.latest,
@@ -73,9 +74,13 @@ class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no typ
                 {"worker": worker.worker, "pid": worker.pid, "state": worker.state, "restarts": worker.restarts}
                 for worker in status.workers
             ],
-            "cost": None if cost is None else _cost(cost),
+            "cost": costs[-1] if costs else None,
+            "cost_by_length": [{"length": length, **cost} for length, cost in zip(config.lengths, costs, strict=False)],
             "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
         }
+
+    def _cost(self, ring: RingStats, bucket: int) -> dict[str, object]:
+        return _cost(cast(CostStats, self._state.stats.cost(ring["ring"], bucket)))
 
 
 def _summary(status: ModelStatus) -> dict[str, object]:
