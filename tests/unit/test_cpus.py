@@ -49,5 +49,13 @@ def test_a_node_has_cpus(tmp_path: Path) -> None:
         (tmp_path / f"node{node}").mkdir()
         (tmp_path / f"node{node}" / "cpulist").write_text(cpus)
     assert cpus_of_node(2, tmp_path) == (2, 3, 7)
-    with pytest.raises(LookupError, match="there is no NUMA node 1: this machine has 0,2"):
+    with pytest.raises(LookupError, match="there is no NUMA node 1: this machine has nodes 0,2"):
         cpus_of_node(1, tmp_path)
+
+
+def test_the_only_node_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "node0").mkdir()
+    with pytest.raises(LookupError, match="there is no NUMA node 7: this machine has node 0 only"):
+        cpus_of_node(7, tmp_path)
+    with pytest.raises(LookupError, match="this machine has none"):
+        cpus_of_node(7, tmp_path / "missing")

@@ -45,8 +45,14 @@ def cpus_of_node(node: int, nodes: Path = _NODES) -> tuple[int, ...]:
         return parse_cpus((nodes / f"node{node}" / "cpulist").read_text())
     except (FileNotFoundError, NotADirectoryError):
         numbers = (re.fullmatch(r"node(\d+)", path.name) for path in nodes.glob("node*"))
-        known = format_cpus(sorted(int(number[1]) for number in numbers if number))
-        raise LookupError(f"there is no NUMA node {node}: this machine has {known or 'none'}") from None
+        known = sorted(int(number[1]) for number in numbers if number)
+        raise LookupError(f"there is no NUMA node {node}: this machine has {_said_of_nodes(known)}") from None
+
+
+def _said_of_nodes(nodes: Sequence[int]) -> str:
+    if not nodes:
+        return "none"
+    return f"node {nodes[0]} only" if len(nodes) == 1 else f"nodes {format_cpus(nodes)}"
 
 
 def share_of(cpus: Sequence[int], number: int, count: int) -> tuple[int, ...]:
