@@ -40,7 +40,7 @@ def compiled(folder: Path, max_batch_size: int = 16) -> Path:
 
 
 def test_a_model_sees_only_the_sizes_it_allows(serve: Callable[..., Server], tmp_path: Path) -> None:
-    flags = ["--batch-sizes", "4,16", "--max-batch-size", "16"]
+    flags = ["--batch-sizes", "4,16"]
     server = serve(*flags, models={"m": compiled(tmp_path)})
     assert "not compiled" not in server.log.read_text(), "the warm-up keeps to them, too"
     assert server.predict(inputs=[1, 2]).json()["outputs"]["y"] == [2, 4]

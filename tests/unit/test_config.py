@@ -271,7 +271,7 @@ def test_lists_are_read_from_files_and_text(write) -> None:
     ("settings", "message"),
     [
         (
-            "batch_sizes = [8, 16]",
+            "max_batch_size = 64\nbatch_sizes = [8, 16]",
             "model 'a': the largest of batch_sizes (16) must be max_batch_size (64): set max_batch_size = 16, "
             "or allow 64 rows",
         ),
@@ -300,6 +300,16 @@ def test_sizes_that_contradict_each_other_are_refused(write, settings: str, mess
 def test_tokens_that_contradict_the_lengths_are_refused(write, settings: str, message: str) -> None:
     assert message in error_of(file=write(f'[models.a]\npath = "a.onnx"\n{settings}\n'))
     assert load_config(file=write('[models.a]\npath = "a.onnx"\nlengths = [8, 32]\nmax_batch_tokens = 32\n'))
+
+
+def test_the_largest_batch_follows_the_sizes(write) -> None:
+    file = write('[models.a]\npath = "a.onnx"\nbatch_sizes = [8, 16, 32]\n[models.b]\npath = "b.onnx"\n')
+    assert [model.max_batch_size for model in load_config(file=file).models] == [32, 64]
+    assert load_config(models=["m=m.onnx"], flags={"batch_sizes": "4,8"}).models[0].max_batch_size == 8
+    environment = {"PENSTOCK_BATCH_SIZES": "4,128"}
+    assert [model.max_batch_size for model in load_config(file=file, environment=environment).models] == [128, 128]
+    told = error_of(file=file, environment={"PENSTOCK_MAX_BATCH_SIZE": "64"})
+    assert "model 'a': the largest of batch_sizes (32) must be max_batch_size (64)" in told
 
 
 def test_reproducible_batches_have_an_allowed_size(write) -> None:

@@ -73,6 +73,7 @@ def load_config(
         shared |= {name: value for name, value in values.items() if name in _SHARED_SETTINGS}
     for entry in entries:
         entry.values |= shared
+        _follow_sizes(entry.values)
     _refuse_duplicates(entries)
     config = ServerConfig(models=tuple(ModelConfig(**entry.values) for entry in entries), **server)
     refuse_contradictions(config)
@@ -187,6 +188,12 @@ def _parse(setting: Setting, raw: object, where: str, *, text: bool) -> object:
         return setting.kind.parse(raw, text=text)
     except ValueError:
         raise ConfigError(f"{where} = {raw!r}: expected {setting.kind.expected}") from None
+
+
+def _follow_sizes(values: _Values) -> None:
+    """Let the largest of `batch_sizes` be max_batch_size, unless a source says that, too."""
+    if "batch_sizes" in values:
+        values.setdefault("max_batch_size", values["batch_sizes"][-1])
 
 
 def _refuse_duplicates(entries: Sequence[_ModelEntry]) -> None:
