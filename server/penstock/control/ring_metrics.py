@@ -9,7 +9,7 @@ from typing import Any, cast
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from penstock.control.state import CostStats, HistogramStats, RingStats
+from penstock.control.state import CostStats, HistogramStats, RingStats, is_known
 
 __all__ = ["MODEL_LABELS", "cost_metrics", "cumulative", "ring_metrics"]
 
@@ -100,6 +100,8 @@ def cost_metrics(costs: Iterable[tuple[tuple[str, str, str], CostStats]]) -> Ite
     )
     alarm = GaugeMetricFamily("penstock_batch_cost_alarm", "Whether the learned cost is off.", labels=_COST_LABELS)
     for label, cost in costs:
+        if not is_known(cost):
+            continue
         for rows, mean, p99 in zip(cost["rows"], cost["mean_seconds"], cost["p99_seconds"], strict=True):
             curve.add_metric((*label, str(rows), "mean"), mean)
             curve.add_metric((*label, str(rows), "p99"), p99)

@@ -126,13 +126,16 @@ SCHEMAS: dict[str, Any] = {
             "limits": _record({"queue_bytes": _COUNT, "intra_op_threads": _COUNT}),
             "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
             "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
-            "cost": {"anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}]},
+            "cost": {
+                "anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}],
+                "description": "null until batches of the model have been measured.",
+            },
             "cost_by_length": {
                 "type": "array",
                 "items": {
                     "allOf": [{"$ref": "#/components/schemas/Cost"}, _record({"length": _COUNT})],
                 },
-                "description": "The same for each of `lengths`; `cost` is that of the longest.",
+                "description": "The same for each of `lengths` of which it is known; `cost` is that of the longest.",
             },
             "counters": {"type": ["object", "null"], "additionalProperties": _COUNT},
         }

@@ -8,7 +8,16 @@ from typing import Any, Protocol, TypedDict
 
 from penstock.core.status import ModelStatus
 
-__all__ = ["CostStats", "EngineStats", "HistogramStats", "ModelsSource", "RingStats", "ServerState", "StatsSource"]
+__all__ = [
+    "CostStats",
+    "EngineStats",
+    "HistogramStats",
+    "ModelsSource",
+    "RingStats",
+    "ServerState",
+    "StatsSource",
+    "is_known",
+]
 
 
 class HistogramStats(TypedDict):
@@ -60,6 +69,11 @@ class CostStats(TypedDict):
     error_p95: float
     off_share: float
     alarm: bool
+
+
+def is_known(cost: CostStats) -> bool:
+    """Whether anything is known of what the batches cost: without a warm-up nothing is until some have run."""
+    return any(cost["mean_seconds"])
 
 
 class EngineStats(TypedDict):

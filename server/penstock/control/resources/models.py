@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from flask_restful import Resource
 
-from penstock.control.state import CostStats, EngineStats, RingStats, ServerState
+from penstock.control.state import CostStats, EngineStats, RingStats, ServerState, is_known
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelStatus, Tensor
 
@@ -75,12 +75,17 @@ class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no typ
                 for worker in status.workers
             ],
             "cost": costs[-1] if costs else None,
-            "cost_by_length": [{"length": length, **cost} for length, cost in zip(config.lengths, costs, strict=False)],
+            "cost_by_length": [
+                {"length": length, **cost}
+                for length, cost in zip(config.lengths, costs, strict=False)
+                if cost is not None
+            ],
             "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
         }
 
-    def _cost(self, ring: RingStats, bucket: int) -> dict[str, object]:
-        return _cost(cast(CostStats, self._state.stats.cost(ring["ring"], bucket)))
+    def _cost(self, ring: RingStats, bucket: int) -> dict[str, object] | None:
+        cost = cast(CostStats, self._state.stats.cost(ring["ring"], bucket))
+        return _cost(cost) if is_known(cost) else None
 
 
 def _summary(status: ModelStatus) -> dict[str, object]:
