@@ -13,8 +13,6 @@ from penstock.core.config import ModelConfig, Scheduling, ServerConfig
 from penstock.core.cpus import format_cpus
 from penstock.core.errors import ConfigError
 from penstock.serve.placement import check_placement
-from tests import models
-from tests.integration.supervised import Running
 from tests.integration.workers import workers
 from tests.serving import Server
 
@@ -70,14 +68,3 @@ def test_models_are_served_by_either_rule(serve: Callable[..., Server], model_fo
     server = serve("--scheduling", rule, models=named, env={"PENSTOCK_GROUP": "g", "PENSTOCK_SLO_MS": "5000"})
     for name in named:
         assert server.predict(model=name, inputs=[1, 2, 3, 4]).json()["outputs"]["y"] == [3, 5, 7, 9]
-
-
-def test_the_first_request_finds_a_learned_curve(run: Callable[..., Running], tmp_path: Path) -> None:
-    running = run(models.affine(tmp_path), max_batch_size=16)
-    ring = running.status().ring
-    assert ring is not None
-    cost = running.engine.cost(ring)
-    assert cost["samples"] == 0, "no batch has run but those of the warm-up"
-    assert cost["rows"] == [1, 2, 4, 8, 16]
-    assert all(0 < mean <= p99 for mean, p99 in zip(cost["mean_seconds"], cost["p99_seconds"], strict=True))
-    assert cost["mean_seconds"] == sorted(cost["mean_seconds"])

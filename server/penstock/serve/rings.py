@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.config import ModelConfig
+from penstock.serve.objectives import Priced
 from penstock.serve.served_model import ServedModel
 from penstock.worker.protocol import CostSample, Loaded
 
@@ -42,8 +43,10 @@ class Rings:
         except (ValueError, OSError) as error:
             model.loaded = None
             return f"no ring can hold its rows: {error}"
-        model.ring, model.ring_lost, model.seeded, model.workers_told = ring, False, False, 0
+        model.ring, model.ring_lost, model.workers_told = ring, False, 0
         model.max_batch_size = self._engine.ring_max_batch_size(ring)
+        if model.samples:
+            self._seed(model, ring)
         if model.max_batch_size < model.config.max_batch_size:
             logger.info("smaller batches than asked for", extra=model.facts(max_batch_size=model.max_batch_size))
         return None
@@ -73,17 +76,32 @@ class Rings:
         loops = self._engine.loop_event_fds()
         return [*(self._engine.ring_fd(ring) for ring in _rings(models)), *loops], len(loops)
 
-    def seed(self, model: ServedModel, samples: Iterable[CostSample]) -> None:
-        """Let the first samples of a ring be those of its first worker's warm-up."""
+    def seed(self, model: ServedModel, samples: Iterable[CostSample]) -> bool:
+        """Let the first samples of a model's rings be those of its first worker's warm-up; whether these are."""
         most = model.max_batch_size or 0
-        usable = [sample for sample in samples if 1 <= sample.rows <= most and 0 < sample.seconds < _RUN_SECONDS_MAX]
-        if model.ring is None or model.seeded or not usable:
-            return
+        usable = tuple(
+            sample for sample in samples if 1 <= sample.rows <= most and 0 < sample.seconds < _RUN_SECONDS_MAX
+        )
+        if model.ring is None or model.samples or not usable:
+            return False
+        model.samples = usable
+        self._seed(model, model.ring)
+        return True
+
+    def _seed(self, model: ServedModel, ring: int) -> None:
         for bucket, length in enumerate(model.config.lengths or (0,)):
-            measured = [(sample.rows, sample.seconds) for sample in usable if sample.length == length]
+            measured = [(sample.rows, sample.seconds) for sample in model.samples if sample.length == length]
             if measured:
-                self._engine.seed_cost(model.ring, measured, bucket)
-        model.seeded = True
+                self._engine.seed_cost(ring, measured, bucket)
+
+    def priced(self, models: Iterable[ServedModel]) -> list[Priced]:
+        """Return those of the models of which a warm-up has measured what their batches cost."""
+        known = [(model, model.ring, model.max_batch_size) for model in models if model.samples]
+        return [
+            Priced(model.config, most, _curve(self._engine.cost(ring, max(len(model.config.lengths) - 1, 0))))
+            for model, ring, most in known
+            if ring is not None and most is not None
+        ]
 
     def tell_workers(self, model: ServedModel, count: int) -> None:
         """Let admission count on this many workers."""
@@ -123,6 +141,10 @@ class Rings:
 
 def _rings(models: Iterable[ServedModel]) -> list[int]:
     return [model.ring for model in models if model.ring is not None]
+
+
+def _curve(cost: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(cost["rows"], cost["p99_seconds"], strict=True))
 
 
 def _sizes(config: ModelConfig, loaded: Loaded) -> tuple[int, list[int]]:

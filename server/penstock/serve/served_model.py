@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.status import ModelState, ModelStatus, Tensor, WorkerStatus
 from penstock.worker.model import TensorSpec
-from penstock.worker.protocol import Loaded
+from penstock.worker.protocol import CostSample, Loaded
 
 __all__ = ["ServedModel", "latest_versions"]
 
@@ -23,7 +23,7 @@ class ServedModel:
     loaded: Loaded | None = None
     ring: int | None = None
     ring_lost: bool = False  # a worker wrote nonsense into it; the next worker that has loaded gets another one
-    seeded: bool = False  # the ring's cost model has got its first samples
+    samples: tuple[CostSample, ...] = ()  # of the first warm-up: what each of its rings starts to learn from
     workers_told: int = 0  # how many the ring's admission counts on
     max_batch_size: int | None = None
     detail: str | None = None

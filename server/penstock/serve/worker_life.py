@@ -11,6 +11,7 @@ from typing import Protocol
 
 from penstock.core.config import Scheduling
 from penstock.core.errors import ConfigError
+from penstock.serve.objectives import unkeepable_objectives
 from penstock.serve.placement import placement_of
 from penstock.serve.rings import Rings
 from penstock.serve.worker_group import Instance, Phase, WorkerGroup
@@ -133,8 +134,13 @@ class WorkerLife:
         instance.due = None
         instance.was_ready = True
         instance.batches_at_ready = self._rings.batches_done(instance.models)
-        for number, samples in instance.samples.items():
-            self._rings.seed(instance.models[number], samples)
+        measured = [self._rings.seed(instance.models[number], samples) for number, samples in instance.samples.items()]
+        if any(measured):
+            for config, reason in unkeepable_objectives(self._rings.priced(group.models)):
+                logger.warning(
+                    "an objective cannot be kept",
+                    extra={"model": config.name, "version": config.version, "reason": reason},
+                )
         logger.info(
             "worker ready",
             extra=instance.facts(
@@ -188,6 +194,7 @@ class WorkerLife:
 
 
 def _load(instance: Instance) -> Load:
+    """Return what its process is told. Only a model's first worker measures: a successor is waited for."""
     config = instance.models[0].config
     return Load(
         worker=instance.slot,
@@ -198,7 +205,7 @@ def _load(instance: Instance) -> Load:
                 path=str(model.config.path),
                 backend=str(model.config.backend),
                 intra_op_threads=model.config.intra_op_threads,
-                warmup_seconds=model.config.warmup_s,
+                warmup_seconds=0.0 if model.samples or instance.slot > 0 else model.config.warmup_s,
                 lengths=model.config.lengths,
                 max_batch_tokens=model.config.max_batch_tokens,
             )

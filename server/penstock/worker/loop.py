@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ def load_and_serve(control: socket.socket, load: Load) -> None:
     taker = _attach(attach, descriptors, load.worker)
     attached = time.monotonic()
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
-        _warm_up(control, taker, number, backend, replace(model, warmup_seconds=0.0) if attach.quarantine else model)
+        _warm_up(control, taker, number, backend, model)
     _settle_garbage()
     stop = _StopWatch(control)
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))

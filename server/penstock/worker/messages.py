@@ -38,7 +38,7 @@ class CostSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelToLoad:
-    """One model of a worker. `warmup_seconds` may be spent on measuring what its batches cost.
+    """One model of a worker. `warmup_seconds` may be spent on measuring what its batches cost; 0 for no measuring.
 
     `lengths` are what rows are padded to where they vary in length, ascending; `max_batch_tokens` is 0 for no bound.
     """
