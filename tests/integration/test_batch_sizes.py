@@ -66,10 +66,10 @@ def test_a_model_below_every_size_stops_the_start(run: Callable[..., Running], t
         run(compiled(tmp_path, max_batch_size=3), batch_sizes=(4, 64))
 
 
-def test_a_ring_too_small_for_the_sizes_serves_all_the_same(run: Callable[..., Running], tmp_path: Path) -> None:
+def test_a_ring_too_small_for_the_sizes_stops_the_start(run: Callable[..., Running], tmp_path: Path) -> None:
     config = ModelConfig(name="m", path=compiled(tmp_path), max_batch_size=16, batch_sizes=(4, 16), queue_bytes=4096)
-    running = run([config])
-    assert running.predict([1, 2])[0] == 200
+    with pytest.raises(ModelLoadError, match="too few for batch_sizes or reproducible_batch_size: raise queue_bytes"):
+        run([config])
 
 
 def test_reproducible_rows_run_in_the_size_that_was_set(serve: Callable[..., Server], tmp_path: Path) -> None:
