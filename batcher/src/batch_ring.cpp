@@ -271,7 +271,17 @@ void BatchRing::cancel(const Claim& claim, std::uint32_t k) noexcept {
 }
 
 bool BatchRing::uses_arena() const noexcept { return state_->map.plan().arena; }
-std::optional<std::uint32_t> BatchRing::acquire_slot() noexcept { return state_->slots.acquire(); }
+std::optional<std::uint32_t> BatchRing::acquire_slot(RowClass row_class) noexcept {
+  const std::uint32_t slots = state_->map.plan().size.slots;
+  switch (row_class) {
+    case RowClass::kInteractive:
+      return state_->slots.acquire();
+    case RowClass::kBatch:
+      return state_->slots.acquire(std::max(slots / 2, 1u));
+    default:
+      return state_->slots.acquire(std::max(slots - slots / 6, 1u));
+  }
+}
 void BatchRing::release_slot(std::uint32_t slot) noexcept { state_->slots.release(slot); }
 std::byte* BatchRing::slot(std::uint32_t slot) const noexcept { return state_->map.slot(slot); }
 

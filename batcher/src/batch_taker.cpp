@@ -52,9 +52,6 @@ BatchTaker::State::State(std::span<const int> ring_fds, const std::vector<int>& 
   spare.reserve(4);
   deadlines.reserve(kRowsMax);
   dropped.reserve(kRowsMax);
-  if (options.quarantine) return;
-  sleepers().workers[worker].busy_until_ns.store(0, std::memory_order_relaxed);  // for BatchRing::load(), an estimate
-  sleepers().attached.fetch_or(bit, std::memory_order_relaxed);
 }
 
 BatchTaker::BatchTaker(std::span<const int> ring_fds, std::vector<int> loop_event_fds, std::uint32_t worker,
@@ -88,6 +85,7 @@ std::uint32_t BatchTaker::copied_rows_max(std::uint32_t ring) const noexcept {
 
 std::optional<TakenBatch> BatchTaker::take(int timeout_ms) noexcept {
   State& state = *state_;
+  state.attach();
   const std::uint64_t deadline_ns =
       timeout_ms < 0 ? kForever : monotonic_ns() + static_cast<std::uint64_t>(timeout_ms) * 1'000'000;
   for (;;) {
@@ -101,6 +99,14 @@ std::optional<TakenBatch> BatchTaker::take(int timeout_ms) noexcept {
     }
     if (timeout_ms == 0 || !state.wait(deadline_ns)) return std::nullopt;
   }
+}
+
+// Not when it is made: until it takes for the first time it warms up, and admission must not count on it.
+void BatchTaker::State::attach() noexcept {
+  if (attached || options.quarantine) return;
+  attached = true;
+  sleepers().workers[worker].busy_until_ns.store(0, std::memory_order_relaxed);  // for BatchRing::load(), an estimate
+  sleepers().attached.fetch_or(bit, std::memory_order_relaxed);
 }
 
 bool BatchTaker::State::spin(const Decision& decision) noexcept {

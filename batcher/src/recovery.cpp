@@ -93,6 +93,7 @@ void BatchRing::State::recover_block(std::uint32_t buffer, const BlockWord& take
 }
 
 void BatchRing::State::complete_for_worker(std::uint32_t buffer, const BlockWord& taken, Recovery& recovery) noexcept {
+  map.control(buffer).leads.store(0, std::memory_order_relaxed);  // a statistic: no batch was completed
   std::uint32_t failed = 0;
   if (!fail_rows(buffer, taken.rows, RowError::kWorkerDied, &failed)) {
     give_up();
@@ -138,6 +139,23 @@ std::uint32_t BatchRing::quarantined() const noexcept {
     blocks += in_hand && word.epoch >= kQuarantineFrom ? 1 : 0;
   }
   return blocks;
+}
+
+Recovery BatchRing::fail_quarantined() noexcept {
+  State& state = *state_;
+  Recovery recovery;
+  for (std::uint32_t buffer = 0; buffer < state.map.plan().buffers; ++buffer) {
+    const BlockWord word = state.word(buffer);
+    if (word.state != BlockState::kQueued || word.epoch < kQuarantineFrom) continue;
+    if (!word.is_of(state.buffers[buffer].sequence.load(std::memory_order_acquire))) {
+      state.give_up();  // a block that waits cannot move on: the word lies
+      break;
+    }
+    state.complete_for_worker(buffer, word, recovery);
+    for (std::uint32_t loop = 0; loop < state.map.plan().loops; ++loop) state.map.done(loop).set(buffer);
+  }
+  recovery.corrupt = state.corrupt.load(std::memory_order_acquire);
+  return recovery;
 }
 
 // By the futex words, not by the masks: a worker that the dead one had picked, and not yet woken, is on no mask any

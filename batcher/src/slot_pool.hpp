@@ -14,13 +14,15 @@ class SlotPool {
  public:
   explicit SlotPool(std::uint32_t slots);
 
-  [[nodiscard]] std::optional<std::uint32_t> acquire() noexcept;
+  // Nothing when `most` slots are taken already, or all.
+  [[nodiscard]] std::optional<std::uint32_t> acquire(std::uint32_t most = ~std::uint32_t{0}) noexcept;
   void release(std::uint32_t slot) noexcept;
 
  private:
   std::mutex mutex_;
   std::vector<std::uint64_t> free_;  // a bit per slot
   std::size_t next_word_ = 0;        // where the next search starts
+  std::uint32_t taken_ = 0;
 };
 
 }  // namespace penstock::batcher

@@ -46,6 +46,7 @@ struct BatchTaker::State {
   [[nodiscard]] RingHeader& sleepers() const noexcept { return rings.front()->header(); }
 
   // --- what to take (batch_taker.cpp)
+  void attach() noexcept;
   // Looks at every lane; sets `held`.
   [[nodiscard]] Decision decide_now() noexcept;
   [[nodiscard]] std::optional<TakenBatch> grab(const Decision& decision) noexcept;
@@ -90,6 +91,7 @@ struct BatchTaker::State {
   Scheduler scheduler;
   std::vector<LanePlace> places;  // of the views
   std::vector<LaneView> views;
+  bool attached = false;          // admission counts on this worker
   bool held = false;              // rows are held for want of a free buffer, as decide_now() saw it last
   std::uint64_t taken_ns = 0;     // of the batch in hand
   std::uint64_t run_last_ns = 0;  // when a batch was run last

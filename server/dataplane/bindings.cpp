@@ -343,6 +343,8 @@ NB_MODULE(_dataplane, module) {
           "How many blocks wait for a worker in quarantine, or are with one.")
       .def("loop_event_fds", &loop_event_fds, "Descriptors that wake the I/O loops, owned by the engine.")
       .def("recover", &recover, "ring"_a, "worker"_a, "A worker is dead: run its batches again, or fail them.")
+      .def("fail_quarantined", &Engine::fail_quarantined, "ring"_a,
+           "Rows that wait for a worker in quarantine get an error: there will be none.")
       .def("publish", &publish, "routes"_a,
            "Swap the whole route table: (model, version, ring, latest, available) each. Any thread.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")

@@ -23,6 +23,7 @@ __all__ = [
     "FAST",
     "RAISE",
     "SCRIBBLE",
+    "SCRIBBLE_ONE",
     "SHORTEN",
     "WAIT",
     "WAIT_ALONE",
@@ -39,6 +40,8 @@ FAST = RestartPolicy(delay_min_s=0.02, delay_max_s=0.1)
 
 # The first number of a row says what predict() does with it. WAIT_ALONE waits in a batch of one row only.
 RAISE, DIE, WAIT, SHORTEN, EXIT, SCRIBBLE, WAIT_ALONE = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0
+# As SCRIBBLE, but over one of the rings only.
+SCRIBBLE_ONE = (-8.0, -9.0)
 
 SOURCE = """
     import ctypes, os, signal
@@ -47,11 +50,11 @@ SOURCE = """
 
     FOLDER = Path(__file__).parent
 
-    def scribble():  # writes ones all over the ring
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if "penstock-ring" in line:
-                first, end = (int(bound, 16) for bound in line.split()[0].split("-"))
-                ctypes.memset(first, 0xFF, end - first)
+    def scribble(which):  # writes ones all over these rings
+        rings = [line for line in Path("/proc/self/maps").read_text().splitlines() if "penstock-ring" in line]
+        for line in rings[which]:
+            first, end = (int(bound, 16) for bound in line.split()[0].split("-"))
+            ctypes.memset(first, 0xFF, end - first)
 
     class Model:
         inputs = {"x": Tensor("float32", (2,))}
@@ -74,9 +77,10 @@ SOURCE = """
                 os.read(self.go, 1)
             if (first == -2).any():
                 os.kill(os.getpid(), signal.SIGKILL)
-            if (first == -6).any():
-                scribble()
-                os.kill(os.getpid(), signal.SIGKILL)
+            for sign, which in ((-6, slice(None)), (-8, slice(0, 1)), (-9, slice(1, 2))):
+                if (first == sign).any():
+                    scribble(which)
+                    os.kill(os.getpid(), signal.SIGKILL)
             if (first == -5).any():
                 raise SystemExit("bye")
             if (first == -1).any():

@@ -12,7 +12,17 @@ from penstock.core.errors import ModelLoadError
 from penstock.core.status import ModelState, WorkerState
 from penstock.serve import RestartPolicy
 from tests import models
-from tests.integration.supervised import DIE, SCRIBBLE, WAIT, WAIT_ALONE, Running, Scripted, doubled, until
+from tests.integration.supervised import (
+    DIE,
+    SCRIBBLE,
+    SCRIBBLE_ONE,
+    WAIT,
+    WAIT_ALONE,
+    Running,
+    Scripted,
+    doubled,
+    until,
+)
 
 
 @pytest.fixture
@@ -105,11 +115,17 @@ def test_only_the_culprits_model_is_quarantined(
     assert [answer.result()[0] for answer in suspects] == [200, 500]
 
 
-def test_rings_full_of_nonsense_are_replaced(run: Callable[..., Running], pair: list[ModelConfig]) -> None:
-    """A worker that writes all over its memory spoils the rings of its group, and no other."""
+@pytest.mark.parametrize("scribble", [SCRIBBLE, *SCRIBBLE_ONE])
+def test_rings_full_of_nonsense_are_replaced(
+    run: Callable[..., Running], pair: list[ModelConfig], scribble: float
+) -> None:
+    """A worker that writes all over its memory spoils the rings of its group, and no other.
+
+    One of them is enough: workers sleep in the first.
+    """
     running = run(pair)
     before = [status.ring for status in running.supervisor.models()]
-    code, reply = running.predict([SCRIBBLE, 1])
+    code, reply = running.predict([scribble, 1])
     assert code in (500, 503), reply
     until(lambda: running.predict([1, 2]) == (200, doubled([1, 2])), "the model answers again")
     until(lambda: running.predict([1, 2, 3, 4], "affine")[0] == 200, "so does its neighbour")
@@ -118,6 +134,8 @@ def test_rings_full_of_nonsense_are_replaced(run: Callable[..., Running], pair: 
     assert m not in before
     assert affine not in before
     assert running.predict([1, 2, 3, 4], "alone")[0] == 200
+    new = {ring["ring"]: ring for ring in running.engine.stats()["rings"]}
+    assert new[m]["lost_wakeups"] == new[affine]["lost_wakeups"] == 0
 
 
 def test_a_failed_member_fails_the_group_and_is_named(

@@ -288,6 +288,35 @@ void a_batch_is_reported_once() {
   CHECK(!ring.poll_done(0));
 }
 
+void a_quarantine_that_never_comes() {
+  BatchRing ring(config_of(true));
+  Loop loop(ring, 0, 1);
+  submit(loop, 3);
+  for (int death = 0; death < 2; ++death) {
+    BatchTaker taker(ring.fd(), {loop.event()}, 0);
+    (void)take(taker);
+    ring.recover(0);
+  }
+  CHECK(ring.quarantined() == 1);
+  const Recovery recovery = ring.fail_quarantined();
+  CHECK(recovery.blocks_failed == 1 && !recovery.corrupt && ring.quarantined() == 0);
+  CHECK(loop.collect() == 3 && loop.waiting() == 0);
+  submit(loop, 2);  // the queue goes on
+  BatchTaker taker(ring.fd(), {loop.event()}, 0);
+  run_batch(taker, take(taker));
+  CHECK(loop.collect() == 2);
+}
+
+void slots_are_kept_for_those_who_go_first() {
+  BatchRing ring(small_config(2, 3, 1, 20'000));  // 6 slots
+  for (int i = 0; i < 3; ++i) CHECK(ring.acquire_slot(RowClass::kBatch));
+  CHECK(!ring.acquire_slot(RowClass::kBatch));
+  for (int i = 0; i < 2; ++i) CHECK(ring.acquire_slot(RowClass::kNormal));
+  CHECK(!ring.acquire_slot(RowClass::kNormal));
+  CHECK(ring.acquire_slot(RowClass::kInteractive));
+  CHECK(!ring.acquire_slot(RowClass::kInteractive));
+}
+
 void slots_of_large_rows() {
   BatchRing ring(small_config(2, 3, 1, 20'000));
   CHECK(ring.uses_arena());
@@ -348,6 +377,8 @@ int main() {
   cancelled_rows_are_not_run();
   a_wrong_cost_model_is_probed();
   a_batch_is_reported_once();
+  a_quarantine_that_never_comes();
+  slots_are_kept_for_those_who_go_first();
   slots_of_large_rows();
   the_arena_is_read_in_place();
   return 0;

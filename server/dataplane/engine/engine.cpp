@@ -94,9 +94,25 @@ std::vector<std::shared_ptr<ModelEntry>> Engine::entries() const {
 }
 
 batcher::Recovery Engine::recover(std::uint32_t ring, std::uint32_t worker) {
-  const batcher::Recovery recovery = entry(ring)->ring.recover(worker);
+  const std::shared_ptr<ModelEntry> found = entry(ring);
+  batcher::Recovery recovery = found->ring.recover(worker);
+  recovery.corrupt = recovery.corrupt || found->ring.is_closed();
+  if (recovery.corrupt) lose_group(*found);
   state_.wake_loops();  // batches may be done now, and nobody else says so
   return recovery;
+}
+
+// Workers sleep in the first ring of their group: with one ring, the group has lost them all.
+void Engine::lose_group(const ModelEntry& lost) {
+  if (lost.group.empty()) return;
+  for (const std::shared_ptr<ModelEntry>& other : entries()) {
+    if (other->group == lost.group) other->ring.close(batcher::RowError::kWorkerDied);
+  }
+}
+
+void Engine::fail_quarantined(std::uint32_t ring) {
+  entry(ring)->ring.fail_quarantined();
+  state_.wake_loops();
 }
 
 void Engine::publish(const std::vector<RouteSpec>& routes) {

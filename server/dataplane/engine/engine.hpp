@@ -36,7 +36,10 @@ class Engine {
                          const std::string& group = {});
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
   [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;
+  // `corrupt` when the ring is of no use any more; then no other ring of its group is, either.
   batcher::Recovery recover(std::uint32_t ring, std::uint32_t worker);
+  // Rows that wait for a quarantine which will not come get an error.
+  void fail_quarantined(std::uint32_t ring);
   void publish(const std::vector<RouteSpec>& routes);
 
   void set_ready(bool ready);
@@ -47,6 +50,7 @@ class Engine {
   [[nodiscard]] const EngineState& state() const noexcept { return state_; }
 
  private:
+  void lose_group(const ModelEntry& lost);
   EngineState state_;
   JobPool jobs_;
   std::vector<int> listeners_;

@@ -22,7 +22,7 @@ RowTarget TableResolver::resolve(std::string_view model, std::string_view versio
   if (entry_ == nullptr) return {};
   const ModelSchema& schema = entry_->ring.schema();
   if (entry_->ring.uses_arena()) {
-    const std::optional<std::uint32_t> slot = entry_->ring.acquire_slot();
+    const std::optional<std::uint32_t> slot = entry_->ring.acquire_slot(row_class_);
     if (!slot.has_value()) {
       problem.set(ProblemCode::kQueueFull, "the queue of model '%s' is full", entry_->model.c_str());
       return {};
@@ -62,7 +62,7 @@ void JobPool::submit(std::unique_ptr<Job> job) {
 namespace {
 
 void decode(Job& job) {
-  TableResolver resolver(*job.table, nullptr);
+  TableResolver resolver(*job.table, nullptr, job.row_class);
   if (decode_body(job.encoding, job.body, {job.model, job.version}, resolver, job.problem)) {
     job.entry = resolver.entry();
     job.slot = resolver.slot();

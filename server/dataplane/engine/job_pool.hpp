@@ -50,6 +50,7 @@ struct Job {
   std::string_view body;
   std::string model;
   std::string version;
+  batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint32_t slot = kNoSlot;
   std::uint32_t length = 0;  // of the row; kEncode: given
   std::unique_ptr<std::byte[]> row;
@@ -90,8 +91,8 @@ class TableResolver final : public RowResolver {
  public:
   // `row` has room for a packed row that needs no arena; null: one is allocated. `known`: what the names stand for,
   // when the caller has looked already.
-  TableResolver(const RouteTable& table, std::byte* row, ModelEntry* known = nullptr)
-      : table_(table), row_(row), known_(known) {}
+  TableResolver(const RouteTable& table, std::byte* row, batcher::RowClass row_class, ModelEntry* known = nullptr)
+      : table_(table), row_(row), row_class_(row_class), known_(known) {}
   RowTarget resolve(std::string_view model, std::string_view version, Problem& problem) override;
 
   [[nodiscard]] ModelEntry* entry() const noexcept { return entry_; }
@@ -106,6 +107,7 @@ class TableResolver final : public RowResolver {
  private:
   const RouteTable& table_;
   std::byte* row_;
+  const batcher::RowClass row_class_;
   ModelEntry* known_;
   std::unique_ptr<std::byte[]> owned_row_;
   ModelEntry* entry_ = nullptr;

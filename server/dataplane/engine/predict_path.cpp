@@ -57,7 +57,7 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   } else if (request.body.size() > kInlineBytesMax) {
     submit_decode(connection, pending, request, encoding, names);
   } else {
-    TableResolver resolver(table, scratch_, encoding == Encoding::kRaw ? known : nullptr);
+    TableResolver resolver(table, scratch_, pending.row_class, encoding == Encoding::kRaw ? known : nullptr);
     if (decode_body(encoding, request.body, names, resolver, problem)) {
       pending.length = resolver.length();
       submit_row(connection, pending, *resolver.entry(), scratch_, resolver.slot(), problem);
@@ -87,6 +87,7 @@ void PredictPath::submit_decode(Connection& connection, Pending& pending, const 
   job->request = pending.id;
   job->table = loop_.table;
   job->body = request.body;
+  job->row_class = pending.row_class;
   job->model = names.model;
   job->version = names.version;
   job->block = std::move(request.block);

@@ -184,7 +184,7 @@ bool PredictPath::submit_part(Connection& connection, Pending& pending, std::uin
   if (!check_raw_rows(entry.ring.schema(), bytes, rejoin.submitted, problem)) return false;
   std::uint32_t slot = kNoSlot;
   if (entry.ring.uses_arena()) {
-    const std::optional<std::uint32_t> free_slot = entry.ring.acquire_slot();
+    const std::optional<std::uint32_t> free_slot = entry.ring.acquire_slot(pending.row_class);
     if (!free_slot.has_value()) {
       refuse_claim(entry, pending, batcher::ClaimStatus::kFull, problem);
       return false;

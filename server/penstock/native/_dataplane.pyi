@@ -76,6 +76,8 @@ class Engine:
 
         {'batches_requeued', 'blocks_quarantined', 'batches_failed', 'rows_failed', 'corrupt'}.
         """
+    def fail_quarantined(self, ring: int) -> None:
+        """Rows that wait for a worker in quarantine get an error: there will be none."""
     def publish(self, routes: Sequence[tuple[str, str, int, bool, bool]]) -> None:
         """Swap the whole route table: (model, version, ring, latest, available) each. Any thread."""
     def set_ready(self, ready: bool) -> None: ...

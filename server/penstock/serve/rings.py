@@ -103,6 +103,11 @@ class Rings:
             if ring is not None and most is not None
         ]
 
+    def fail_quarantined(self, model: ServedModel) -> None:
+        """Give an error to the rows that wait for a worker in quarantine: there will be none."""
+        if model.ring is not None:
+            self._engine.fail_quarantined(model.ring)
+
     def tell_workers(self, model: ServedModel, count: int) -> None:
         """Let admission count on this many workers."""
         if model.ring is not None and model.workers_told != count:

@@ -35,6 +35,8 @@ logger = logging.getLogger("penstock.supervisor")
 QUARANTINE_LOOK_SECONDS = 0.1
 # How long one that is not may take to end: it holds no batch.
 QUARANTINE_STOP_SECONDS = 5.0
+# How often one may fail to start, for want of memory, say.
+QUARANTINE_STARTS_MAX = 3
 
 
 class Supervisor:
@@ -229,8 +231,16 @@ class Supervisor:
         """
         if instance.phase is Phase.READY:
             instance.phase, instance.due, instance.delay_s = Phase.STOPPED, None, 0.0
-        else:
+            instance.restarts = 0
+        elif instance.restarts < QUARANTINE_STARTS_MAX:
+            instance.restarts += 1
             self._back_off(instance, instance.delay_s)
+        else:
+            # Its blocks would stop the queues that they stand in, lap after lap.
+            logger.error("no quarantine: its rows fail", extra=instance.facts(reason=instance.last_words))
+            for model in instance.models:
+                self._rings.fail_quarantined(model)
+            instance.phase, instance.due, instance.restarts = Phase.STOPPED, None, 0
 
     def _mind_quarantine(self, group: WorkerGroup) -> None:
         """Start workers in quarantine for models that need one, stop those of models that need none any more."""

@@ -119,6 +119,10 @@ class WorkerLife:
             return
         # Not before all are loaded: until then a ring may turn out to be corrupt.
         for number, (model, known) in enumerate(zip(instance.models, instance.loaded, strict=True)):
+            if instance.quarantine and model.ring_lost:
+                # A new ring is for the workers of the whole group to make, and what was in quarantine is answered.
+                self._give_up(instance, process, number, "the ring with what it was to run is gone")
+                return
             refusal = self._rings.ensure(model, known)
             if refusal is not None:
                 self._give_up(instance, process, number, refusal)
@@ -183,14 +187,19 @@ class WorkerLife:
         self._decisions.on_death(group, instance, completed)
 
     def _recover(self, group: WorkerGroup, instance: Instance) -> None:
+        known = [model.ring_lost for model in group.models]
         for model in instance.models:
-            lost_before = model.ring_lost
             self._rings.recover(model, instance.slot)
-            if not model.ring_lost or lost_before:
-                continue
-            for other in group.processes:
-                if model in other.models and other.process is not None and other.phase is not Phase.LOADING:
-                    other.process.kill()
+        if not any(model.ring_lost for model in group.models):
+            return
+        # Its workers sleep in the first ring of a group: with one ring, the group has lost them all.
+        for model in group.models:
+            model.ring_lost = model.ring is not None
+        if known == [model.ring_lost for model in group.models]:
+            return
+        for other in group.processes:
+            if other.process is not None and other.phase is not Phase.LOADING:
+                other.process.kill()
 
 
 def _load(instance: Instance) -> Load:

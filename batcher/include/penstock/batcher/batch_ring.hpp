@@ -144,7 +144,8 @@ class BatchRing {
   // True when rows travel as descriptors: the producer fills a slot first (packed as the lane's schema says), then
   // claims and sets meta.span_*.
   [[nodiscard]] bool uses_arena() const noexcept;
-  [[nodiscard]] std::optional<std::uint32_t> acquire_slot() noexcept;
+  // A sixth of the slots is kept for interactive rows, and half of them for all that go before the batch class.
+  [[nodiscard]] std::optional<std::uint32_t> acquire_slot(RowClass row_class = RowClass::kInteractive) noexcept;
   void release_slot(std::uint32_t slot) noexcept;
   [[nodiscard]] std::byte* slot(std::uint32_t slot) const noexcept;
   // Points the row at the slot. The slot is released by the caller when the row has been answered.
@@ -179,6 +180,9 @@ class BatchRing {
   Recovery recover(std::uint32_t worker) noexcept;
   // Blocks that wait for a quarantine or are in one.
   [[nodiscard]] std::uint32_t quarantined() const noexcept;
+  // There will be no quarantine, and none is running: rows that wait for one get kWorkerDied. Loops must be woken by
+  // the caller afterwards.
+  Recovery fail_quarantined() noexcept;
   // Nothing will be taken any more: completes every claimed row with `error`, unless a worker has completed its block.
   // Later claims are kFull. Loops must be woken by the caller afterwards.
   void close(RowError error) noexcept;
