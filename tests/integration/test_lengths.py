@@ -1,5 +1,8 @@
 """Rows that vary in length, served: each answer is what the model says to the row alone, whatever runs beside it."""
 
+import json
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,6 @@ from tests.serving import Server
 
 LENGTHS = (4, 8, 32)
 MAX_TOKENS = 64
-JSON = {"Content-Type": "application/json"}
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 RAW = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
 REPRODUCIBLE = {"X-Penstock-Reproducible": "true"}
@@ -229,6 +231,17 @@ def test_reproducible_rows_run_alone_in_their_bucket(wire: Wire) -> None:
         fixed = ask(wire, "padded", {"x": row}, **REPRODUCIBLE)
         assert fixed["batch"] == [1, 4 if len(row) == 2 else 32]
         assert (fixed["back"], fixed["sums"]) == (plain["back"], plain["sums"])
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_load_has_rows_of_all_lengths(uneven: Server, encoding: str) -> None:
+    command = [sys.executable, "-m", "penstock.cli", "bench", uneven.url, "--model", "padded", "--encoding", encoding]
+    command += ["--duration", "0.5", "--warm-up", "0.1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 3), done.stderr  # 3: the generator fell behind, as it may on a busy machine
+    figures = json.loads(done.stdout)
+    assert figures["errors"] == {}
+    assert figures["requests"] > 0
 
 
 def test_description_tells_what_varies(uneven: Server) -> None:

@@ -133,7 +133,7 @@ class PenstockRaw:
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
         """Read the only output."""
         (spec,) = outputs
-        return {spec.name: np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(spec.shape)}
+        return {spec.name: np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(spec.shape_at(-1))}
 
 
 @dataclass(frozen=True, slots=True)

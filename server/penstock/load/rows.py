@@ -20,20 +20,33 @@ TOLERANCE = 1e-5  # a backend may round otherwise in a batch of another size
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a model: name, NumPy dtype name, shape of one row."""
+    """One input or output of a model: name, NumPy dtype name, shape of one row.
+
+    If rows vary in length, the first size is the longest.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    varies: bool = False
+
+    def shape_at(self, length: int) -> tuple[int, ...]:
+        """Return the shape of a row of this length; -1 leaves it to the number of elements."""
+        return (length, *self.shape[1:]) if self.varies else self.shape
 
 
 def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list[Row]:
     """Make `count` rows: floats in [-1, 1) with six decimals, integers in [0, 100), uint8 in its whole range.
 
-    Six decimals give JSON bodies a usual length.
+    Six decimals give JSON bodies a usual length. Where rows vary in length, all lengths are equally likely.
     """
     generator = np.random.default_rng(seed)
-    return [{spec.name: _random_array(generator, spec) for spec in inputs} for _ in range(count)]
+    longest = max((spec.shape[0] for spec in inputs if spec.varies), default=0)
+    rows: list[Row] = []
+    for _ in range(count):
+        length = int(generator.integers(1, longest + 1)) if longest else 0
+        rows.append({spec.name: _random_array(generator, spec.dtype, spec.shape_at(length)) for spec in inputs})
+    return rows
 
 
 def same(answer: Row, expected: Row, tolerance: float = TOLERANCE) -> bool:
@@ -45,10 +58,10 @@ def same(answer: Row, expected: Row, tolerance: float = TOLERANCE) -> bool:
     )
 
 
-def _random_array(generator: np.random.Generator, spec: TensorSpec) -> NDArray[Any]:
-    dtype = np.dtype(spec.dtype)
+def _random_array(generator: np.random.Generator, dtype_name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    dtype = np.dtype(dtype_name)
     if dtype.kind == "f":
-        return np.asarray(np.round(generator.uniform(-1.0, 1.0, spec.shape), 6)).astype(dtype)
+        return np.asarray(np.round(generator.uniform(-1.0, 1.0, shape), 6)).astype(dtype)
     if dtype.kind == "b":
-        return np.asarray(generator.integers(0, 2, spec.shape)).astype(dtype)
-    return np.asarray(generator.integers(0, 256 if dtype == np.uint8 else INTEGER_MAX, spec.shape)).astype(dtype)
+        return np.asarray(generator.integers(0, 2, shape)).astype(dtype)
+    return np.asarray(generator.integers(0, 256 if dtype == np.uint8 else INTEGER_MAX, shape)).astype(dtype)

@@ -92,11 +92,15 @@ def _served(address: Address, name: str, version: str | None, document: dict[str
     found = versions[0]
     if not found["inputs"]:
         raise LoadError(f"model {name!r} is {found['state']} and has no schema yet: try again when it is ready")
-    return ServedModel(name, found["version"], _specs(found["inputs"]), _specs(found["outputs"]))
+    longest = max(found["batching"].get("lengths", ()), default=0)  # older servers know none
+    inputs, outputs = (tuple(_spec(tensor, longest) for tensor in found[which]) for which in ("inputs", "outputs"))
+    return ServedModel(name, found["version"], inputs, outputs)
 
 
-def _specs(tensors: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tensor["name"], tensor["dtype"], tuple(tensor["shape"])) for tensor in tensors)
+def _spec(tensor: dict[str, Any], longest: int) -> TensorSpec:
+    varies = tensor["shape"][:1] == [None]
+    shape = (longest, *tensor["shape"][1:]) if varies else tuple(tensor["shape"])
+    return TensorSpec(tensor["name"], tensor["dtype"], shape, varies)
 
 
 class _UnixConnection(http.client.HTTPConnection):
