@@ -245,7 +245,8 @@ QueueLoad BatchRing::load(std::uint32_t lane, std::uint64_t now_ns) const noexce
   }
   std::uint64_t free_at_ns = ~std::uint64_t{0};
   for (std::uint64_t left = header.attached.load(std::memory_order_relaxed); left != 0; left &= left - 1) {
-    const std::uint64_t until_ns = header.workers[std::countr_zero(left)].busy_until_ns.load(std::memory_order_relaxed);
+    const std::uint64_t until_ns =
+        header.workers[static_cast<std::size_t>(std::countr_zero(left))].busy_until_ns.load(std::memory_order_relaxed);
     free_at_ns = std::min(free_at_ns, std::min(until_ns, now_ns + kBusyMaxNs));
     ++load.workers;
   }

@@ -120,9 +120,9 @@ void report(const char* name, const BatchRing& ring, const Loop& first, const Lo
   CHECK(counters.rows_claimed == first.tally().answered() + second.tally().answered());
   CHECK(counters.rows_queued == 0);
   CHECK(counters.lost_wakeups == 0);
+  const std::uint64_t shed = first.tally().shed + second.tally().shed;
   std::printf("%-22s %llu rows, %llu shed, %llu batches, %llu bells, %llu refused, %llu held\n", name,
-              static_cast<unsigned long long>(counters.rows_claimed),
-              static_cast<unsigned long long>(first.tally().shed + second.tally().shed),
+              static_cast<unsigned long long>(counters.rows_claimed), static_cast<unsigned long long>(shed),
               static_cast<unsigned long long>(counters.batches_taken),
               static_cast<unsigned long long>(counters.bell_rings),
               static_cast<unsigned long long>(counters.claims_refused),
