@@ -8,7 +8,6 @@
 namespace {
 
 using penstock::DType;
-using penstock::ModelSchema;
 using penstock::RowLayout;
 using penstock::TensorSpec;
 using penstock::batcher::CostModel;

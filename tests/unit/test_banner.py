@@ -49,6 +49,12 @@ def test_banner_shows_address_models_and_an_example() -> None:
     assert "\x1b" not in text
 
 
+def test_what_varies_is_a_star_and_short_in_the_example() -> None:
+    tokens = status("tokens", ("ids", "int64", (None,)), ("at", "float32", (None, 2)))
+    assert "ids int64[*], at float32[*, 2] -> y int64[]" in render_banner("http://127.0.0.1:8000", [tokens])
+    assert '{"model":"tokens","inputs":{"ids":[0],"at":[[0,0]]}}' in curl_example("http://127.0.0.1:8000", tokens)
+
+
 def test_banner_is_coloured_for_a_terminal() -> None:
     assert "\x1b[1m" in render_banner("http://x", [DIGITS], color=True)
 
