@@ -68,7 +68,7 @@ Pieces::Pieces(const Case& replayed) : which(replayed), requests(make_requests(r
   const bool is_raw = pieces.which.encoding == Encoding::kRaw;
   for (std::uint32_t i = 0; i < kBatchRows; ++i) {
     Problem problem;
-    TableResolver resolver(*pieces.model.table, pieces.row.data());
+    TableResolver resolver(*pieces.model.table, pieces.row.data(), batcher::RowClass::kNormal);
     const QueryNames names{.model = is_raw ? pieces.which.model : std::string_view(), .version = {}};
     require(decode_body(pieces.which.encoding, pieces.request(i).body(), names, resolver, problem),
             "a body did not decode");
