@@ -19,12 +19,10 @@ WORKER = """
 import sys
 from penstock.native._batcher import Taker
 
-ring, loop, worker = map(int, sys.argv[1:])
-# Not what the server does, whose quarantine is a worker of its own: here one process does both.
-taker = Taker([ring], [loop], worker)
-quarantine = Taker([ring], [loop], worker, quarantine=True)
+loop, worker, quarantine, *rings = map(int, sys.argv[1:])
+taker = Taker(rings, [loop], worker, quarantine=bool(quarantine))
 while True:
-    batch = quarantine.take(0) or taker.take(1000)
+    batch = taker.take(1000)
     if batch is None:
         continue
     if batch.singly:
@@ -42,60 +40,78 @@ DEADLINE_MS = 30_000
 
 
 class Host:
-    """The main process of one ring: submits rows, checks answers, buries workers."""
+    """The main process of a group of two rings: submits rows, checks answers, buries workers.
+
+    The last worker is in quarantine. Batches have several blocks.
+    """
 
     def __init__(self, rerun: bool, workers: int) -> None:
-        self.ring = Ring(
-            [("id", "int64", ())],
-            [("answer", "int64", ())],
-            max_batch_size=8,
-            queue_bytes=64 * 384,
-            rerun_on_worker_death=rerun,
-        )
+        self.rings: list[Ring] = []
+        for _ in range(2):
+            ring = Ring(
+                [("id", "int64", ())],
+                [("answer", "int64", ())],
+                max_batch_size=8,
+                block_rows=2,
+                queue_bytes=64 * 384,
+                rerun_on_worker_death=rerun,
+                group=self.rings[0] if self.rings else None,
+            )
+            self.rings.append(ring)
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
-        self.waiting: dict[tuple[int, int], int] = {}
+        self.waiting: dict[tuple[int, int, int], int] = {}
         self.answers: dict[str, int] = {"right": 0, "worker_died": 0, "culprit": 0}
         self.submitted = 0
-        self.workers = [self.start(worker) for worker in range(workers)]
+        self.quarantine = workers
+        self.workers = [self.start(worker) for worker in range(workers + 1)]
 
     def start(self, worker: int) -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, "-c", WORKER, str(self.ring.fd), str(self.event), str(worker)]
-        return subprocess.Popen(arguments, pass_fds=[self.ring.fd, self.event])
+        rings = [ring.fd for ring in self.rings]
+        numbers = [self.event, worker, int(worker == self.quarantine), *rings]
+        arguments = [sys.executable, "-c", WORKER, *map(str, numbers)]
+        return subprocess.Popen(arguments, pass_fds=[self.event, *rings])
 
-    def submit(self) -> bool:
-        claim = self.ring.claim()
+    def submit(self, index: int) -> bool:
+        claim = self.rings[index].claim()
         if claim is None:
             return False
         self.submitted += 1
-        self.waiting[claim.sequence, claim.row] = self.submitted
-        self.ring.publish(claim, [self.submitted.to_bytes(64, "little")])
+        self.waiting[index, claim.sequence, claim.row] = self.submitted
+        self.rings[index].publish(claim, [self.submitted.to_bytes(64, "little")])
         return True
+
+    def ring_bells(self) -> None:
+        for ring in self.rings:
+            ring.ring_bell()
 
     def collect(self) -> int:
         rows = 0
-        while (done := self.ring.poll_done()) is not None:
-            for row in range(done.rows):
-                identity = self.waiting.pop((done.sequence, row))
-                error = self.ring.error(done, row)
-                if error is None:
-                    assert int.from_bytes(self.ring.outputs(done, row)[0], "little") == identity * 3 + 1
-                self.answers["right" if error is None else error[0]] += 1
-            self.ring.handled(done, list(range(done.rows)))
-            rows += done.rows
+        for index, ring in enumerate(self.rings):
+            while (done := ring.poll_done()) is not None:
+                for row in range(done.rows):
+                    identity = self.waiting.pop((index, done.sequence, row))
+                    error = ring.error(done, row)
+                    if error is None:
+                        assert int.from_bytes(ring.outputs(done, row)[0], "little") == identity * 3 + 1
+                    self.answers["right" if error is None else error[0]] += 1
+                ring.handled(done, list(range(done.rows)))
+                rows += done.rows
         return rows
 
     def sleep(self) -> None:
-        if not self.ring.prepare_wait():
-            return
-        ready, _, _ = select.select([self.event], [], [], DEADLINE_MS / 1000)
-        self.ring.finish_wait()
-        assert ready, "rows are under way, and no worker woke the loop"
-        os.eventfd_read(self.event)
+        quiet = all(ring.prepare_wait() for ring in self.rings)
+        ready, _, _ = select.select([self.event], [], [], DEADLINE_MS / 1000 if quiet else 0)
+        for ring in self.rings:
+            ring.finish_wait()
+        assert ready or not quiet, "rows are under way, and no worker woke the loop"
+        if ready:
+            os.eventfd_read(self.event)
 
     def kill(self, worker: int) -> None:
         self.workers[worker].send_signal(signal.SIGKILL)
         assert self.workers[worker].wait() == -signal.SIGKILL
-        assert not self.ring.recover(worker)["corrupt"]
+        for ring in self.rings:
+            assert not ring.recover(worker)["corrupt"]
         self.workers[worker] = self.start(worker)
 
 
@@ -120,20 +136,20 @@ def test_every_row_is_answered_once(rerun: bool, workers: int) -> None:
             target = main.submitted + moments.randrange(1, 400)
             while main.submitted < target:
                 for _ in range(moments.randrange(1, 20)):
-                    main.submit()
-                main.ring.ring_bell()
+                    main.submit(moments.randrange(2))
+                main.ring_bells()
                 if main.collect() == 0 and main.waiting:
                     main.sleep()
             for _ in range(moments.randrange(1, 20)):
-                main.submit()
-            main.ring.ring_bell()
-            main.kill(kill % workers)
+                main.submit(moments.randrange(2))
+            main.ring_bells()
+            main.kill(kill % (workers + 1))
         while main.waiting:
             if main.collect() == 0:
                 main.sleep()
         assert sum(main.answers.values()) == main.submitted
         assert main.answers["right"] > main.submitted / 2
         assert main.answers["worker_died" if rerun else "culprit"] == 0
-        counters = main.ring.counters()
-        assert (counters["rows_claimed"], counters["rows_queued"]) == (main.submitted, 0)
-        assert counters["lost_wakeups"] == 0
+        counters = [ring.counters() for ring in main.rings]
+        assert sum(ring["rows_claimed"] for ring in counters) == main.submitted
+        assert all((ring["rows_queued"], ring["lost_wakeups"]) == (0, 0) for ring in counters)

@@ -329,16 +329,15 @@ class Run {
       const std::optional<TakenBatch> batch = recorder.timed([&] { return taker.take(20); });
       if (!batch) continue;
       note_blocks(recorder, OpKind::kTake, *batch);
-      const TakenBatch held = *batch;
       if (random() % 32 == 0) {
         recorder.timed([&] { return ring_.recover(worker); });
-        note_blocks(recorder, OpKind::kRecover, held);
+        note_blocks(recorder, OpKind::kRecover, *batch);
       } else {
         recorder.timed([&] {
-          run_batch(taker, held);
+          run_batch(taker, *batch);
           return 0;
         });
-        note_blocks(recorder, OpKind::kComplete, held);
+        note_blocks(recorder, OpKind::kComplete, *batch);
       }
     }
   }
