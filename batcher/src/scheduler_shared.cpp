@@ -14,6 +14,8 @@ constexpr double kGuard = 0.5;
 // A batch takes at most this share of what the tightest other model can wait, and of the time until one has to start.
 constexpr double kBlockingShare = 0.95;
 constexpr double kRoomShare = 0.9;
+// Nothing is put off into the last part of its objective: sleepers wake late, and batches do not run as predicted.
+constexpr std::uint64_t kSafePart = 4;
 // A rate is brought up to date after so many rows and a quarter of the objective, or after this many objectives.
 constexpr std::uint64_t kRateRows = 20;
 constexpr std::uint64_t kRateObjectivesMax = 8;
@@ -107,6 +109,8 @@ void Scheduler::plan_batches(std::span<const LaneView> lanes) noexcept {
     }
     model.plan = plan_batch(view, model.riders, limits, now_ns_);
     model.plan.ripe |= view.deadline_ns == kNoDeadline;
+    if (model.plan.latest_start_ns != kNoDeadline)
+      model.plan.latest_start_ns = sub(model.plan.latest_start_ns, view.settings->slo_ns / kSafePart);
     pending_ns_ += model.plan.cost_ns;
   }
 }
