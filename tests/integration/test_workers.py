@@ -270,7 +270,7 @@ def test_workers_die_with_the_server(scripted: Scripted) -> None:
     program = f"""
         import select, signal
         from penstock.serve.worker_process import WorkerProcess
-        from penstock.worker.protocol import Load, ModelToLoad
+        from penstock.worker.messages import Load, ModelToLoad
 
         worker = WorkerProcess(Load(0, (ModelToLoad("m", "1", {str(scripted.path)!r}, "auto"),)))
         select.select([worker.control], [], [])  # the model is loaded

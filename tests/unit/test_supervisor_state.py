@@ -10,9 +10,9 @@ from penstock.core.status import ModelState, ModelStatus, WorkerState
 from penstock.serve.placement import placement_of
 from penstock.serve.served_model import ServedModel, latest_versions
 from penstock.serve.worker_group import QUARANTINE_SLOT, Phase, RestartPolicy, WorkerGroup, make_groups
+from penstock.worker.messages import Loaded
 from penstock.worker.model import ModelSpec, TensorSpec
 from penstock.worker.placement import Placement
-from penstock.worker.protocol import Loaded
 
 SPEC = ModelSpec((TensorSpec("x", "float32", (4,)),), (TensorSpec("y", "float32", ()),))
 

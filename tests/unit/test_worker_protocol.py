@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.worker.model import ModelSpec, TensorSpec
-from penstock.worker.placement import Placement
-from penstock.worker.protocol import (
+from penstock.worker.messages import (
     Attach,
     CostSample,
     Failed,
@@ -21,9 +19,10 @@ from penstock.worker.protocol import (
     ProtocolError,
     Ready,
     Stop,
-    receive,
-    send,
 )
+from penstock.worker.model import ModelSpec, TensorSpec
+from penstock.worker.placement import Placement
+from penstock.worker.protocol import receive, send
 
 Pair = tuple[socket.socket, socket.socket]
 

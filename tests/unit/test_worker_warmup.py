@@ -6,8 +6,8 @@ import pytest
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
+from penstock.worker.messages import CostSample
 from penstock.worker.model import ModelSpec, TensorSpec
-from penstock.worker.protocol import CostSample
 from penstock.worker.warmup import TIMED_RUNS_MAX, most_rows, sizes_to_run, warm_up
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.config import ModelConfig
 from penstock.serve.objectives import Priced
 from penstock.serve.served_model import ServedModel
-from penstock.worker.protocol import CostSample, Loaded
+from penstock.worker.messages import CostSample, Loaded
 
 if TYPE_CHECKING:
     from penstock.native._dataplane import Engine

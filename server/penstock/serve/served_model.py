@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.status import ModelState, ModelStatus, Tensor, WorkerStatus
+from penstock.worker.messages import CostSample, Loaded
 from penstock.worker.model import TensorSpec
-from penstock.worker.protocol import CostSample, Loaded
 
 __all__ = ["ServedModel", "latest_versions"]
 

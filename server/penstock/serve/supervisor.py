@@ -22,7 +22,7 @@ from penstock.serve.worker_group import Instance, Phase, RestartPolicy, WorkerGr
 from penstock.serve.worker_life import WorkerLife
 from penstock.serve.worker_process import WorkerProcess
 from penstock.worker.fault import without_paths
-from penstock.worker.protocol import Stop
+from penstock.worker.messages import Stop
 
 if TYPE_CHECKING:
     from penstock.native._dataplane import Engine

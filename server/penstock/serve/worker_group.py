@@ -11,7 +11,7 @@ from penstock.core.contradictions import same_group
 from penstock.core.status import ModelState, ModelStatus, WorkerState, WorkerStatus
 from penstock.serve.served_model import ServedModel, latest_versions
 from penstock.serve.worker_process import WorkerProcess
-from penstock.worker.protocol import CostSample, Loaded
+from penstock.worker.messages import CostSample, Loaded
 
 __all__ = ["QUARANTINE_SLOT", "Instance", "Phase", "RestartPolicy", "WorkerGroup", "make_groups"]
 

@@ -16,7 +16,7 @@ from penstock.serve.placement import placement_of
 from penstock.serve.rings import Rings
 from penstock.serve.worker_group import Instance, Phase, WorkerGroup
 from penstock.serve.worker_process import WorkerProcess
-from penstock.worker.protocol import Attach, Failed, Load, Loaded, Measured, Message, ModelToLoad, ProtocolError, Ready
+from penstock.worker.messages import Attach, Failed, Load, Loaded, Measured, Message, ModelToLoad, ProtocolError, Ready
 
 __all__ = ["Decisions", "WorkerLife"]
 

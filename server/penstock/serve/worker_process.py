@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from penstock.worker.protocol import Load, Message, ProtocolError, receive, send
+from penstock.worker.messages import Load, Message, ProtocolError
+from penstock.worker.protocol import receive, send
 
 __all__ = ["WorkerProcess"]
 

@@ -7,8 +7,9 @@ import socket
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.fault import ModelFaultError
+from penstock.worker.messages import Failed, Load, ProtocolError
 from penstock.worker.placement import place_this_process
-from penstock.worker.protocol import Failed, Load, ProtocolError, receive, send
+from penstock.worker.protocol import receive, send
 
 __all__ = ["work"]
 

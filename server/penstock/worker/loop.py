@@ -16,19 +16,8 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, open_backend
 from penstock.worker.batch import BatchRunner
 from penstock.worker.fault import ModelFaultError, describe
-from penstock.worker.protocol import (
-    Attach,
-    CostSample,
-    Load,
-    Loaded,
-    Measured,
-    ModelToLoad,
-    ProtocolError,
-    Ready,
-    Stop,
-    receive,
-    send,
-)
+from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
+from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
 if TYPE_CHECKING:

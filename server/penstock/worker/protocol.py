@@ -20,35 +20,12 @@ import socket
 from collections.abc import Sequence
 
 from penstock.worker.messages import (
-    Attach,
-    CostSample,
-    Failed,
-    Load,
-    Loaded,
-    Measured,
     Message,
-    ModelToLoad,
     ProtocolError,
-    Ready,
-    Stop,
 )
 from penstock.worker.packets import from_packet, to_packet
 
-__all__ = [
-    "Attach",
-    "CostSample",
-    "Failed",
-    "Load",
-    "Loaded",
-    "Measured",
-    "Message",
-    "ModelToLoad",
-    "ProtocolError",
-    "Ready",
-    "Stop",
-    "receive",
-    "send",
-]
+__all__ = ["receive", "send"]
 
 # Below the default send buffer (about 208 KiB), so that a packet always fits an empty socket.
 PACKET_BYTES_MAX = 128 * 1024
