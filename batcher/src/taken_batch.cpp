@@ -231,7 +231,7 @@ void BatchTaker::State::fail(std::uint32_t ring, std::uint32_t row_index, RowErr
   const std::size_t bytes = std::min(detail.size(), word.detail.size());
   word.error = error;
   word.detail_bytes = static_cast<std::uint8_t>(bytes);
-  std::memcpy(word.detail.data(), detail.data(), bytes);
+  std::copy_n(detail.data(), bytes, word.detail.data());  // not memcpy: an empty view's data may be null
   PENSTOCK_KILL_POINT(kRowFailing);
   word.kind.store(CompletionKind::kError, std::memory_order_release);  // as in complete_row()
   PENSTOCK_KILL_POINT(kRowFailed);

@@ -12,7 +12,7 @@ class Text {
  public:
   void add(std::string_view text) noexcept {
     const std::size_t count = std::min(text.size(), sizeof(bytes_) - size_);
-    std::memcpy(bytes_ + size_, text.data(), count);
+    std::copy_n(text.data(), count, bytes_ + size_);  // not memcpy: an empty view's data may be null
     size_ += count;
   }
   void add(std::uint64_t number) noexcept {

@@ -47,8 +47,7 @@ class Cursor {
   explicit Cursor(char* out) noexcept : begin_(out), at_(out) {}
 
   Cursor& text(std::string_view text) noexcept {
-    std::memcpy(at_, text.data(), text.size());
-    at_ += text.size();
+    at_ = std::ranges::copy(text, at_).out;  // not memcpy: an empty view's data may be null
     return *this;
   }
   Cursor& number(std::uint64_t value) noexcept {
