@@ -88,11 +88,11 @@ def test_a_completed_batch_starts_the_count_again() -> None:
 
 def test_states_follow_the_workers() -> None:
     (group,) = make_groups([config(instances=2)])
-    assert status_of(group).state is ModelState.STOPPED
-    for instance in group.instances:
-        instance.phase = Phase.LOADING
-    assert status_of(group).state is ModelState.LOADING
+    assert status_of(group).state is ModelState.LOADING  # also before the first process is started
     assert not group.served
+    for instance in group.instances:
+        instance.phase = Phase.STOPPED
+    assert status_of(group).state is ModelState.STOPPED
 
     group = serving(instances=2)
     assert status_of(group).state is ModelState.READY
