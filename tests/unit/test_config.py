@@ -8,7 +8,7 @@ import pytest
 
 from penstock.core.config import BackendName, LogFormat, LogLevel, ModelConfig, OnWorkerDeath, ServerConfig
 from penstock.core.errors import ConfigError
-from penstock.core.settings import CpuSet, Location, Size, Whole, format_size, settings_of
+from penstock.core.settings import CpuSet, Location, Size, Texts, Whole, format_size, settings_of
 from penstock.core.sources import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,9 @@ def test_every_server_setting_can_be_said_everywhere(write) -> None:
         text = {Location: "/tmp/x", CpuSet: "0-1"}.get(type(setting.kind)) or str(setting.default)
         assert load_config(environment={f"PENSTOCK_{name.upper()}": text})
         assert load_config(flags={name: text})
-        quoted = text if isinstance(setting.default, int) else f'"{text}"'
+        quoted = text.lower() if isinstance(setting.default, int) else f'"{text}"'
+        if isinstance(setting.kind, Texts):
+            quoted = f"[{quoted}]"
         assert load_config(file=write(f"[server]\n{name} = {quoted}\n"))
 
 
@@ -138,7 +140,7 @@ def test_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[sever]\nport = 1\n", r"\[sever\]: unknown table; did you mean 'server'\?"),
         ("port = 1\n", r"port: this is a setting of the server; write it under \[server\]"),
         ("xyzzy = 1\n", r"\[xyzzy\]: unknown table; known are models, server"),
-        ("[server]\nxyzzy = 1\n", r"\[server\] xyzzy: unknown setting; known are body_pool_bytes, "),
+        ("[server]\nxyzzy = 1\n", r"\[server\] xyzzy: unknown setting; known are artefacts, body_pool_bytes, "),
         (
             "[server]\nmax_batch_size = 8\n",
             r"max_batch_size: this is a setting of a model; write it under \[models\.NAME",
@@ -351,7 +353,7 @@ def test_document_lists_every_setting() -> None:
         elif name in ("name", "path"):
             assert default == "needed"
         else:
-            assert default == ("none" if setting.default in (None, ()) else str(setting.default))
+            assert default == ("none" if setting.default in (None, ()) else str(setting.default).lower())
 
 
 def test_documented_example_is_valid(write) -> None:

@@ -29,7 +29,8 @@ def test_every_status_of_the_catalogue_has_an_entry(status: int) -> None:
         (404, "not_found"),
         (405, "method_not_allowed"),
         (500, "internal_error"),
-        (409, "internal_error"),
+        (409, "conflict"),
+        (418, "internal_error"),
     ],
 )
 def test_plain_statuses_have_the_plain_code(status: int, code: str) -> None:

@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
-from penstock.worker.backends import Backend, open_backend
+from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import BadOutputError, TensorSpec
 from penstock.worker.warmup import sizes_to_run, warm_up
 from tests import models
 
 
 def opened(path: Path, *lengths: int) -> Backend:
-    return open_backend(path, "auto", threads=1, lengths=lengths)
+    return open_backend(path, "auto", LoadOptions(lengths=lengths))
 
 
 def answers(backend: Backend, *inputs: Array) -> list[Array]:
@@ -313,7 +313,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
 
     folder = tmp_path / "folder.onnx"
     folder.mkdir()
-    with pytest.raises(ModelLoadError, match="is a folder"):
+    with pytest.raises(ModelLoadError, match=r"folder\.onnx is no model that Penstock knows"):
         opened(folder)
 
     other = tmp_path / "model.bin"
@@ -321,4 +321,4 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no model that Penstock knows"):
         opened(other)
     with pytest.raises(ModelLoadError, match="no backend 'keras'"):
-        open_backend(other, "keras", threads=1)
+        open_backend(other, "keras", LoadOptions())

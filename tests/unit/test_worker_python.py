@@ -12,7 +12,7 @@ import pytest
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
-from penstock.worker.backends import Backend, open_backend
+from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import BadOutputError, TensorSpec
 from penstock.worker.warmup import warm_up
 
@@ -35,7 +35,7 @@ def opened(tmp_path: Path, source: str, name: str = "model.py", lengths: Sequenc
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(HEAD + textwrap.dedent(source))
-    return open_backend(path, "auto", threads=1, lengths=lengths)
+    return open_backend(path, "auto", LoadOptions(lengths=lengths))
 
 
 def predicting(tmp_path: Path, body: str, outputs: str = '{"y": Tensor("float32", (2,))}') -> Backend:
@@ -68,7 +68,7 @@ def test_a_model_is_read_as_it_is_now(tmp_path: Path) -> None:
     written = path.stat()
     path.write_text(path.read_text().replace('"y": Tensor("float32")', '"y": Tensor("float64")'))
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
-    assert open_backend(path, "auto", threads=1).spec.outputs == (TensorSpec("y", "float64", ()),)
+    assert open_backend(path, "auto", LoadOptions()).spec.outputs == (TensorSpec("y", "float64", ()),)
     assert not (tmp_path / "__pycache__").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_folder_with_modules_beside_the_model(tmp_path: Path, name: str) -> No
         "    def predict(self, batch):\n"
         '        return batch["x"] * FACTOR\n'
     )
-    (y,) = run(open_backend(tmp_path / "pack", "auto", threads=1))
+    (y,) = run(open_backend(tmp_path / "pack", "auto", LoadOptions()))
     np.testing.assert_array_equal(y, [[0, 7], [14, 21], [28, 35]])
 
 
@@ -198,8 +198,8 @@ def test_what_is_missing_is_said(tmp_path: Path, source: str, text: str) -> None
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"neither an __init__\.py nor a model\.py"):
-        open_backend(tmp_path, "auto", threads=1)
+    with pytest.raises(ModelLoadError, match="no model that Penstock knows"):
+        open_backend(tmp_path, "auto", LoadOptions())
 
 
 def test_models_of_one_process_keep_their_modules_apart(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_models_of_one_process_keep_their_modules_apart(tmp_path: Path) -> None:
             "        from .factor import FACTOR\n"
             '        return batch["x"] * FACTOR\n'
         )
-    backends = [open_backend(tmp_path / name, "auto", threads=1) for name in ("one", "two")]
+    backends = [open_backend(tmp_path / name, "auto", LoadOptions()) for name in ("one", "two")]
     for backend, factor in zip(backends, (3, 5), strict=True):
         np.testing.assert_array_equal(
             run(backend)[0], [[0, factor], [2 * factor, 3 * factor], [4 * factor, 5 * factor]]

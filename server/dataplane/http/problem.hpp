@@ -22,12 +22,14 @@ enum class ProblemCode : std::uint8_t {
   kMethodNotAllowed,         // 405 method_not_allowed
   kNotAcceptable,            // 406 not_acceptable
   kRequestTimeout,           // 408 request_timeout: the request did not arrive in time
+  kConflict,                 // 409 conflict: with what there is
   kLengthRequired,           // 411 length_required
   kBodyTooLarge,             // 413 body_too_large
   kUriTooLong,               // 414 uri_too_long
   kUnsupportedMediaType,     // 415 unsupported_media_type
   kExpectationFailed,        // 417 expectation_failed
   kInvalidInput,             // 422 invalid_input: does not fit the model's schema
+  kLoadFailed,               // 422 load_failed: the model version cannot be served
   kTooManyRequests,          // 429 too_many_requests
   kHeadTooLarge,             // 431 head_too_large
   kModelError,               // 500 model_error: the model raised for this row
@@ -39,6 +41,8 @@ enum class ProblemCode : std::uint8_t {
   kConnectionsExhausted,     // 503 connections_exhausted
   kMemoryExhausted,          // 503 memory_exhausted: body pool
   kModelUnavailable,         // 503 model_unavailable: loading, restarting or failed
+  kModelLoading,             // 503 model_loading: registered, and on its way into memory
+  kRegistryUnavailable,      // 503 registry_unavailable
   kWorkerDied,               // 503 worker_died: the row may have run
   kDraining,                 // 503 draining
   kDeadlineExceeded,         // 504 deadline_exceeded

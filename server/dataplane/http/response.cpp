@@ -29,6 +29,7 @@ constexpr std::array kStatusLines = std::to_array<StatusLine>({
     {405, "HTTP/1.1 405 Method Not Allowed\r\n"},
     {406, "HTTP/1.1 406 Not Acceptable\r\n"},
     {408, "HTTP/1.1 408 Request Timeout\r\n"},
+    {409, "HTTP/1.1 409 Conflict\r\n"},
     {411, "HTTP/1.1 411 Length Required\r\n"},
     {413, "HTTP/1.1 413 Content Too Large\r\n"},
     {414, "HTTP/1.1 414 URI Too Long\r\n"},

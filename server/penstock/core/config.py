@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from penstock.core.settings import CpuSet, Location, Name, OneOf, Size, Text, Whole, Wholes
+from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Size, Text, Texts, Whole, Wholes
 
-__all__ = ["BackendName", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "Scheduling", "ServerConfig"]
+__all__ = ["BackendName", "Convert", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "Scheduling", "ServerConfig"]
 
 _MIB = 1 << 20
 _HOUR_MS = 3_600_000
@@ -20,7 +20,21 @@ class BackendName(StrEnum):
 
     AUTO = "auto"
     ONNX = "onnx"
+    TORCH = "torch"
+    TENSORFLOW = "tensorflow"
+    SKLEARN = "sklearn"
+    XGBOOST = "xgboost"
+    MLFLOW = "mlflow"
     PYTHON = "python"
+
+
+class Convert(StrEnum):
+    """What a model is made into when it is loaded, to run faster."""
+
+    NONE = "none"
+    ONNX = "onnx"
+    COMPILE = "compile"
+    AOT_INDUCTOR = "aot-inductor"
 
 
 class OnWorkerDeath(StrEnum):
@@ -80,6 +94,10 @@ class ModelConfig:
     intra_op_threads: Annotated[int, Whole(1, 1024)] = 1
     cpus: Annotated[tuple[int, ...], CpuSet()] = ()
     numa_node: Annotated[int | None, Whole(0, 1023)] = None
+    convert: Annotated[Convert, OneOf(Convert)] = Convert.NONE
+    memory_bytes: Annotated[int, Size(0, 1 << 50)] = 0
+    trusted_digests: Annotated[tuple[str, ...], Texts("a list of SHA-256 digests in hexadecimal", r"[0-9a-f]{64}")] = ()
+    trusted_types: Annotated[tuple[str, ...], Texts("a list of types, such as ['package.module.Class']")] = ()
 
     @property
     def reproducible_rows(self) -> int:
@@ -110,5 +128,15 @@ class ServerConfig:
     write_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000
     request_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 60_000
     drain_timeout_s: Annotated[int, Whole(0, 3600, "seconds")] = 30
+    data_dir: Annotated[Path | None, Location()] = None
+    store: Annotated[str | None, Text("sqlite:///PATH or postgresql://USER@HOST/DATABASE")] = None
+    artefacts: Annotated[str | None, Text("a folder, or a URL that fsspec knows")] = None
+    development: Annotated[bool, Flag()] = False
+    require_key: Annotated[bool, Flag()] = False
+    preload: Annotated[tuple[str, ...], Texts("a list of models, such as ['digits', 'segment@2.0.0']")] = ()
+    memory_budget_bytes: Annotated[int, Size(0, 1 << 50)] = 0
+    standby_s: Annotated[int, Whole(0, 86_400, "seconds")] = 300
+    repository: Annotated[Path | None, Location()] = None
+    repository_poll_s: Annotated[int, Whole(1, 86_400, "seconds")] = 10
     log_format: Annotated[LogFormat, OneOf(LogFormat)] = LogFormat.TEXT
     log_level: Annotated[LogLevel, OneOf(LogLevel)] = LogLevel.INFO

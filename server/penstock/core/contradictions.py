@@ -12,7 +12,7 @@ __all__ = ["GROUP_MODELS_MAX", "refuse_contradictions", "same_group"]
 # A worker sleeps on one futex per model, and a wait takes 128 of them at most.
 GROUP_MODELS_MAX = 64
 # What belongs to the worker processes of a group and not to a model in them.
-_OF_THE_PROCESS = ("instances", "cpus", "numa_node")
+_OF_THE_PROCESS = ("instances", "cpus", "numa_node", "memory_bytes")
 
 
 def refuse_contradictions(config: ServerConfig) -> None:

@@ -17,7 +17,21 @@ from typing import Protocol
 
 from penstock.core.cpus import parse_cpus
 
-__all__ = ["CpuSet", "Kind", "Location", "Name", "OneOf", "Setting", "Size", "Text", "Whole", "Wholes", "settings_of"]
+__all__ = [
+    "CpuSet",
+    "Flag",
+    "Kind",
+    "Location",
+    "Name",
+    "OneOf",
+    "Setting",
+    "Size",
+    "Text",
+    "Texts",
+    "Whole",
+    "Wholes",
+    "settings_of",
+]
 
 # A Unix socket's address has 108 bytes, the last of which is a NUL.
 SOCKET_PATH_BYTES_MAX = 107
@@ -157,6 +171,44 @@ class Text:
         if not isinstance(raw, str) or not raw.strip():
             raise ValueError(raw)
         return raw.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Some words: a list of strings, in text with commas between them."""
+
+    expected: str = "a list of strings, such as ['a', 'b'], or a,b"
+    pattern: str = r".+"
+    count_max: int = 256
+    unit: str = ""
+
+    def parse(self, raw: object, *, text: bool) -> tuple[str, ...]:
+        """Read the words in their order."""
+        items = [item.strip() for item in raw.split(",")] if text and isinstance(raw, str) else raw
+        if not isinstance(items, list) or not 0 < len(items) <= self.count_max:
+            raise ValueError(raw)
+        if not all(isinstance(item, str) and re.fullmatch(self.pattern, item) for item in items):
+            raise ValueError(raw)
+        return tuple(items)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Yes or no."""
+
+    expected: str = "true or false"
+    unit: str = ""
+
+    def parse(self, raw: object, *, text: bool) -> bool:
+        """Read a boolean; in text 'true' and 'false', '1' and '0'."""
+        if text and isinstance(raw, str):
+            known = {"true": True, "1": True, "false": False, "0": False}
+            if raw.lower() not in known:
+                raise ValueError(raw)
+            return known[raw.lower()]
+        if not isinstance(raw, bool):
+            raise ValueError(raw)
+        return raw
 
 
 @dataclass(frozen=True, slots=True)

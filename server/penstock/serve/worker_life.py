@@ -217,8 +217,12 @@ def _load(instance: Instance) -> Load:
                 warmup_seconds=0.0 if model.samples or instance.slot > 0 else model.config.warmup_s,
                 lengths=model.config.lengths,
                 max_batch_tokens=model.config.max_batch_tokens,
+                convert=str(model.config.convert),
+                trusted_digests=model.config.trusted_digests,
+                trusted_types=model.config.trusted_types,
             )
             for model in instance.models
         ),
         placement=placement_of(config, None if instance.quarantine else instance.slot),
+        memory_bytes=config.memory_bytes,
     )

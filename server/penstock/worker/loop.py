@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.backends import Backend, open_backend
+from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.batch import BatchRunner
 from penstock.worker.fault import ModelFaultError, describe
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
@@ -64,7 +64,10 @@ def load_and_serve(control: socket.socket, load: Load) -> None:
 def _load(control: socket.socket, number: int, model: ModelToLoad) -> Backend:
     try:
         path = Path(model.path)
-        backend = open_backend(path, model.backend, threads=model.intra_op_threads, lengths=model.lengths)
+        options = LoadOptions(
+            model.intra_op_threads, model.lengths, model.convert, model.trusted_digests, model.trusted_types
+        )
+        backend = open_backend(path, model.backend, options)
     except ModelLoadError as error:
         raise ModelFaultError(number, error) from error
     send(control, Loaded(number, backend.name, backend.spec, backend.rerun))

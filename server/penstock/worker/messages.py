@@ -41,6 +41,8 @@ class ModelToLoad:
     """One model of a worker. `warmup_seconds` may be spent on measuring what its batches cost; 0 for no measuring.
 
     `lengths` are what rows are padded to where they vary in length, ascending; `max_batch_tokens` is 0 for no bound.
+    `convert` and what is trusted are the settings of those names. `golden` is the path of a file with inputs and the
+    outputs that must come of them, empty for none.
     """
 
     name: str
@@ -51,15 +53,26 @@ class ModelToLoad:
     warmup_seconds: float = 1.0
     lengths: tuple[int, ...] = ()
     max_batch_tokens: int = 0
+    convert: str = "none"
+    trusted_digests: tuple[str, ...] = ()
+    trusted_types: tuple[str, ...] = ()
+    golden: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load these models. `worker` is the slot (0..63) under which the worker will attach their rings."""
+    """Load these models. `worker` is the slot (0..63) under which the worker will attach their rings.
+
+    `memory_bytes` is the most that the process may allocate, 0 for what the machine has. With `idle` it loads and warms
+    up at idle priority, where the system lets it come back from there, so that what is served beside it does not slow
+    down.
+    """
 
     worker: int
     models: tuple[ModelToLoad, ...]
     placement: Placement = field(default_factory=Placement)
+    memory_bytes: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

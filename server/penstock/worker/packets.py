@@ -84,6 +84,15 @@ class _Fields:
             raise ProtocolError(f"{name!r} is not a string")
         return value
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self.items(name)
+        if not all(isinstance(value, str) for value in values):
+            raise ProtocolError(f"{name!r} are not strings")
+        return tuple(str(value) for value in values)
+
+    def bytes(self, name: str) -> int:
+        return _integer(self._members.get(name), name, 2**63)
+
     def flag(self, name: str) -> bool:
         value = self._members.get(name)
         if not isinstance(value, bool):
@@ -115,8 +124,8 @@ def _object(value: object, name: str) -> dict[str, object]:
     return value
 
 
-def _integer(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+def _integer(value: object, name: str, end: int = 2**31) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < end:
         raise ProtocolError(f"{name!r} is not a whole number")
     return value
 
@@ -167,6 +176,8 @@ def _load(fields: _Fields) -> Load:
         worker=fields.number("worker"),
         models=tuple(_model_to_load(model) for model in models),
         placement=Placement(cpus, placement.number_or_none("numa_node")),
+        memory_bytes=fields.bytes("memory_bytes"),
+        idle=fields.flag("idle"),
     )
 
 
@@ -180,6 +191,10 @@ def _model_to_load(fields: _Fields) -> ModelToLoad:
         warmup_seconds=fields.seconds("warmup_seconds"),
         lengths=tuple(_integer(length, "lengths") for length in fields.items("lengths")),
         max_batch_tokens=fields.number("max_batch_tokens"),
+        convert=fields.text("convert"),
+        trusted_digests=fields.texts("trusted_digests"),
+        trusted_types=fields.texts("trusted_types"),
+        golden=fields.text("golden"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -11,9 +12,9 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.model import ModelSpec
 
-__all__ = ["Backend", "choose_backend", "open_backend"]
+__all__ = ["Backend", "LoadOptions", "choose_backend", "find_artefact", "open_backend"]
 
-BACKENDS = ("onnx", "python")
+BACKENDS = ("onnx", "torch", "tensorflow", "sklearn", "xgboost", "mlflow", "python")
 
 
 class Backend(Protocol):
@@ -44,6 +45,43 @@ class Backend(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is to be loaded. `lengths` are what rows will be padded to where they vary in length.
+
+    `trusted_digests` are the SHA-256 digests of the files whose pickles may run code, in hexadecimal; `trusted_types`
+    the types that a skops file may hold beside those that skops itself trusts.
+    """
+
+    threads: int = 1
+    lengths: Sequence[int] = ()
+    convert: str = "none"
+    trusted_digests: Sequence[str] = ()
+    trusted_types: Sequence[str] = ()
+
+
+# What a file's name, or a name in a folder, says about what runs it.
+_BY_SUFFIX = {
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".safetensors": "torch",
+    ".keras": "tensorflow",
+    ".h5": "tensorflow",
+    ".skops": "sklearn",
+    ".pkl": "sklearn",
+    ".pickle": "sklearn",
+    ".joblib": "sklearn",
+    ".ubj": "xgboost",
+    ".json": "xgboost",
+    ".py": "python",
+}
+_BY_MEMBER = {"MLmodel": "mlflow", "saved_model.pb": "tensorflow", "__init__.py": "python", "model.py": "python"}
+# Beside a model's file, never the model itself.
+_BESIDE = ("schema.json", "golden.json")
+
+
 def choose_backend(path: Path, backend: str) -> str:
     """Name the backend for the model at `path`; ModelLoadError when there is none, or nothing at all."""
     if not path.exists():
@@ -52,25 +90,47 @@ def choose_backend(path: Path, backend: str) -> str:
         return backend
     if backend != "auto":
         raise ModelLoadError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}, or leave it out")
-    if path.suffix == ".onnx":
-        return "onnx"
-    if path.suffix == ".py" or path.is_dir():
-        return "python"
-    raise ModelLoadError(
-        f"{path} is no model that Penstock knows: it serves ONNX files (.onnx) and plain Python models "
-        f"(a .py file or a folder with a class Model). If it is one of these, name its backend"
-    )
+    found = _backend_of(path)
+    if found is None:
+        raise ModelLoadError(
+            f"{path} is no model that Penstock knows: it serves ONNX (.onnx), PyTorch (.pt2, .pt, .pth, .safetensors), "
+            "TensorFlow (a SavedModel folder, .keras, .h5), scikit-learn (.skops), XGBoost (.ubj, .json), MLflow folders "
+            "(with a file MLmodel) and plain Python models (a .py file or a folder with a class Model). If it is one of "
+            "these, name its backend"
+        )
+    return found
 
 
-def open_backend(path: Path, backend: str, *, threads: int, lengths: Sequence[int] = ()) -> Backend:
-    """Load the model at `path`; ModelLoadError, with a text for the operator, when it cannot be served.
+def _backend_of(path: Path) -> str | None:
+    if not path.is_dir():
+        return _BY_SUFFIX.get(path.suffix.lower())
+    for member, backend in _BY_MEMBER.items():
+        if (path / member).is_file():
+            return backend
+    artefact = find_artefact(path)
+    return _BY_SUFFIX.get(artefact.suffix.lower()) if artefact is not None else None
 
-    `lengths` are what rows will be padded to where they vary in length.
+
+def find_artefact(folder: Path) -> Path | None:
+    """Return the one file of a folder that is a model by its suffix; None when there is none, or several.
+
+    A Python file beside another model declares its class and is not the model.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in _BESIDE]
+    models = [path for path in files if path.suffix.lower() in _BY_SUFFIX]
+    declared = [path for path in models if path.suffix.lower() != ".py"]
+    found = declared or models
+    return found[0] if len(found) == 1 else None
+
+
+def open_backend(path: Path, backend: str, options: LoadOptions) -> Backend:
+    """Load the model at `path`, a file or a folder that holds it; ModelLoadError, with a text for the operator, when it
+    cannot be served.
     """
     name = choose_backend(path, backend)
     module = import_module(f"{__name__}.{name}")
-    loaded: Backend = module.load(path, threads=threads, lengths=lengths)
-    if lengths and not loaded.spec.varies:
+    loaded: Backend = module.load(path, options)
+    if options.lengths and not loaded.spec.varies:
         raise ModelLoadError(
             "lengths is set, but no input of the model varies in length: leave it out, or export the model with a "
             "dynamic first dimension behind the batch"

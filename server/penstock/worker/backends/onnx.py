@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
+from penstock.worker.backends import LoadOptions, find_artefact
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
 
 __all__ = ["OnnxBackend", "load"]
@@ -49,13 +50,10 @@ class _Output:
     classes: tuple[int | str, ...] | None = None
 
 
-def load(path: Path, *, threads: int, lengths: Sequence[int] = ()) -> OnnxBackend:
-    """Load an ONNX file; ModelLoadError says what is wrong with it and how to mend it.
-
-    `lengths` are what rows will be padded to, where their first dimension has no fixed size.
-    """
-    session = _open_session(path, threads)
-    inputs, batch = _input_specs(session, lengths)
+def load(path: Path, options: LoadOptions) -> OnnxBackend:
+    """Load an ONNX file, or the one in a folder; ModelLoadError says what is wrong with it and how to mend it."""
+    session = _open_session(_file_of(path), options.threads)
+    inputs, batch = _input_specs(session, options.lengths)
     wanted = _wanted_outputs(session)
     outputs = _probe_outputs(session, inputs, wanted, batch)
     return OnnxBackend(session, inputs, outputs, batch)
@@ -117,6 +115,15 @@ class OnnxBackend:
         return self._padded[shape]
 
 
+def _file_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = find_artefact(path)
+    if found is None or found.suffix.lower() != ".onnx":
+        raise ModelLoadError(f"{path} is a folder, but an ONNX model is a file: name the .onnx file inside it")
+    return found
+
+
 def _few(classes: Sequence[object]) -> bool:
     return len(classes) <= LABELS_MAX
 
@@ -139,8 +146,6 @@ def _open_session(path: Path, threads: int) -> Any:
     # Spinning threads would take the cores of the data plane between batches.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if path.is_dir():
-        raise ModelLoadError(f"{path} is a folder, but an ONNX model is a file: name the .onnx file inside it")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -18,6 +18,7 @@ import numpy as np
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
+from penstock.worker.backends import LoadOptions
 from penstock.worker.fault import describe
 from penstock.worker.model import DTYPES, BadOutputError, ModelSpec, TensorSpec
 
@@ -50,11 +51,11 @@ _EXAMPLE = """
 """
 
 
-def load(path: Path, *, threads: int, lengths: Sequence[int] = ()) -> PythonBackend:
+def load(path: Path, options: LoadOptions) -> PythonBackend:
     """Import the module, make its Model and let it load; ModelLoadError shows what is missing.
 
-    `threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set. The last of
-    `lengths` is the longest row.
+    `options.threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set. The last of
+    `options.lengths` is the longest row.
     """
     module = _import(path)
     model_class = getattr(module, "Model", None)
@@ -70,7 +71,7 @@ def load(path: Path, *, threads: int, lengths: Sequence[int] = ()) -> PythonBack
             model.load()
     except BaseException as error:
         raise ModelLoadError(f"class Model in {path} raised while it loaded: {describe(error)}") from error
-    return PythonBackend(model, _spec_of(model, path, lengths[-1] if lengths else None), path)
+    return PythonBackend(model, _spec_of(model, path, options.lengths[-1] if options.lengths else None), path)
 
 
 class PythonBackend:
