@@ -37,6 +37,10 @@ class HubEvent:
         """Let the hub run until set() is called."""
         self._event.wait()
 
+    def close(self) -> None:
+        """Let the hub forget it, in the hub's thread. A set() that comes later is noted and wakes nobody."""
+        self._watcher.stop()
+
     @staticmethod
     def wait_any(*events: HubEvent) -> None:
         """Let the hub run until one of the events is set."""
