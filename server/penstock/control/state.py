@@ -1,18 +1,35 @@
-"""What the control plane reads: the data plane's counters and the supervisor's view of the models."""
+"""What the control plane works with: counters, models, the registry and whoever loads what it decides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+from penstock.control.bridge import AsyncBridge
+from penstock.core.models import Mirror
 from penstock.core.status import ModelStatus
+from penstock.registry.records import (
+    UNSET,
+    AliasRecord,
+    EventRecord,
+    KeyRecord,
+    Metadata,
+    ModelRecord,
+    Role,
+    Unset,
+    VersionRecord,
+)
 
 __all__ = [
     "CostStats",
     "EngineStats",
     "HistogramStats",
+    "Lifecycle",
     "ModelsSource",
+    "RegistrySource",
     "RingStats",
     "ServerState",
     "StatsSource",
@@ -107,10 +124,94 @@ class ModelsSource(Protocol):
         """Return every model version that the server was told to serve."""
 
 
+class RegistrySource(Protocol):
+    """The registry as the control plane asks it. Coroutines for the bridge's loop; RequestError for what cannot be."""
+
+    async def register(
+        self,
+        name: str,
+        source: Path,
+        *,
+        version: str | None = None,
+        backend: str = "auto",
+        metadata: Metadata = ...,
+        settings: Mapping[str, object] = ...,
+        by: str,
+    ) -> tuple[VersionRecord, bool]:
+        """Copy a file or folder into the store as a version; whether that made one."""
+
+    async def models(self) -> list[ModelRecord]:
+        """Return every registered model."""
+
+    async def versions(self, name: str | None = None) -> list[VersionRecord]:
+        """Return the versions, without their manifests and cards."""
+
+    async def version(self, name: str, ref: str | None = None) -> VersionRecord:
+        """Return what a version, an alias or nothing at all stands for."""
+
+    async def history(
+        self, name: str, *, at: datetime | None = None, limit: int = 100, before: int | None = None
+    ) -> list[EventRecord]:
+        """Return what happened, the newest first; with `at`, what answered then on each server."""
+
+    async def create_key(self, name: str, role: Role, *, by: str) -> tuple[KeyRecord, str]:
+        """Make a key; its text is known to nobody afterwards."""
+
+    async def keys(self) -> list[KeyRecord]:
+        """Return the keys, revoked ones too."""
+
+    async def revoke_key(self, id: str, *, by: str) -> KeyRecord:
+        """Let a key open nothing any more."""
+
+
+class Lifecycle(Protocol):
+    """Who brings about what the registry decides, on this server. Coroutines for the bridge's loop; RequestError."""
+
+    async def load(self, name: str, ref: str | None, *, lazy: bool, by: str) -> None:
+        """Have a version in memory: at once, and return when it is ready, or lazily from the first request for it."""
+
+    async def unload(self, name: str, ref: str | None, *, by: str) -> None:
+        """Take a version out of memory once its requests are answered; without `ref` all of the model's."""
+
+    async def promote(self, name: str, ref: str, *, by: str, reason: str = "", mirror: Mirror | None = None) -> None:
+        """Load a version beside the one that answers, prove it, and let it answer."""
+
+    async def rollback(self, name: str, *, by: str, reason: str = "") -> str:
+        """Let the version answer that did before; which one that is."""
+
+    async def set_alias(
+        self,
+        name: str,
+        alias: str,
+        ref: str | None,
+        *,
+        by: str,
+        reason: str = "",
+        expected: str | Unset | None = UNSET,
+    ) -> AliasRecord:
+        """Point an alias to a version, or take it away; the champion moves as promote() moves it."""
+
+    async def remove(self, name: str, version: str | None, *, by: str) -> None:
+        """Take a version, or the whole model, out of the registry."""
+
+    async def keys_changed(self) -> None:
+        """Give the data plane the keys as they are now."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """Everything the control plane's resources may look at."""
+    """Everything the control plane's resources may look at and act through.
+
+    `registry` and `lifecycle` are None when the registry could not be opened, for `registry_failure`. `uploads` is the
+    folder that uploaded artefacts are unpacked in.
+    """
 
     stats: StatsSource
     models: ModelsSource
     log_records_dropped: Callable[[], int]
+    registry: RegistrySource | None = None
+    lifecycle: Lifecycle | None = None
+    bridge: AsyncBridge | None = None
+    registry_failure: str = "this server was started without one"
+    development: bool = False
+    uploads: Path | None = None

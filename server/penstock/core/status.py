@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from penstock.core.config import ModelConfig
 
-__all__ = ["ModelState", "ModelStatus", "Tensor", "WorkerState", "WorkerStatus"]
+__all__ = ["ModelState", "ModelStatus", "Origin", "Tensor", "WorkerState", "WorkerStatus"]
 
 # Name, NumPy dtype name, shape of one row without the batch dimension; a first size of None varies.
 Tensor: TypeAlias = tuple[str, str, tuple[int | None, ...]]
@@ -17,11 +17,22 @@ Tensor: TypeAlias = tuple[str, str, tuple[int | None, ...]]
 class ModelState(StrEnum):
     """Where a model version is in its life."""
 
+    REGISTERED = "registered"  # known to the registry; nothing has loaded it here
     LOADING = "loading"
+    WARMING = "warming"
     READY = "ready"
     RESTARTING = "restarting"
+    DRAINING = "draining"  # no request gets to it any more; those that did are answered
+    UNLOADED = "unloaded"
     FAILED = "failed"
     STOPPED = "stopped"
+
+
+class Origin(StrEnum):
+    """Who decided that a model version is served."""
+
+    CONFIGURATION = "configuration"
+    REGISTRY = "registry"
 
 
 class WorkerState(StrEnum):
@@ -49,7 +60,10 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model."""
+    """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model.
+
+    `digest` and `aliases` are those of the registry. `memory_bytes` is what its workers take, once that is known.
+    """
 
     config: ModelConfig
     state: ModelState
@@ -62,3 +76,7 @@ class ModelStatus:
     max_batch_size: int | None = None
     rerun_on_worker_death: bool | None = None
     detail: str | None = None
+    digest: str | None = None
+    aliases: tuple[str, ...] = ()
+    origin: Origin = Origin.CONFIGURATION
+    memory_bytes: int | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Final
 
 __all__ = [
     "CHAMPION",
+    "UNSET",
     "AliasRecord",
     "EventKind",
     "EventRecord",
@@ -17,6 +19,7 @@ __all__ = [
     "Metadata",
     "ModelRecord",
     "Role",
+    "Unset",
     "VersionRecord",
     "Wanted",
     "WantedMode",
@@ -24,6 +27,15 @@ __all__ = [
 
 # The alias that answers requests which name no version.
 CHAMPION = "champion"
+
+
+class Unset(Enum):
+    """Nothing was said, where None says something."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
 
 
 class Role(StrEnum):
