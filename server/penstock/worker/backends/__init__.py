@@ -94,9 +94,9 @@ def choose_backend(path: Path, backend: str) -> str:
     if found is None:
         raise ModelLoadError(
             f"{path} is no model that Penstock knows: it serves ONNX (.onnx), PyTorch (.pt2, .pt, .pth, .safetensors), "
-            "TensorFlow (a SavedModel folder, .keras, .h5), scikit-learn (.skops), XGBoost (.ubj, .json), MLflow folders "
-            "(with a file MLmodel) and plain Python models (a .py file or a folder with a class Model). If it is one of "
-            "these, name its backend"
+            "TensorFlow (a SavedModel folder, .keras, .h5), scikit-learn (.skops), XGBoost (.ubj, .json), folders of "
+            "MLflow (with a file MLmodel) and plain Python models (a .py file or a folder with a class Model). If it "
+            "is one of these, name its backend"
         )
     return found
 
@@ -124,8 +124,9 @@ def find_artefact(folder: Path) -> Path | None:
 
 
 def open_backend(path: Path, backend: str, options: LoadOptions) -> Backend:
-    """Load the model at `path`, a file or a folder that holds it; ModelLoadError, with a text for the operator, when it
-    cannot be served.
+    """Load the model at `path`, a file or a folder that holds it.
+
+    ModelLoadError, with a text for the operator, when it cannot be served.
     """
     name = choose_backend(path, backend)
     module = import_module(f"{__name__}.{name}")

@@ -54,8 +54,8 @@ _EXAMPLE = """
 def load(path: Path, options: LoadOptions) -> PythonBackend:
     """Import the module, make its Model and let it load; ModelLoadError shows what is missing.
 
-    `options.threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set. The last of
-    `options.lengths` is the longest row.
+    `options.threads` is for the libraries a model uses: they read OMP_NUM_THREADS, which the supervisor has set. The
+    last of `options.lengths` is the longest row.
     """
     module = _import(path)
     model_class = getattr(module, "Model", None)
