@@ -13,7 +13,7 @@ from penstock.worker.backends import Backend
 from penstock.worker.fault import FaultLog, describe
 from penstock.worker.model import BadOutputError
 
-__all__ = ["Batch", "BatchRunner"]
+__all__ = ["Batch", "BatchRunner", "Rows"]
 
 logger = logging.getLogger("penstock.worker")
 
@@ -91,10 +91,10 @@ class BatchRunner:
             except (
                 BaseException
             ) as error:  # KeyboardInterrupt and SystemExit are the model's own here: signals are ignored
-                self._bisect(batch, _Rows(inputs, outputs, lengths, 0, batch.rows), error)
+                self._bisect(batch, Rows(inputs, outputs, lengths, 0, batch.rows), error)
         batch.complete()
 
-    def _bisect(self, batch: Batch, rows: _Rows, error: BaseException) -> None:
+    def _bisect(self, batch: Batch, rows: Rows, error: BaseException) -> None:
         """The rows have failed together: run each half again until every culprit is alone with its error.
 
         2 log2(n) runs for one culprit among n rows.
@@ -117,7 +117,7 @@ class BatchRunner:
                 continue
             batch.mark_running(row)
             try:
-                _Rows(inputs, outputs, lengths, row, row + 1).run(self._run, self._sizes_of(batch))
+                Rows(inputs, outputs, lengths, row, row + 1).run(self._run, self._sizes_of(batch))
             except BaseException as error:
                 self._fail(batch, row, error)
             else:
@@ -134,7 +134,7 @@ class BatchRunner:
         self._log.write("the model failed for a row", error)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Some neighbouring rows of a batch, [first, end)."""
 
     inputs: Sequence[Array]
@@ -143,7 +143,8 @@ class _Rows(NamedTuple):
     first: int
     end: int
 
-    def halves(self) -> tuple[_Rows, _Rows]:
+    def halves(self) -> tuple[Rows, Rows]:
+        """Return the first and the second half of them."""
         middle = (self.first + self.end) // 2
         return self._replace(end=middle), self._replace(first=middle)
 
