@@ -7,6 +7,7 @@ import selectors
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from penstock.core.config import Scheduling
@@ -24,6 +25,8 @@ logger = logging.getLogger("penstock.supervisor")
 
 # How long a worker may live on after it has closed its control socket.
 HANG_UP_SECONDS = 1.0
+# By the kernel's choice of a victim; by std::terminate, after a std::bad_alloc; by using what was not allocated.
+_ENDS_WITHOUT_MEMORY = ("signal SIGKILL", "signal SIGABRT", "signal SIGSEGV", "signal SIGBUS")
 
 
 class Decisions(Protocol):
@@ -182,7 +185,7 @@ class WorkerLife:
             instance.phase, instance.due = Phase.STOPPED, None
             self._decisions.on_stopped(group, instance)
             return
-        instance.last_words = instance.last_words or f"its worker ended with {end}"
+        instance.last_words = instance.last_words or _last_words(instance, end)
         logger.warning("worker died", extra=instance.facts(pid=pid, reason=instance.last_words))
         self._decisions.on_death(group, instance, completed)
 
@@ -220,9 +223,28 @@ def _load(instance: Instance) -> Load:
                 convert=str(model.config.convert),
                 trusted_digests=model.config.trusted_digests,
                 trusted_types=model.config.trusted_types,
+                golden=_golden_of(model.config.path),
             )
             for model in instance.models
         ),
         placement=placement_of(config, None if instance.quarantine else instance.slot),
         memory_bytes=config.memory_bytes,
+    )
+
+
+def _golden_of(path: Path) -> str:
+    """Return the path of a model's golden rows, empty when it has none."""
+    file = path / "golden.json" if path.is_dir() else path.with_name(f"{path.stem}.golden.json")
+    return str(file) if file.is_file() else ""
+
+
+def _last_words(instance: Instance, end: str) -> str:
+    """Say of a process that ended without a word how it ended, and what may be behind it."""
+    limit = instance.models[0].config.memory_bytes
+    loading = instance.phase in (Phase.LOADING, Phase.WARMING_UP)
+    if not loading or not (limit or end in _ENDS_WITHOUT_MEMORY):
+        return f"its worker ended with {end}"
+    return (
+        f"its worker ended with {end} while it loaded: the file may be damaged, or need more memory than there is "
+        f"(memory_bytes is {limit}{'' if limit else ', which is what the machine has'})"
     )

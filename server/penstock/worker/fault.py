@@ -36,7 +36,7 @@ def describe(error: BaseException) -> str:
 class ModelFaultError(ModelLoadError):
     """What is wrong with the model of this number among a worker's."""
 
-    def __init__(self, model: int, error: ModelLoadError) -> None:
+    def __init__(self, model: int, error: Exception) -> None:
         super().__init__(str(error))
         self.model = model
 

@@ -7,8 +7,10 @@ import socket
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.fault import ModelFaultError
+from penstock.worker.limits import limit_this_process, out_of_memory
 from penstock.worker.messages import Failed, Load, ProtocolError
 from penstock.worker.placement import place_this_process
+from penstock.worker.priority import become_idle
 from penstock.worker.protocol import receive, send
 
 __all__ = ["work"]
@@ -25,13 +27,25 @@ def work(control: socket.socket) -> int:
         load, _ = received
         if not isinstance(load, Load):
             raise ProtocolError(f"expected the message to load models, not {type(load).__name__}")
-        place_this_process(load.placement)
-        # Not before: NumPy starts threads when it is imported, and only later ones inherit the placement.
-        from penstock.worker.loop import load_and_serve
-
-        load_and_serve(control, load)
+        _load_and_serve(control, load)
         return 0
     except (ModelLoadError, ProtocolError) as error:
         logger.debug("loading failed", exc_info=error)
         send(control, Failed(str(error), error.model if isinstance(error, ModelFaultError) else None))
         return 1
+
+
+def _load_and_serve(control: socket.socket, load: Load) -> None:
+    place_this_process(load.placement)
+    limit_this_process(load.memory_bytes)
+    idle = load.idle and become_idle()
+    try:
+        # Not before: NumPy starts threads when it is imported, and only later ones inherit placement and priority.
+        from penstock.worker.loop import load_and_serve
+
+        load_and_serve(control, load, idle=idle)
+    except (MemoryError, ImportError) as error:  # no model's, but of a worker that has hardly any memory
+        told = out_of_memory(error, load.memory_bytes)
+        if told is None:
+            raise
+        raise told from error

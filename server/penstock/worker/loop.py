@@ -8,7 +8,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.batch import BatchRunner
 from penstock.worker.fault import ModelFaultError, describe
+from penstock.worker.golden import prove, read_golden
+from penstock.worker.limits import out_of_memory
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
+from penstock.worker.priority import back_to_normal, clock_without_preemption
 from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
@@ -35,13 +39,14 @@ IDLE_WAITS_BEFORE_COLLECT = 40
 GARBAGE_MAX = 50_000
 
 
-def load_and_serve(control: socket.socket, load: Load) -> None:
+def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) -> None:
     """Do what the supervisor at the other end of `control` says until it says stop or is gone.
 
-    ModelLoadError when a model cannot be served, ProtocolError when the supervisor cannot be understood.
+    `idle`: the process has idle priority until it is ready. ModelLoadError when a model cannot be served, ProtocolError
+    when the supervisor cannot be understood.
     """
     started = time.monotonic()
-    backends = [_load(control, number, model) for number, model in enumerate(load.models)]
+    backends = [_load(control, number, model, load.memory_bytes) for number, model in enumerate(load.models)]
     loaded = time.monotonic()
 
     received = receive(control)
@@ -52,24 +57,36 @@ def load_and_serve(control: socket.socket, load: Load) -> None:
         return  # stopped before it served anything
     taker = _attach(attach, descriptors, load.worker)
     attached = time.monotonic()
+    clock = clock_without_preemption() if idle else time.perf_counter
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
-        _warm_up(control, taker, number, backend, model)
+        with _faults_of(number, load.memory_bytes):
+            _warm_up(control, taker, number, backend, model, clock)
+            _prove(taker, number, backend, model)
     _settle_garbage()
     stop = _StopWatch(control)
+    if idle:
+        back_to_normal()
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))
     runners = [BatchRunner(backend, taker.batch_sizes(number)) for number, backend in enumerate(backends)]
     _serve(taker, runners, stop)
 
 
-def _load(control: socket.socket, number: int, model: ModelToLoad) -> Backend:
+@contextmanager
+def _faults_of(number: int, memory_bytes: int) -> Iterator[None]:
+    """Name the model that a ModelLoadError is about, and the setting when memory was what it lacked."""
     try:
-        path = Path(model.path)
-        options = LoadOptions(
-            model.intra_op_threads, model.lengths, model.convert, model.trusted_digests, model.trusted_types
-        )
-        backend = open_backend(path, model.backend, options)
-    except ModelLoadError as error:
-        raise ModelFaultError(number, error) from error
+        yield
+    except (ModelLoadError, MemoryError) as error:
+        fault = out_of_memory(error, memory_bytes) or error
+        raise ModelFaultError(number, fault) from error
+
+
+def _load(control: socket.socket, number: int, model: ModelToLoad, memory_bytes: int) -> Backend:
+    options = LoadOptions(
+        model.intra_op_threads, model.lengths, model.convert, model.trusted_digests, model.trusted_types
+    )
+    with _faults_of(number, memory_bytes):
+        backend = open_backend(Path(model.path), model.backend, options)
     send(control, Loaded(number, backend.name, backend.spec, backend.rerun))
     return backend
 
@@ -92,18 +109,34 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
             os.close(descriptor)
 
 
-def _warm_up(control: socket.socket, taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> None:
+def _warm_up(
+    control: socket.socket,
+    taker: Taker,
+    number: int,
+    backend: Backend,
+    model: ModelToLoad,
+    clock: Callable[[], float],
+) -> None:
     lengths = model.lengths or (0,)
     samples: tuple[CostSample, ...] = ()
-    try:
-        for length in lengths:
-            most = most_rows(taker.max_batch_size(number), length, model.max_batch_tokens)
-            sizes = sizes_to_run(most, taker.batch_sizes(number))
-            samples += warm_up(backend, sizes, model.warmup_seconds / len(lengths), length=length)
-    except ModelLoadError as error:
-        raise ModelFaultError(number, error) from error
+    for length in lengths:
+        sizes = sizes_to_run(_most_rows(taker, number, model, length), taker.batch_sizes(number))
+        samples += warm_up(backend, sizes, model.warmup_seconds / len(lengths), clock, length=length)
     if samples:
         send(control, Measured(number, samples))
+
+
+def _prove(taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> None:
+    """Run the golden rows, if there are any; ModelLoadError when something else comes of them."""
+    if not model.golden:
+        return
+    golden = read_golden(Path(model.golden), backend.spec)
+    rows_max = {length: _most_rows(taker, number, model, length) for length in model.lengths or (0,)}
+    prove(backend, golden, rows_max, taker.batch_sizes(number))
+
+
+def _most_rows(taker: Taker, number: int, model: ModelToLoad, length: int) -> int:
+    return most_rows(taker.max_batch_size(number), length, model.max_batch_tokens)
 
 
 def _serve(taker: Taker, runners: Sequence[BatchRunner], stop: _StopWatch) -> None:
