@@ -78,7 +78,7 @@ _BY_SUFFIX = {
     ".py": "python",
 }
 _BY_MEMBER = {"MLmodel": "mlflow", "saved_model.pb": "tensorflow", "__init__.py": "python", "model.py": "python"}
-# Beside a model's file, never the model itself.
+# What names of files end in that lie beside a model and are never the model itself.
 _BESIDE = ("schema.json", "golden.json")
 
 
@@ -116,7 +116,7 @@ def find_artefact(folder: Path) -> Path | None:
 
     A Python file beside another model declares its class and is not the model.
     """
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in _BESIDE]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith(_BESIDE)]
     models = [path for path in files if path.suffix.lower() in _BY_SUFFIX]
     declared = [path for path in models if path.suffix.lower() != ".py"]
     found = declared or models
