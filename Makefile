@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8000
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
+# Wheels without CUDA, which are a tenth as large.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -21,7 +23,8 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-wheel bench wheel clean
+        test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
+        bench wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,9 +116,9 @@ test-native: setup
 	@$(CTEST) --preset release
 
 test-python: setup
-	@$(PY) -m pytest -q -m "not slow"
+	@$(PY) -m pytest -q -m "not slow and not formats"
 
-test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, the wheel
+test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, formats, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
@@ -131,7 +134,12 @@ test-instructions: setup
 	@$(PY) -m bench instructions
 
 test-slow: setup
-	@$(PY) -m pytest -q -m slow
+	@$(PY) -m pytest -q -m "slow and not formats"
+
+# Two gigabytes: every framework whose models are served.
+test-formats: setup ## every format beside its own framework, and docs/formats.md (downloads the frameworks)
+	@$(INSTALL_EDITABLE) '.[demo,bench,dev,onnx,torch,tensorflow,sklearn,xgboost]' --extra-index-url $(TORCH_INDEX)
+	@$(PY) -m pytest -q -m formats
 
 test-wheel: wheel
 	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv

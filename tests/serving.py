@@ -47,7 +47,14 @@ class Server:
         return f"http://{self.host}:{self.port}"
 
     @classmethod
-    def start(cls, arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> "Server":
+    def start(
+        cls,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        cwd: Path | None = None,
+    ) -> "Server":
         """Start `penstock serve ARGUMENTS --port 0`; AssertionError with its log if it is not ready in time."""
         log = folder / "server.log"
         ready, announce = os.pipe()
@@ -58,6 +65,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 pass_fds=[announce],
+                cwd=cwd,
                 env={**os.environ, **(environment or {}), "PENSTOCK_READY_FD": str(announce)},
             )
         os.close(announce)
