@@ -161,10 +161,10 @@ class Control:
 
 
 @contextmanager
-def control_plane() -> Iterator[Control]:
-    """Run a control plane until the block ends, and see it gone."""
+def control_plane(**more: Any) -> Iterator[Control]:
+    """Run a control plane until the block ends, and see it gone; `more` is what its state holds beside counters."""
     source = Recorded()
-    state = ServerState(stats=source, models=source, log_records_dropped=lambda: 11)
+    state = ServerState(stats=source, models=source, log_records_dropped=lambda: 11, **more)
     folder = tempfile.TemporaryDirectory(prefix="penstock-")  # a socket's path is short, pytest's may be long
     path = Path(folder.name) / "control.sock"
     started = threading.Event()

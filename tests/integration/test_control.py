@@ -30,17 +30,21 @@ def test_index_leads_to_routes_that_exist(control: Control) -> None:
 
 
 def test_models_are_listed(control: Control) -> None:
+    beside = {"latest": True, "origin": "configuration", "digest": None, "aliases": []}
     assert control.get("/models") == {
         "models": [
-            {"name": "digits", "version": "1", "latest": True, "state": "ready", "backend": "onnx"},
-            {"name": "broken", "version": "2024-01", "latest": True, "state": "failed", "backend": None},
-        ]
+            {"name": "digits", "version": "1", "state": "ready", "backend": "onnx"} | beside,
+            {"name": "broken", "version": "2024-01", "state": "failed", "backend": None} | beside,
+        ],
+        "next": None,
+        "registry_failure": "this server was started without one",
     }
 
 
 def test_model_is_described(control: Control) -> None:
     assert control.get("/models/digits") == {
         "name": "digits",
+        "aliases": {},
         "versions": [
             {
                 "version": "1",
@@ -48,6 +52,8 @@ def test_model_is_described(control: Control) -> None:
                 "state": "ready",
                 "detail": None,
                 "backend": "onnx",
+                "origin": "configuration",
+                "aliases": [],
                 "inputs": [{"name": "pixels", "dtype": "float32", "shape": [64]}],
                 "outputs": [
                     {"name": "label", "dtype": "int64", "shape": []},
@@ -67,6 +73,7 @@ def test_model_is_described(control: Control) -> None:
                 },
                 "limits": {"queue_bytes": 67108864, "intra_op_threads": 1},
                 "on_worker_death": "rerun",
+                "memory_bytes": None,
                 "workers": [
                     {"worker": 0, "pid": 4711, "state": "ready", "restarts": 2},
                     {"worker": 1, "pid": None, "state": "backing_off", "restarts": 1},
@@ -97,8 +104,10 @@ def test_model_is_described(control: Control) -> None:
                     "padded_rows": 8,
                     "batches_done": 12,
                 },
+                "registration": None,
             }
         ],
+        "registry_failure": "this server was started without one",
     }
 
 
@@ -131,11 +140,24 @@ def test_unknown_route_is_a_problem(control: Control, target: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-@pytest.mark.parametrize("target", ["/", "/models", "/models/digits", "/metrics", "/openapi.json"])
-def test_wrong_method_is_a_problem_with_allow(control: Control, method: str, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "more"),
+    [
+        ("/", set()),
+        ("/models", {"POST"}),
+        ("/models/digits", {"DELETE"}),
+        ("/models/digits/aliases/champion", {"DELETE", "PUT"}),
+        ("/metrics", set()),
+        ("/openapi.json", set()),
+    ],
+)
+def test_wrong_method_is_a_problem_with_allow(control: Control, method: str, target: str, more: set[str]) -> None:
     response, body = control.request(method, target, body=b'{"a": 1}')
-    assert_problem(response, body, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    if method in more:
+        assert_problem(response, body, 401, "unauthorized")
+    else:
+        assert_problem(response, body, 405, "method_not_allowed")
+        assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"} | more
 
 
 @pytest.mark.parametrize("target", ["/", "/models", "/models/digits", "/metrics", "/openapi.json"])
@@ -154,14 +176,14 @@ def test_options_lists_the_methods(control: Control) -> None:
     response, body = control.request("OPTIONS", "/models")
     assert response.status == 200
     assert body == b""
-    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert "Content-Type" not in response.headers
 
 
 def test_options_of_the_server(control: Control) -> None:
     response, body = control.request("OPTIONS", "*")
     assert (response.status, body) == (200, b"")
-    assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+    assert response.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 
 
 def test_reason_is_the_standards(control: Control) -> None:

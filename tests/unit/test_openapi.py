@@ -7,6 +7,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from penstock import __version__
+from penstock.control.access import role_needed
 from penstock.control.app import make_app
 from penstock.control.openapi import openapi_document
 from penstock.control.state import ServerState
@@ -58,12 +59,35 @@ def test_problems_stand_under_their_status(method: str, path: str, operation: di
 
 def test_every_problem_is_documented_somewhere() -> None:
     documented = {code for _, _, operation in OPERATIONS for codes in problems_of(operation).values() for code in codes}
-    # Keys come with authentication; unknown routes and methods belong to no operation.
-    assert set(PROBLEMS) - documented == {"unauthorized", "forbidden", "not_found", "method_not_allowed"}
+    # A wrong method belongs to no operation.
+    assert set(PROBLEMS) - documented == {"method_not_allowed"}
 
 
 def test_schemas_are_all_used() -> None:
     text = str(openapi_document())
     for section, entries in openapi_document()["components"].items():
         for name in entries:
-            assert f"'#/components/{section}/{name}'" in text
+            # A security scheme is referred to by its bare name.
+            reference = f"'#/components/{section}/{name}'" if section != "securitySchemes" else f"{{'{name}': []}}"
+            assert reference in text
+
+
+def test_roles_are_those_that_the_routes_ask_for() -> None:
+    state = ServerState(stats=None, models=None, log_records_dropped=lambda: 0)  # type: ignore[arg-type]  # none is asked
+    app = make_app(state)
+    routes = {rule.endpoint: re.sub(r"<(\w+)>", r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
+    asked = {
+        (method.lower(), routes[endpoint]): role
+        for endpoint, view in app.view_functions.items()
+        for method in view.view_class.methods  # type: ignore[attr-defined]  # flask_restful has no types
+        if (role := role_needed(getattr(view.view_class, method.lower()))) is not None  # type: ignore[attr-defined]
+    }
+    described = {
+        (method, path): operation["x-penstock-role"]
+        for method, path, operation in OPERATIONS
+        if "x-penstock-role" in operation
+    }
+    assert described == asked
+    # What changes something is open to nobody.
+    changing = {(method, path) for method, path, _ in OPERATIONS if method != "get" and path != "/predict"}
+    assert changing <= set(asked)

@@ -12,13 +12,39 @@ from flask import Flask, Response, g, request
 from flask_restful import Api
 
 from penstock.control.problem import install_problems, request_id
+from penstock.control.resources.aliases import Alias
+from penstock.control.resources.history import History
+from penstock.control.resources.keys import KeyList, KeyResource
+from penstock.control.resources.loading import Load, Unload
 from penstock.control.resources.models import ModelList, ModelResource
 from penstock.control.resources.operations import Index, Metrics, OpenApi
+from penstock.control.resources.promotion import Promote, Rollback
+from penstock.control.resources.repository import RepositoryIndex, RepositoryLoad, RepositoryUnload
+from penstock.control.resources.versions import VersionResource
 from penstock.control.state import ServerState
 
 __all__ = ["make_app"]
 
 _access_log = logging.getLogger("penstock.control.access")
+
+
+_WITH_STATE = (
+    (ModelList, "/models"),
+    (ModelResource, "/models/<name>"),
+    (VersionResource, "/models/<name>/versions/<version>"),
+    (Load, "/models/<name>/load"),
+    (Unload, "/models/<name>/unload"),
+    (Alias, "/models/<name>/aliases/<alias>"),
+    (Promote, "/models/<name>/promote"),
+    (Rollback, "/models/<name>/rollback"),
+    (History, "/models/<name>/history"),
+    (KeyList, "/keys"),
+    (KeyResource, "/keys/<id>"),
+    (RepositoryIndex, "/v2/repository/index"),
+    (RepositoryLoad, "/v2/repository/models/<name>/load"),
+    (RepositoryUnload, "/v2/repository/models/<name>/unload"),
+    (Metrics, "/metrics"),
+)
 
 
 class _ControlApi(Api):  # type: ignore[misc]  # flask_restful has no types
@@ -50,10 +76,9 @@ def make_app(state: ServerState) -> Flask:
     api.representation("application/json")(_to_json)
     given = {"resource_class_kwargs": {"state": state}}
     api.add_resource(Index, "/")
-    api.add_resource(ModelList, "/models", **given)
-    api.add_resource(ModelResource, "/models/<name>", **given)
+    for resource, path in _WITH_STATE:
+        api.add_resource(resource, path, **given)
     api.add_resource(OpenApi, "/openapi.json")
-    api.add_resource(Metrics, "/metrics", **given)
     return app
 
 
@@ -68,7 +93,7 @@ def _note_start() -> None:
 def _options_of_the_server() -> Response | None:
     """Answer `OPTIONS *`, which asks about the server and not about a route (RFC 9110, section 9.3.7)."""
     if request.method == "OPTIONS" and request.path == "/*":
-        return Response(status=200, headers={"Allow": "GET, HEAD, OPTIONS, POST"})
+        return Response(status=200, headers={"Allow": "DELETE, GET, HEAD, OPTIONS, POST, PUT"})
     return None
 
 

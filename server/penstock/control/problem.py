@@ -64,7 +64,11 @@ def _respond(problem: ProblemType, detail: str, headers: Iterable[tuple[str, str
         "code": problem.code,
         "request_id": request_id(),
     }
+    if request.path.startswith("/v2/"):
+        body["error"] = detail  # where clients of the Open Inference Protocol look for it
     response = Response(json.dumps(body), problem.status, list(headers), content_type="application/problem+json")
     if problem.status in (429, 503):
         response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -5,24 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.core.config import OnWorkerDeath
-from penstock.core.status import ModelState, WorkerState
+from penstock.core.status import ModelState, Origin, WorkerState
 
-__all__ = ["SCHEMAS"]
+__all__ = ["COUNT", "NAME", "SCHEMAS", "SECONDS", "TEXT_OR_NULL", "VERSION_PROPERTIES", "record"]
 
-_COUNT = {"type": "integer", "minimum": 0}
-_SECONDS = {"type": "number", "minimum": 0}
+COUNT = {"type": "integer", "minimum": 0}
+SECONDS = {"type": "number", "minimum": 0}
 _SHARE = {"type": "number", "minimum": 0}
-_NAME = {"$ref": "#/components/schemas/Name"}
+NAME = {"$ref": "#/components/schemas/Name"}
 _TENSORS = {"type": "array", "items": {"$ref": "#/components/schemas/TensorSpec"}}
 _STATE = {"enum": [state.value for state in ModelState]}
-_TEXT_OR_NULL = {"type": ["string", "null"]}
+TEXT_OR_NULL = {"type": ["string", "null"]}
+_ORIGIN = {"enum": [origin.value for origin in Origin]}
+_NAMES = {"type": "array", "items": NAME}
+_REGISTRY_FAILURE = {**TEXT_OR_NULL, "description": "Why registered models are missing here, where they are."}
 
 
-def _record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     """Describe an object whose members are known."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
 
+
+VERSION_PROPERTIES: dict[str, Any] = {
+    "version": NAME,
+    "latest": {"type": "boolean"},
+    "state": _STATE,
+    "detail": {**TEXT_OR_NULL, "description": "Why the version is not ready, where that is known."},
+    "backend": TEXT_OR_NULL,
+    "origin": _ORIGIN,
+    "aliases": _NAMES,
+    "inputs": _TENSORS,
+    "outputs": _TENSORS,
+    "batching": {
+        "anyOf": [{"$ref": "#/components/schemas/Batching"}, {"type": "null"}],
+        "description": "null, as is what follows, for a version that this server has not loaded.",
+    },
+    "limits": {"anyOf": [record({"queue_bytes": COUNT, "intra_op_threads": COUNT}), {"type": "null"}]},
+    "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
+    "memory_bytes": {"type": ["integer", "null"], "minimum": 0, "description": "What its workers take."},
+    "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
+    "cost": {
+        "anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}],
+        "description": "null until batches of the model have been measured.",
+    },
+    "cost_by_length": {
+        "type": "array",
+        "items": {
+            "allOf": [{"$ref": "#/components/schemas/Cost"}, record({"length": COUNT})],
+        },
+        "description": "The same for each of `lengths` of which it is known; `cost` is that of the longest.",
+    },
+    "counters": {"type": ["object", "null"], "additionalProperties": COUNT},
+    "registration": {
+        "anyOf": [{"$ref": "#/components/schemas/Registration"}, {"type": "null"}],
+        "description": "null for a model of the configuration.",
+    },
+}
 
 SCHEMAS: dict[str, Any] = {
     "Name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
@@ -38,10 +77,10 @@ SCHEMAS: dict[str, Any] = {
             {"type": "array", "items": {"$ref": "#/components/schemas/Value"}},
         ],
     },
-    "PredictRequest": _record(
+    "PredictRequest": record(
         {
-            "model": _NAME,
-            "version": _NAME,
+            "model": NAME,
+            "version": NAME,
             "inputs": {
                 "description": "Values by input name, or the value itself for a model with one input.",
                 "anyOf": [
@@ -53,14 +92,14 @@ SCHEMAS: dict[str, Any] = {
         optional=("model", "version"),
     )
     | {"additionalProperties": False},
-    "PredictResponse": _record(
+    "PredictResponse": record(
         {
-            "model": _NAME,
-            "version": _NAME,
+            "model": NAME,
+            "version": NAME,
             "outputs": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Value"}},
         }
     ),
-    "TensorSpec": _record(
+    "TensorSpec": record(
         {
             "name": {"type": "string"},
             "dtype": {"type": "string", "description": "NumPy's name of the element type."},
@@ -71,80 +110,74 @@ SCHEMAS: dict[str, Any] = {
             },
         }
     ),
-    "ModelSummary": _record(
-        {"name": _NAME, "version": _NAME, "latest": {"type": "boolean"}, "state": _STATE, "backend": _TEXT_OR_NULL}
-    ),
-    "ModelList": _record({"models": {"type": "array", "items": {"$ref": "#/components/schemas/ModelSummary"}}}),
-    "Worker": _record(
+    "ModelSummary": record(
         {
-            "worker": _COUNT,
+            "name": NAME,
+            "version": NAME,
+            "latest": {"type": "boolean"},
+            "state": _STATE,
+            "backend": TEXT_OR_NULL,
+            "origin": _ORIGIN,
+            "digest": {**TEXT_OR_NULL, "description": "SHA-256 of a registered version's manifest."},
+            "aliases": _NAMES,
+        }
+    ),
+    "ModelList": record(
+        {
+            "models": {"type": "array", "items": {"$ref": "#/components/schemas/ModelSummary"}},
+            "next": {**TEXT_OR_NULL, "description": "What `after` is for the next page; null on the last."},
+            "registry_failure": _REGISTRY_FAILURE,
+        }
+    ),
+    "Worker": record(
+        {
+            "worker": COUNT,
             "pid": {"type": ["integer", "null"]},
             "state": {"enum": [state.value for state in WorkerState]},
-            "restarts": _COUNT,
+            "restarts": COUNT,
         }
     ),
-    "Batching": _record(
+    "Batching": record(
         {
-            "max_batch_size": _COUNT,
-            "batch_sizes": {"type": "array", "items": _COUNT, "description": "Sizes that are run; empty for any."},
-            "reproducible_batch_size": _COUNT,
-            "lengths": {"type": "array", "items": _COUNT, "description": "What rows that vary are padded to."},
-            "max_batch_tokens": {**_COUNT, "description": "Rows times the length they are padded to; 0 for any."},
-            "max_queue_delay_us": _COUNT,
-            "slo_ms": {**_COUNT, "description": "0 for none."},
-            "weight": _COUNT,
-            "group": {**_TEXT_OR_NULL, "description": "Models of one group share worker processes."},
-            "instances": _COUNT,
+            "max_batch_size": COUNT,
+            "batch_sizes": {"type": "array", "items": COUNT, "description": "Sizes that are run; empty for any."},
+            "reproducible_batch_size": COUNT,
+            "lengths": {"type": "array", "items": COUNT, "description": "What rows that vary are padded to."},
+            "max_batch_tokens": {**COUNT, "description": "Rows times the length they are padded to; 0 for any."},
+            "max_queue_delay_us": COUNT,
+            "slo_ms": {**COUNT, "description": "0 for none."},
+            "weight": COUNT,
+            "group": {**TEXT_OR_NULL, "description": "Models of one group share worker processes."},
+            "instances": COUNT,
         }
     ),
-    "Cost": _record(
+    "Cost": record(
         {
             "curve": {
                 "type": "array",
-                "items": _record({"rows": _COUNT, "mean_seconds": _SECONDS, "p99_seconds": _SECONDS}),
+                "items": record({"rows": COUNT, "mean_seconds": SECONDS, "p99_seconds": SECONDS}),
                 "description": "How long a batch of so many rows runs, as learned so far.",
             },
-            "fixed_seconds": {**_SECONDS, "description": "Of a batch, whatever its size."},
-            "per_row_seconds": _SECONDS,
-            "samples": {**_COUNT, "description": "Batches that it was learned from, those of the warm-up apart."},
+            "fixed_seconds": {**SECONDS, "description": "Of a batch, whatever its size."},
+            "per_row_seconds": SECONDS,
+            "samples": {**COUNT, "description": "Batches that it was learned from, those of the warm-up apart."},
             "error_p95": {**_SHARE, "description": "Error of the predicted run time over the run time."},
             "off_share": {**_SHARE, "description": "Share of the batches that were mispredicted by over 20 %."},
             "alarm": {"type": "boolean", "description": "Whether that share is over 1 %."},
         }
     )
     | {"description": "What batches cost: the curve that decisions are made by."},
-    "ModelVersion": _record(
+    "ModelVersion": record(VERSION_PROPERTIES),
+    "Model": record(
         {
-            "version": _NAME,
-            "latest": {"type": "boolean"},
-            "state": _STATE,
-            "detail": {**_TEXT_OR_NULL, "description": "Why the version is not ready, where that is known."},
-            "backend": _TEXT_OR_NULL,
-            "inputs": _TENSORS,
-            "outputs": _TENSORS,
-            "batching": {"$ref": "#/components/schemas/Batching"},
-            "limits": _record({"queue_bytes": _COUNT, "intra_op_threads": _COUNT}),
-            "on_worker_death": {"enum": [*(choice.value for choice in OnWorkerDeath), None]},
-            "workers": {"type": "array", "items": {"$ref": "#/components/schemas/Worker"}},
-            "cost": {
-                "anyOf": [{"$ref": "#/components/schemas/Cost"}, {"type": "null"}],
-                "description": "null until batches of the model have been measured.",
-            },
-            "cost_by_length": {
-                "type": "array",
-                "items": {
-                    "allOf": [{"$ref": "#/components/schemas/Cost"}, _record({"length": _COUNT})],
-                },
-                "description": "The same for each of `lengths` of which it is known; `cost` is that of the longest.",
-            },
-            "counters": {"type": ["object", "null"], "additionalProperties": _COUNT},
+            "name": NAME,
+            "aliases": {"type": "object", "additionalProperties": NAME, "description": "Versions by alias."},
+            "versions": {"type": "array", "items": {"$ref": "#/components/schemas/ModelVersion"}},
+            "registry_failure": _REGISTRY_FAILURE,
         }
     ),
-    "Model": _record(
-        {"name": _NAME, "versions": {"type": "array", "items": {"$ref": "#/components/schemas/ModelVersion"}}}
-    ),
-    "Health": _record({"status": {"enum": ["live", "ready"]}}),
-    "Index": _record(
+    "Health": record({"status": {"enum": ["live", "ready"]}}),
+    "Index": record(
         {
             "name": {"type": "string"},
             "version": {"type": "string"},

@@ -9,7 +9,16 @@ from typing import Annotated
 
 from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Size, Text, Texts, Whole, Wholes
 
-__all__ = ["BackendName", "Convert", "LogFormat", "LogLevel", "ModelConfig", "OnWorkerDeath", "Scheduling", "ServerConfig"]
+__all__ = [
+    "BackendName",
+    "Convert",
+    "LogFormat",
+    "LogLevel",
+    "ModelConfig",
+    "OnWorkerDeath",
+    "Scheduling",
+    "ServerConfig",
+]
 
 _MIB = 1 << 20
 _HOUR_MS = 3_600_000

@@ -1,139 +1,129 @@
-"""What is served: every model, and one model with its versions."""
+"""Every model, and one model with its versions: what this server serves and what the registry knows beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+from urllib.parse import quote
 
-from flask_restful import Resource
-
-from penstock.control.state import CostStats, EngineStats, RingStats, ServerState, is_known
+from penstock.control import descriptions
+from penstock.control.access import needs, principal
+from penstock.control.reading import query
+from penstock.control.registered import RegisteredResource, latest_of
+from penstock.control.registration import received
 from penstock.core.errors import RequestError
-from penstock.core.status import ModelStatus, Tensor
+from penstock.core.status import ModelStatus, Origin
+from penstock.registry.records import Role, VersionRecord
 
 __all__ = ["ModelList", "ModelResource"]
 
-# Counters of a ring that mean something to whoever serves a model.
-_COUNTERS = (
-    "rows_claimed",
-    "rows_ok",
-    "rows_failed",
-    "rows_queued",
-    "claims_refused",
-    "deadline_exceeded",
-    "rows_shed",
-    "rows_refused_deadline",
-    "padded_rows",
-    "batches_done",
-)
+_PAGE_MAX = 10_000
+
+_Json = dict[str, Any]
 
 
-class ModelList(Resource):  # type: ignore[misc]  # flask_restful has no types
-    """Every model version, in short."""
-
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
+class ModelList(RegisteredResource):
+    """Every model version, in short; registering another."""
 
     def get(self) -> Mapping[str, object]:
-        """List the model versions."""
-        return {"models": [_summary(status) for status in self._state.models.models()]}
+        """List the model versions; with `limit` so many of them, `after` the one that the page before ended with."""
+        asked = query()
+        limit = asked.whole_or_none("limit", 1, _PAGE_MAX)
+        after = asked.text_or_none("after")
+        asked.done()
+        records, failure = self._records()
+        listed = list(_listed(self._statuses(), records))
+        start = _position(listed, after)
+        page = listed[start:] if limit is None else listed[start : start + limit]
+        more = start + len(page) < len(listed)
+        return {"models": page, "next": _cursor(page[-1]) if more else None, "registry_failure": failure}
+
+    @needs(Role.ADMIN)
+    def post(self) -> tuple[Mapping[str, object], int, Mapping[str, str]]:
+        """Register a version: 201 when that made one, 200 when the same was registered before."""
+        registry = self._registry
+        with received(self._state.uploads, self._call) as (wanted, source):
+            record, made = self._call(
+                registry.register(
+                    self._changeable(wanted.name),
+                    source,
+                    version=wanted.version,
+                    backend=wanted.backend,
+                    metadata=wanted.metadata,
+                    settings=wanted.settings,
+                    by=principal(),
+                )
+            )
+        answer = {
+            "name": record.model,
+            "version": record.version,
+            "registration": descriptions.registration(record),
+            **descriptions.details(record),
+        }
+        location = f"/models/{quote(record.model)}/versions/{quote(record.version)}"
+        return answer, 201 if made else 200, {"Location": location}
 
 
-class ModelResource(Resource):  # type: ignore[misc]  # flask_restful has no types
+class ModelResource(RegisteredResource):
     """One model with everything known about its versions."""
-
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
 
     def get(self, name: str) -> Mapping[str, object]:
         """Describe a model; RequestError (404) when there is none of this name."""
-        versions = [status for status in self._state.models.models() if status.config.name == name]
-        if not versions:
-            raise RequestError("model_not_found", f"no model {name!r} is served; GET /models lists them")
-        stats = cast(EngineStats, self._state.stats.stats())
-        rings = {ring["ring"]: ring for ring in stats["rings"]}
-        return {"name": name, "versions": [self._description(status, rings) for status in versions]}
-
-    def _description(self, status: ModelStatus, rings: Mapping[int, RingStats]) -> dict[str, object]:
-        config = status.config
-        ring = None if status.ring is None else rings.get(status.ring)
-        # One for each length bucket, the longest last.
-        costs = [] if ring is None else [self._cost(ring, bucket) for bucket in range(len(config.lengths) or 1)]
+        query().done()
+        statuses = self._statuses(name)
+        records, failure = self._records(name)
+        if not statuses and not records:
+            unknown = "" if failure is None else f", and the registry cannot be asked: {failure}"
+            raise RequestError("model_not_found", f"no model {name!r} is served{unknown}; GET /models lists them")
         return {
-            "version": config.version,
-            "latest": status.latest,
-            "state": status.state,
-            "detail": status.detail,
-            "backend": status.backend,
-            "inputs": _tensors(status.inputs),
-            "outputs": _tensors(status.outputs),
-            "batching": _batching(status),
-            "limits": {"queue_bytes": config.queue_bytes, "intra_op_threads": config.intra_op_threads},
-            "on_worker_death": _on_worker_death(status),
-            "workers": [
-                {"worker": worker.worker, "pid": worker.pid, "state": worker.state, "restarts": worker.restarts}
-                for worker in status.workers
-            ],
-            "cost": costs[-1] if costs else None,
-            "cost_by_length": [
-                {"length": length, **cost}
-                for length, cost in zip(config.lengths, costs, strict=False)
-                if cost is not None
-            ],
-            "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
+            "name": name,
+            "aliases": {alias: record.version for record in records for alias in record.aliases},
+            "versions": self._descriptions(statuses, records),
+            "registry_failure": failure,
         }
 
-    def _cost(self, ring: RingStats, bucket: int) -> dict[str, object] | None:
-        cost = cast(CostStats, self._state.stats.cost(ring["ring"], bucket))
-        return _cost(cost) if is_known(cost) else None
+    @needs(Role.ADMIN)
+    def delete(self, name: str) -> Mapping[str, object]:
+        """Remove a model with all its versions from the registry."""
+        query().done()
+        self._call(self._lifecycle.remove(self._changeable(name), None, by=principal()))
+        return {"name": name, "removed": True}
 
 
-def _summary(status: ModelStatus) -> dict[str, object]:
-    return {
-        "name": status.config.name,
-        "version": status.config.version,
-        "latest": status.latest,
-        "state": status.state,
-        "backend": status.backend,
-    }
+def _listed(statuses: Sequence[ModelStatus], records: Sequence[VersionRecord]) -> Iterator[_Json]:
+    """Put what is configured first, as it is configured, then what is registered, by name and version."""
+    mine = {(status.config.name, status.config.version): status for status in statuses}
+    active = {status.config.name for status in statuses if status.latest}
+    for status in statuses:
+        if status.origin is Origin.CONFIGURATION:
+            yield descriptions.summary(status)
+            del mine[status.config.name, status.config.version]
+    for name, group in groupby(records, key=lambda record: record.model):
+        versions = list(group)
+        latest = None if name in active else latest_of(versions)
+        for record in versions:
+            loaded = mine.pop((name, record.version), None)
+            yield (
+                descriptions.summary_of_registered(record, latest=record is latest)
+                if loaded is None
+                else descriptions.summary(loaded)
+            )
+    # Removed from the registry, or not to be seen there at the moment.
+    yield from map(descriptions.summary, mine.values())
 
 
-def _batching(status: ModelStatus) -> dict[str, object]:
-    config = status.config
-    # What the ring made of the wish: queue_bytes may not hold two batches of the size that was asked for.
-    most = status.max_batch_size or config.max_batch_size
-    return {
-        "max_batch_size": most,
-        "batch_sizes": [size for size in config.batch_sizes if size <= most],
-        "reproducible_batch_size": min(config.reproducible_rows, most),
-        "lengths": list(config.lengths),
-        "max_batch_tokens": config.max_batch_tokens,
-        "max_queue_delay_us": config.max_queue_delay_us,
-        "slo_ms": config.slo_ms,
-        "weight": config.weight,
-        "group": config.group,
-        "instances": config.instances,
-    }
+def _cursor(entry: _Json) -> str:
+    return f"{entry['name']}@{entry['version']}"
 
 
-def _cost(cost: CostStats) -> dict[str, object]:
-    curve = zip(cost["rows"], cost["mean_seconds"], cost["p99_seconds"], strict=True)
-    return {
-        "curve": [{"rows": rows, "mean_seconds": mean, "p99_seconds": p99} for rows, mean, p99 in curve],
-        "fixed_seconds": cost["fixed_seconds"],
-        "per_row_seconds": cost["per_row_seconds"],
-        "samples": cost["samples"],
-        "error_p95": cost["error_p95"],
-        "off_share": cost["off_share"],
-        "alarm": cost["alarm"],
-    }
-
-
-def _on_worker_death(status: ModelStatus) -> str | None:
-    if status.rerun_on_worker_death is not None:
-        return "rerun" if status.rerun_on_worker_death else "fail"
-    return status.config.on_worker_death
-
-
-def _tensors(tensors: Sequence[Tensor]) -> list[dict[str, object]]:
-    return [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in tensors]
+def _position(listed: Sequence[_Json], after: str | None) -> int:
+    """Return where the page starts."""
+    if after is None:
+        return 0
+    for index, entry in enumerate(listed):
+        if _cursor(entry) == after:
+            return index + 1
+    raise RequestError(
+        "invalid_input", f"after: {after[:150]!r} is not in the list (any more); begin again without 'after'"
+    )
