@@ -115,7 +115,7 @@ void HttpSession::reply(Connection& connection, Pending& pending, unsigned statu
   char* out = begin_reply(connection, pending, kHeadBytesMax + body.size());
   std::size_t bytes = write_head(out, status, content_type, body.size(), response_options(pending));
   if (!pending.head_only) {
-    std::ranges::copy(body, out + bytes);  // not memcpy: an empty body's data may be null
+    if (!body.empty()) std::memcpy(out + bytes, body.data(), body.size());
     bytes += body.size();
   }
   end_reply(connection, pending, bytes);

@@ -48,7 +48,8 @@ class Cursor {
   explicit Cursor(char* out) noexcept : begin_(out), at_(out) {}
 
   Cursor& text(std::string_view text) noexcept {
-    at_ = std::ranges::copy(text, at_).out;  // not memcpy: an empty view's data may be null
+    if (!text.empty()) std::memcpy(at_, text.data(), text.size());  // an empty view's data may be null
+    at_ += text.size();
     return *this;
   }
   Cursor& number(std::uint64_t value) noexcept {
