@@ -9,6 +9,7 @@ PenstockError
 ├── LoadError            a load could not be generated, or its figures mean nothing
 ├── WorkerError          a worker process broke the protocol or could not be started
 └── RequestError         a request is refused with an entry of the problem catalogue
+    └── RegistryUnavailableError   the registry's database or artefacts cannot be read or written
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "ModelLoadError",
     "PenstockError",
     "PortInUseError",
+    "RegistryUnavailableError",
     "RequestError",
     "StartError",
     "WorkerError",
@@ -69,3 +71,17 @@ class RequestError(PenstockError):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class RegistryUnavailableError(RequestError):
+    """The registry's database or artefacts cannot be read or written.
+
+    Its text is for the operator and says where; a client gets a `detail` that names no place.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "registry_unavailable",
+            "the registry of models cannot be read or written at the moment; the server's log says why. Try again",
+        )
+        self.args = (reason,)
