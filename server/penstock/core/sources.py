@@ -19,7 +19,7 @@ from penstock.core.contradictions import refuse_contradictions
 from penstock.core.errors import ConfigError
 from penstock.core.settings import Location, Setting, settings_of
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "registered_model"]
 
 _PREFIX = "PENSTOCK_"
 _CONFIG_VARIABLE = "PENSTOCK_CONFIG"
@@ -33,6 +33,15 @@ _SERVER_SETTINGS = settings_of(ServerConfig)
 _MODEL_SETTINGS = settings_of(ModelConfig)
 # What the environment and the command line may say once for all models.
 _SHARED_SETTINGS = {name: _MODEL_SETTINGS[name] for name in _MODEL_SETTINGS if name not in ("name", "path", "version")}
+
+# What a registered model has from elsewhere, and where from.
+_NOT_REGISTERED = {
+    "name": "the model has its name from the registration",
+    "path": "the registry knows where the artefact is",
+    "version": "the registration has a version of its own",
+    "backend": "the registration names the backend",
+    "group": "a registered model cannot share workers, for it comes and goes while the others of its group are served",
+}
 
 # Values by setting; a later source overwrites what an earlier one said.
 _Values = dict[str, Any]
@@ -78,6 +87,27 @@ def load_config(
     config = ServerConfig(models=tuple(ModelConfig(**entry.values) for entry in entries), **server)
     refuse_contradictions(config)
     return config
+
+
+def registered_model(name: str, version: str, path: Path, backend: str, settings: Mapping[str, object]) -> ModelConfig:
+    """Return the configuration of a registered version from the settings it was registered with, as TOML has them.
+
+    Raises ConfigError, as the settings of a file do.
+    """
+    where = f"model {name!r}"
+    values: _Values = {"name": name, "version": version, "path": path}
+    values["backend"] = _parse(_MODEL_SETTINGS["backend"], backend, f"{where}: backend", text=False)
+    for key, raw in settings.items():
+        if key in _NOT_REGISTERED:
+            raise ConfigError(f"{where}: {key}: leave it out of the settings: {_NOT_REGISTERED[key]}")
+        if key not in _MODEL_SETTINGS:
+            known = [known for known in _MODEL_SETTINGS if known not in _NOT_REGISTERED]
+            raise _unknown(f"{where}: {key}", key, known, "setting")
+        values[key] = _parse(_MODEL_SETTINGS[key], raw, f"{where}: {key}", text=False)
+    _follow_sizes(values)
+    model = ModelConfig(**values)
+    refuse_contradictions(ServerConfig(models=(model,)))
+    return model
 
 
 def _read_file(file: Path) -> tuple[_Values, list[_ModelEntry]]:

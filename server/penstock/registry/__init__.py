@@ -1,3 +1,5 @@
 """Registered models: content-addressed versions, aliases with their history, keys. Plain asyncio."""
 
-__all__: list[str] = []
+from penstock.registry.registry import Registry
+
+__all__ = ["Registry"]

@@ -99,8 +99,8 @@ class ManifestEntry:
 class VersionRecord:
     """A registered version. Times are UTC. `settings` are those of penstock.core.config.ModelConfig, as TOML has them.
 
-    `inputs`, `outputs`, `load_seconds` and `memory_bytes` are known once a server has loaded it; the first two are
-    (name, dtype, shape of a row) each.
+    `inputs`, `outputs`, `load_seconds`, `memory_bytes` and `loaded_backend` are known once a server has loaded it; the
+    first two are (name, dtype, shape of a row) each.
     """
 
     model: str
@@ -118,6 +118,7 @@ class VersionRecord:
     outputs: tuple[tuple[str, str, tuple[int | None, ...]], ...] = ()
     load_seconds: float | None = None
     memory_bytes: int | None = None
+    loaded_backend: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
