@@ -25,7 +25,8 @@ namespace {
 
 // Name, dtype, extents of a row; a first one that is nothing varies from row to row.
 using Tensor = std::tuple<std::string, std::string, std::vector<std::optional<std::uint32_t>>>;
-using Route = std::tuple<std::string, std::string, std::uint32_t, bool, bool>;
+// Model, version or alias, ring, latest, available, lazy.
+using Route = std::tuple<std::string, std::string, std::optional<std::uint32_t>, bool, bool, bool>;
 
 TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& lengths) {
   const auto& [name, dtype_name, extents] = tensor;
@@ -264,9 +265,9 @@ nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
 void publish(Engine& engine, const std::vector<Route>& routes) {
   std::vector<RouteSpec> specs;
   specs.reserve(routes.size());
-  for (const auto& [model, version, ring, latest, available] : routes)
-    specs.push_back({model, version, ring, latest, available});
-  engine.publish(specs);
+  for (const auto& [model, version, ring, latest, available, lazy] : routes)
+    specs.push_back({model, version, ring.value_or(kNoRing), latest, available, lazy});
+  engine.publish(std::move(specs));
 }
 
 std::vector<int> loop_event_fds(const Engine& engine) {
@@ -346,7 +347,16 @@ NB_MODULE(_dataplane, module) {
       .def("fail_quarantined", &Engine::fail_quarantined, "ring"_a,
            "Rows that wait for a worker in quarantine get an error: there will be none.")
       .def("publish", &publish, "routes"_a,
-           "Swap the whole route table: (model, version, ring, latest, available) each. Any thread.")
+           "Swap the whole route table: (model, version, ring, latest, available, lazy) each. Any thread.")
+      .def("ring_idle", &Engine::ring_idle, "ring"_a, "Whether nothing gets to the ring any more and nothing is out.")
+      .def("remove_ring", &Engine::remove_ring, "ring"_a, nb::call_guard<nb::gil_scoped_release>(),
+           "Give an idle ring's memory back; whether that has happened, else ask again.")
+      .def(
+          "miss_fd", [](Engine& engine) { return engine.misses().fd(); },
+          "An eventfd that is readable when take_misses() has something.")
+      .def(
+          "take_misses", [](Engine& engine) { return engine.misses().take(); },
+          "The lazy routes that were asked for since the last call: (model, version) each.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
       .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
       .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")

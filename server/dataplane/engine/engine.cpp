@@ -11,12 +11,6 @@
 
 namespace penstock::dataplane {
 
-namespace {
-
-constexpr std::uint32_t kGroupBlocks = 64;  // of a batch, where models share a device
-
-}  // namespace
-
 Engine::Engine(EngineOptions options) : state_(std::move(options)) {
   if (state_.options.io_threads < 1 || state_.options.io_threads > 64)
     throw std::invalid_argument("io_threads must be 1 to 64");
@@ -71,26 +65,26 @@ void Engine::stop() {
 std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
                                const std::string& group) {
   config.loops = state_.options.io_threads;
-  const std::lock_guard lock(entries_mutex_);
-  // A ring that was lost takes nobody in: its region may hold anything.
-  const auto first = std::ranges::find_if(
-      entries_, [&](const auto& entry) { return entry->group == group && !entry->ring.is_closed(); });
-  if (!group.empty()) config.blocks_per_batch = kGroupBlocks;
-  config.group = group.empty() || first == entries_.end() ? nullptr : &(*first)->ring;
-  const auto id = static_cast<std::uint32_t>(entries_.size());
-  entries_.push_back(std::make_shared<ModelEntry>(id, model, version, config, group));
-  return id;
+  return rings_.add(model, version, std::move(config), group);
 }
 
-std::shared_ptr<ModelEntry> Engine::entry(std::uint32_t ring) const {
-  const std::lock_guard lock(entries_mutex_);
-  if (ring >= entries_.size()) throw std::out_of_range("no ring of that id");
-  return entries_[ring];
+bool Engine::ring_idle(std::uint32_t ring) {
+  const std::lock_guard publishing(publish_mutex_);
+  return rings_.is_idle(ring);
 }
+
+bool Engine::remove_ring(std::uint32_t ring) {
+  const std::lock_guard publishing(publish_mutex_);
+  if (rings_.begin_removal(ring)) publish_table();
+  return rings_.finish_removal(ring);
+}
+
+std::shared_ptr<ModelEntry> Engine::entry(std::uint32_t ring) const { return rings_.entry(ring); }
 
 std::vector<std::shared_ptr<ModelEntry>> Engine::entries() const {
-  const std::lock_guard lock(entries_mutex_);
-  return entries_;
+  std::vector<std::shared_ptr<ModelEntry>> entries = rings_.entries();
+  std::erase(entries, nullptr);
+  return entries;
 }
 
 batcher::Recovery Engine::recover(std::uint32_t ring, std::uint32_t worker) {
@@ -115,9 +109,20 @@ void Engine::fail_quarantined(std::uint32_t ring) {
   state_.wake_loops();
 }
 
-void Engine::publish(const std::vector<RouteSpec>& routes) {
+void Engine::publish(std::vector<RouteSpec> routes) {
   const std::lock_guard publishing(publish_mutex_);
-  auto table = std::make_shared<const RouteTable>(routes, entries());
+  std::swap(routes_, routes);
+  try {
+    publish_table();
+  } catch (...) {
+    std::swap(routes_, routes);  // what stands is still served
+    throw;
+  }
+}
+
+void Engine::publish_table() {
+  auto table = std::make_shared<const RouteTable>(routes_, rings_.entries(), &state_.misses);
+  rings_.note_published(*table);
   {
     const std::lock_guard lock(state_.table_mutex);
     state_.table = std::move(table);

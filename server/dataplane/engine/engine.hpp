@@ -11,6 +11,7 @@
 #include "engine/event_loop.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/ring_directory.hpp"
 #include "engine/route_table.hpp"
 
 namespace penstock::dataplane {
@@ -35,12 +36,21 @@ class Engine {
   std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
                          const std::string& group = {});
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
-  [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;
+  [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;  // in the order of their ids
   // `corrupt` when the ring is of no use any more; then no other ring of its group is, either.
   batcher::Recovery recover(std::uint32_t ring, std::uint32_t worker);
   // Rows that wait for a quarantine which will not come get an error.
   void fail_quarantined(std::uint32_t ring);
-  void publish(const std::vector<RouteSpec>& routes);
+  // std::invalid_argument for a route to a ring that does not exist: then nothing has changed.
+  void publish(std::vector<RouteSpec> routes);
+
+  // No request can get to the ring any more, and none that did is unanswered: its workers may end.
+  [[nodiscard]] bool ring_idle(std::uint32_t ring);
+  // Gives an idle ring's memory back, as soon as nothing can look at it; whether that has happened: else ask again.
+  // std::invalid_argument for a ring of a group.
+  bool remove_ring(std::uint32_t ring);
+  // Models that were asked for and that are to be loaded when they are.
+  [[nodiscard]] MissList& misses() noexcept { return state_.misses; }
 
   void set_ready(bool ready);
   void drain();
@@ -51,13 +61,15 @@ class Engine {
 
  private:
   void lose_group(const ModelEntry& lost);
+  void publish_table();
+
   EngineState state_;
   JobPool jobs_;
   std::vector<int> listeners_;
   std::vector<std::string> socket_paths_;
-  mutable std::mutex entries_mutex_;
-  std::vector<std::shared_ptr<ModelEntry>> entries_;  // by ring id; never shrinks
-  std::mutex publish_mutex_;                          // a table of fewer rings must not replace one of more
+  std::mutex publish_mutex_;  // of the next two: a table of fewer rings must not replace one of more
+  RingDirectory rings_;
+  std::vector<RouteSpec> routes_;  // as published last
   std::vector<std::unique_ptr<EventLoop>> loops_;
   bool running_ = false;
 };

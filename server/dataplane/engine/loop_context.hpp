@@ -45,6 +45,7 @@ struct EngineState {
 
   const EngineOptions options;
   BodyPool pool;
+  MissList misses;         // before the tables, which know it
   std::mutex table_mutex;  // taken by a loop only when table_version has moved
   std::shared_ptr<const RouteTable> table;
   std::atomic<std::uint64_t> table_version{0};

@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -57,6 +58,10 @@ class ModelEntry {
   }
   // Tensors of its rows vary in length.
   [[nodiscard]] bool varies() const noexcept { return !ring.lengths().empty(); }
+  // No loop has a row of it, or means to claim one.
+  [[nodiscard]] bool is_unused() const noexcept {
+    return std::ranges::all_of(stats, [](const RingStats& loop) { return loop.rows_out.get() == 0; });
+  }
   // Rows that a lane can hold at all.
   [[nodiscard]] std::uint32_t lane_rows(std::uint32_t lane) const noexcept { return lane_rows_[lane]; }
 

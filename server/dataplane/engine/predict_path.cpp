@@ -144,6 +144,7 @@ void PredictPath::abandon(Pending& pending) {
 void PredictPath::row_left(ModelEntry& entry) noexcept {
   --rings_[entry.id].in_flight;
   --rows_in_flight_;
+  entry.stats[loop_.index].rows_out.sub();
 }
 
 bool PredictPath::prepare_wait() {
@@ -169,7 +170,9 @@ void PredictPath::adopt_table() {
   rings_.resize(std::max(rings_.size(), entries.size()));
   active_.reserve(rings_.size());
   std::size_t outputs = outputs_.size();
-  for (const auto& entry : entries) outputs = std::max(outputs, entry->ring.schema().outputs.size());
+  for (const auto& entry : entries) {
+    if (entry != nullptr) outputs = std::max(outputs, entry->ring.schema().outputs.size());
+  }
   outputs_.resize(outputs);
 }
 

@@ -49,6 +49,7 @@ class PredictPath {
     std::uint32_t connection = 0;
     std::uint32_t generation = 0;
     std::uint32_t request = 0;
+    ModelEntry* entry = nullptr;
   };
 
   void refuse_body(Connection& connection, Pending& pending, Problem& problem);
@@ -81,6 +82,7 @@ class PredictPath {
   void submit_rows(Connection& connection, Pending& pending, ModelEntry& entry, const Request& request,
                    std::uint32_t rows);
   void submit_some(Connection& connection, Pending& pending);
+  [[nodiscard]] bool submit_more(const Unfinished& who);
   [[nodiscard]] bool submit_part(Connection& connection, Pending& pending, std::uint32_t lane, std::uint32_t count,
                                  Problem& problem);
   [[nodiscard]] bool reserve_reply(Pending& pending, std::size_t reply_bytes, Problem& problem);

@@ -93,6 +93,7 @@ void PredictPath::count_rows(ModelEntry& entry, const Pending& pending, std::uin
   use.in_flight += rows;
   use.bell = true;
   rows_in_flight_ += rows;
+  entry.stats[loop_.index].rows_out.add(rows);
   entry.stats[loop_.index].rows_by_class[static_cast<std::size_t>(pending.row_class)].add(rows);
 }
 
@@ -140,19 +141,28 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, ModelEnt
   enter_request(connection, pending, entry, reply_bytes);
   submit_some(connection, pending);
   // A body without a block lies in the connection's buffer and is smaller than what one call submits.
-  if (pending.rejoin == &rejoin && !rejoin.is_submitted())
-    unfinished_.push_back({connection.index, connection.generation, pending.id});
+  if (pending.rejoin == &rejoin && !rejoin.is_submitted()) {
+    entry.stats[loop_.index].rows_out.add();  // until it is finished
+    unfinished_.push_back({connection.index, connection.generation, pending.id, &entry});
+  }
 }
 
 void PredictPath::continue_requests() {
   std::erase_if(unfinished_, [this](const Unfinished& who) {
-    Connection* const connection = loop_.find(who.connection, who.generation);
-    if (connection == nullptr) return true;
-    Pending& pending = connection->slot(who.request);
-    if (pending.id != who.request || pending.rejoin == nullptr) return true;
-    submit_some(*connection, pending);
-    return pending.rejoin == nullptr || pending.rejoin->is_submitted();
+    const bool finished = !submit_more(who);
+    if (finished) who.entry->stats[loop_.index].rows_out.sub();
+    return finished;
   });
+}
+
+// Whether there is still more of it.
+bool PredictPath::submit_more(const Unfinished& who) {
+  Connection* const connection = loop_.find(who.connection, who.generation);
+  if (connection == nullptr) return false;
+  Pending& pending = connection->slot(who.request);
+  if (pending.id != who.request || pending.rejoin == nullptr) return false;
+  submit_some(*connection, pending);
+  return pending.rejoin != nullptr && !pending.rejoin->is_submitted();
 }
 
 // As many rows as one pass may take. A row for which there is no room ends the request: those before it run in vain.

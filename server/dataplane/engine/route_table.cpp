@@ -8,6 +8,9 @@
 namespace penstock::dataplane {
 namespace {
 
+// Of a model that is not in memory: what its schema takes is not known, and the refusal comes after the body.
+constexpr std::uint64_t kUnknownBodyBytesMax = 16ull << 20;
+
 constexpr std::uint32_t kMagic = 0x52544231;  // "RTB1"
 
 // FNV-1a: names are short and few; the hash only spares most string comparisons.
@@ -19,15 +22,20 @@ std::uint32_t hash(std::string_view text) noexcept {
 
 }  // namespace
 
-RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries)
-    : entries_(std::move(entries)) {
+RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
+                       MissList* misses)
+    : entries_(std::move(entries)), misses_(misses) {
   std::size_t bytes = sizeof(Header) + routes.size() * sizeof(Route);
   std::set<std::string_view> models;
   for (const RouteSpec& route : routes) {
-    if (route.ring >= entries_.size() || entries_[route.ring] == nullptr)
-      throw std::invalid_argument("route names a ring that does not exist");
     models.insert(route.model);
     bytes += route.model.size() + route.version.size();
+    if (route.ring == kNoRing) {
+      body_bytes_max_ = std::max(body_bytes_max_, kUnknownBodyBytesMax);
+      continue;
+    }
+    if (route.ring >= entries_.size() || entries_[route.ring] == nullptr)
+      throw std::invalid_argument("route names a ring that does not exist");
     body_bytes_max_ = std::max(body_bytes_max_, entries_[route.ring]->body_bytes_max);
     has_objectives_ = has_objectives_ || entries_[route.ring]->slo_ns != 0;
   }
@@ -52,20 +60,38 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
     route.ring = spec.ring;
     route.model_hash = hash(spec.model);
     route.latest = spec.latest ? 1 : 0;
-    route.available = spec.available ? 1 : 0;
+    route.available = spec.available && spec.ring != kNoRing ? 1 : 0;
+    route.lazy = spec.lazy ? 1 : 0;
     std::memcpy(bytes_.data() + sizeof(Header) + i * sizeof(Route), &route, sizeof route);
   }
+}
+
+RouteTable::~RouteTable() {
+  gone_->store(true, std::memory_order_release);  // read by RingDirectory
+}
+
+std::vector<std::uint32_t> RouteTable::routed_rings() const {
+  std::vector<std::uint32_t> rings;
+  for (const Route* route = routes(); route != routes() + header().routes; ++route) {
+    if (route->ring != kNoRing) rings.push_back(route->ring);
+  }
+  std::ranges::sort(rings);
+  return rings;
 }
 
 // Of the rings that are served: one that was replaced may hold rows for ever.
 void RouteTable::find_peers(const std::vector<RouteSpec>& routes) {
   peers_.resize(entries_.size());
+  const auto is_served = [](const RouteSpec& route) { return route.ring != kNoRing && route.available; };
   for (const RouteSpec& route : routes) {
-    const ModelEntry& entry = *entries_[route.ring];
-    if (entry.group.empty() || !route.available) continue;
+    if (!is_served(route) || entries_[route.ring]->group.empty()) continue;
+    std::vector<const ModelEntry*>& peers = peers_[route.ring];
+    peers.clear();  // an alias leads to the same ring
     for (const RouteSpec& other : routes) {
-      const ModelEntry& peer = *entries_[other.ring];
-      if (other.ring != route.ring && other.available && peer.group == entry.group) peers_[route.ring].push_back(&peer);
+      if (!is_served(other) || other.ring == route.ring) continue;
+      const ModelEntry* const peer = entries_[other.ring].get();
+      if (peer->group == entries_[route.ring]->group && std::ranges::find(peers, peer) == peers.end())
+        peers.push_back(peer);
     }
   }
 }
@@ -80,8 +106,10 @@ ModelEntry* RouteTable::known(std::string_view model, std::string_view version) 
       continue;
     const bool latest = version == "latest" && route->latest != 0;
     if (!version.empty() && !latest && text(route->version_offset, route->version_bytes) != version) continue;
-    if (found != nullptr || route->available == 0) return nullptr;  // the body may name the one or the other
-    found = entries_[route->ring].get();
+    if (route->available == 0) return nullptr;
+    ModelEntry* const entry = entries_[route->ring].get();
+    if (found != nullptr && found != entry) return nullptr;  // the body may name the one or the other
+    found = entry;
   }
   return found;
 }
@@ -106,12 +134,7 @@ ModelEntry* RouteTable::find(std::string_view model, std::string_view version, P
       continue;
     model_known = true;
     if (latest ? route->latest == 0 : text(route->version_offset, route->version_bytes) != version) continue;
-    if (route->available == 0) {
-      problem.set(ProblemCode::kModelUnavailable, "model '%s' has no live instance at the moment",
-                  entries_[route->ring]->model.c_str());
-      return nullptr;
-    }
-    return entries_[route->ring].get();
+    return entry_of(*route, problem);
   }
   if (!model_known) {
     problem.set(ProblemCode::kModelNotFound, "no model '%.*s' is served here; GET /models lists them",
@@ -123,6 +146,33 @@ ModelEntry* RouteTable::find(std::string_view model, std::string_view version, P
   return nullptr;
 }
 
+ModelEntry* RouteTable::entry_of(const Route& route, Problem& problem) const noexcept {
+  if (route.ring == kNoRing) {
+    refuse_absent(route, problem);
+    return nullptr;
+  }
+  if (route.available == 0) {
+    problem.set(ProblemCode::kModelUnavailable, "model '%s' has no live instance at the moment",
+                entries_[route.ring]->model.c_str());
+    return nullptr;
+  }
+  return entries_[route.ring].get();
+}
+
+void RouteTable::refuse_absent(const Route& route, Problem& problem) const noexcept {
+  const std::string_view model = text(route.model_offset, route.model_bytes);
+  const auto shown = static_cast<int>(std::min<std::size_t>(model.size(), 64));
+  if (route.lazy == 0) {
+    problem.set(ProblemCode::kModelUnavailable, "model '%.*s' is registered, but this version is not loaded here",
+                shown, model.data());
+    return;
+  }
+  if (misses_ != nullptr) misses_->note(model, text(route.version_offset, route.version_bytes));
+  problem.set(ProblemCode::kModelLoading, "model '%.*s' is being loaded, since it was not in memory", shown,
+              model.data());
+  problem.set_retry_after(1);
+}
+
 std::uint64_t RouteTable::body_bytes_max(std::string_view model) const noexcept {
   if (model.empty()) return body_bytes_max_;
   std::uint64_t known = 0;
@@ -130,7 +180,7 @@ std::uint64_t RouteTable::body_bytes_max(std::string_view model) const noexcept 
   const Route* const begin = routes();
   for (const Route* route = begin; route != begin + header().routes; ++route) {
     if (route->model_hash == wanted && text(route->model_offset, route->model_bytes) == model) {
-      known = std::max(known, entries_[route->ring]->body_bytes_max);
+      known = std::max(known, route->ring == kNoRing ? kUnknownBodyBytesMax : entries_[route->ring]->body_bytes_max);
     }
   }
   return known == 0 ? body_bytes_max_ : known;

@@ -1,6 +1,7 @@
 // The route snapshot: which model version answers which names. One flat immutable buffer, swapped whole.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,24 +9,33 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/miss_list.hpp"
 #include "engine/model_entry.hpp"
 #include "http/problem.hpp"
 
 namespace penstock::dataplane {
 
+inline constexpr std::uint32_t kNoRing = ~std::uint32_t{0};
+
 struct RouteSpec {
   std::string model;
-  std::string version;
-  std::uint32_t ring = 0;
-  bool latest = false;     // answers requests that name no version, or "latest"
-  bool available = false;  // false: known, but without a live instance
+  std::string version;           // or an alias: another name for the same ring
+  std::uint32_t ring = kNoRing;  // kNoRing: known, but not in memory
+  bool latest = false;           // answers requests that name no version, or "latest"
+  bool available = false;        // false: known, but without a live instance
+  bool lazy = false;             // without a ring: a request for it has it loaded
 };
 
 class RouteTable {
  public:
   RouteTable() : RouteTable({}, {}) {}
-  // `entries[i]` is the model version of ring i. Throws std::invalid_argument for a route without a ring.
-  RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries);
+  // `entries[i]` is the model version of ring i, null where there is none. `misses` hears of requests for lazy routes;
+  // without it they are forgotten. Throws std::invalid_argument for a route to a ring that does not exist.
+  RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
+             MissList* misses = nullptr);
+  ~RouteTable();
+  RouteTable(const RouteTable&) = delete;
+  RouteTable& operator=(const RouteTable&) = delete;
 
   // Empty names stand for "not named": the only model served, its latest version. Null: `problem` says why.
   [[nodiscard]] ModelEntry* find(std::string_view model, std::string_view version, Problem& problem) const noexcept;
@@ -43,6 +53,10 @@ class RouteTable {
 
   [[nodiscard]] const std::vector<std::shared_ptr<ModelEntry>>& entries() const noexcept { return entries_; }
 
+  // Set when nobody holds the table any more. Load with acquire: what its holders did happened before.
+  [[nodiscard]] std::shared_ptr<const std::atomic<bool>> gone() const noexcept { return gone_; }
+  [[nodiscard]] std::vector<std::uint32_t> routed_rings() const;  // ascending
+
  private:
   // Records in the flat buffer. Names are offsets into it, so that the buffer could come from another process.
   struct Route {
@@ -56,7 +70,8 @@ class RouteTable {
     std::uint32_t policy;
     std::uint8_t latest;
     std::uint8_t available;
-    std::uint16_t reserved;
+    std::uint8_t lazy;
+    std::uint8_t reserved;
   };
   struct Header {
     std::uint32_t magic;
@@ -66,6 +81,8 @@ class RouteTable {
   };
 
   void find_peers(const std::vector<RouteSpec>& routes);
+  [[nodiscard]] ModelEntry* entry_of(const Route& route, Problem& problem) const noexcept;
+  void refuse_absent(const Route& route, Problem& problem) const noexcept;
   [[nodiscard]] const Header& header() const noexcept { return *reinterpret_cast<const Header*>(bytes_.data()); }
   [[nodiscard]] const Route* routes() const noexcept {
     return reinterpret_cast<const Route*>(bytes_.data() + sizeof(Header));
@@ -77,6 +94,8 @@ class RouteTable {
   std::vector<std::byte> bytes_;
   std::vector<std::shared_ptr<ModelEntry>> entries_;
   std::vector<std::vector<const ModelEntry*>> peers_;  // by ring
+  MissList* misses_;
+  std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t body_bytes_max_ = 0;
   bool has_objectives_ = false;
 };

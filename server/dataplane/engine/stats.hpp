@@ -77,6 +77,7 @@ using ShareHistogram = Histogram<kShareBounds.size(), kShareBounds>;
 
 // What one loop saw of one ring.
 struct RingStats {
+  Counter rows_out;  // claimed and not answered, and requests that will claim more: while there are any the ring stays
   Counter rows_ok;
   Counter rows_failed;
   Counter rows_shed;              // dropped by a worker before they ran, since they would have been late

@@ -78,8 +78,20 @@ class Engine:
         """
     def fail_quarantined(self, ring: int) -> None:
         """Rows that wait for a worker in quarantine get an error: there will be none."""
-    def publish(self, routes: Sequence[tuple[str, str, int, bool, bool]]) -> None:
-        """Swap the whole route table: (model, version, ring, latest, available) each. Any thread."""
+    def publish(self, routes: Sequence[tuple[str, str, int | None, bool, bool, bool]]) -> None:
+        """Swap the whole route table: (model, version, ring, latest, available, lazy) each. Any thread.
+
+        A version may be an alias, another name for the same ring. A ring of None stands for a version that is not in
+        memory; a request for one that is lazy is noted for take_misses(). ValueError for a ring that does not exist.
+        """
+    def ring_idle(self, ring: int) -> bool:
+        """Whether no request gets to the ring any more, and none that did is unanswered."""
+    def remove_ring(self, ring: int) -> bool:
+        """Give an idle ring's memory back; whether that has happened, else ask again. ValueError in a group."""
+    def miss_fd(self) -> int:
+        """An eventfd that is readable when take_misses() has something; owned by the engine."""
+    def take_misses(self) -> list[tuple[str, str]]:
+        """The lazy routes that were asked for since the last call: (model, version) each."""
     def set_ready(self, ready: bool) -> None: ...
     def drain(self) -> None:
         """Refuse new connections and requests, say not ready, answer what was accepted."""
