@@ -134,11 +134,11 @@ class Scripted:
 class Running:
     """An engine with a supervisor, and clients."""
 
-    def __init__(self, configs: list[ModelConfig], policy: RestartPolicy) -> None:
+    def __init__(self, configs: list[ModelConfig], policy: RestartPolicy, *, hold: bool = False) -> None:
         self.engine = Engine()
         self.port = self.engine.listen_tcp("127.0.0.1", 0)
         self.engine.start()
-        self.supervisor = Supervisor(self.engine, configs, policy)
+        self.supervisor = Supervisor(self.engine, configs, policy, hold=hold)
         self.supervisor.start()
         self._clients = ThreadPoolExecutor(64)
 
@@ -160,7 +160,10 @@ class Running:
         return self._exchange("GET", path, None)[0]
 
     def predict(self, row: Any, model: str = "m") -> tuple[int, dict[str, Any]]:
-        status, body = self._exchange("POST", "/predict", json.dumps({"model": model, "inputs": row}))
+        return self.ask(row, model)
+
+    def ask(self, row: Any, model: str, query: str = "") -> tuple[int, dict[str, Any]]:
+        status, body = self._exchange("POST", "/predict" + query, json.dumps({"model": model, "inputs": row}))
         return status, json.loads(body)
 
     def predict_later(self, row: Any, model: str = "m") -> "Future[tuple[int, dict[str, Any]]]":

@@ -27,6 +27,7 @@ class Rings:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.replaced: list[int] = []  # rings of no use that still have their memory
 
     def ensure(self, model: ServedModel, loaded: Loaded) -> str | None:
         """See to it that the model has a sound ring for what a worker has loaded; say what is wrong if it cannot be."""
@@ -43,6 +44,8 @@ class Rings:
         except (ValueError, OSError) as error:
             model.loaded = None
             return f"no ring can hold its rows: {error}"
+        if model.ring is not None:
+            self.replaced.append(model.ring)
         model.ring, model.ring_lost, model.workers_told = ring, False, 0
         model.max_batch_size = self._engine.ring_max_batch_size(ring)
         if model.samples:

@@ -97,8 +97,10 @@ class Instance:
 class WorkerGroup:
     """Models of one group, or a model without a group; its instances, and an instance in quarantine for each model."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(self, models: Sequence[ServedModel], *, comes_and_goes: bool = False) -> None:
         self.models = tuple(models)
+        self.comes_and_goes = comes_and_goes  # it was added while others are served, and may be removed
+        self.retiring = False
         config = self.models[0].config  # what the processes take from it is the same for all of the group
         self.name = config.group
         # About to be started: who asks before the supervisor's thread has run must not hear that they have stopped.
@@ -137,7 +139,7 @@ class WorkerGroup:
 
     def available(self, model: ServedModel) -> bool:
         """Whether the model's route takes requests: they wait for a worker that restarts, not for a failed group."""
-        return self.served and not self.failed and not model.ring_lost
+        return self.served and not self.failed and not model.ring_lost and not self.retiring
 
     def count_death(self, completed_a_batch: bool, policy: RestartPolicy) -> None:
         """Take a worker's death into account: too many without a completed batch make the group a failed one."""

@@ -15,11 +15,22 @@ from penstock.core.errors import ConfigError
 from penstock.serve.objectives import unkeepable_objectives
 from penstock.serve.placement import placement_of
 from penstock.serve.rings import Rings
-from penstock.serve.worker_group import Instance, Phase, WorkerGroup
+from penstock.serve.worker_group import Instance, Phase, RestartPolicy, WorkerGroup
 from penstock.serve.worker_process import WorkerProcess
-from penstock.worker.messages import Attach, Failed, Load, Loaded, Measured, Message, ModelToLoad, ProtocolError, Ready
+from penstock.worker.messages import (
+    Attach,
+    Failed,
+    Load,
+    Loaded,
+    Measured,
+    Message,
+    ModelToLoad,
+    ProtocolError,
+    Ready,
+    Stop,
+)
 
-__all__ = ["Decisions", "WorkerLife"]
+__all__ = ["Decisions", "WorkerLife", "back_off", "let_finish"]
 
 logger = logging.getLogger("penstock.supervisor")
 
@@ -61,7 +72,7 @@ class WorkerLife:
         instance.loaded.clear()
         instance.samples.clear()
         try:
-            process = WorkerProcess(_load(instance))
+            process = WorkerProcess(_load(group, instance))
         except (OSError, ConfigError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             instance.last_words = f"no worker process can be started: {reason}"
@@ -205,7 +216,23 @@ class WorkerLife:
                 other.process.kill()
 
 
-def _load(instance: Instance) -> Load:
+def let_finish(instance: Instance, process: WorkerProcess, grace_s: float) -> None:
+    """Ask a worker to end after the batch at hand, and give it `grace_s` for that."""
+    process.send(Stop())
+    instance.phase = Phase.STOPPING
+    instance.due = time.monotonic() + grace_s
+    instance.lateness = "it had not finished when it had to stop"
+
+
+def back_off(instance: Instance, policy: RestartPolicy, last_delay_s: float) -> None:
+    """Have an instance started again after a while, longer than the last one."""
+    instance.delay_s = policy.delay_after(last_delay_s)
+    instance.phase = Phase.BACKING_OFF
+    instance.due = time.monotonic() + instance.delay_s
+    logger.info("worker restarts", extra=instance.facts(delay_s=instance.delay_s))
+
+
+def _load(group: WorkerGroup, instance: Instance) -> Load:
     """Return what its process is told. Only a model's first worker measures: a successor is waited for."""
     config = instance.models[0].config
     return Load(
@@ -229,6 +256,7 @@ def _load(instance: Instance) -> Load:
         ),
         placement=placement_of(config, None if instance.quarantine else instance.slot),
         memory_bytes=config.memory_bytes,
+        idle=group.comes_and_goes and not group.served,
     )
 
 
