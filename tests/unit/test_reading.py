@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.control.reading import Members, parse_json, read_settings
+from penstock.control.reading import Members, parse_json
 from penstock.core.errors import RequestError
 from penstock.registry.records import Role
 
@@ -113,22 +113,3 @@ def test_what_is_no_json(content: bytes, reason: str) -> None:
 def test_any_bytes_are_json_or_refused(content: bytes) -> None:
     with suppress(RequestError):
         parse_json(content)
-
-
-def test_settings_are_those_of_the_configuration() -> None:
-    given = {"max_batch_size": 8, "queue_bytes": "1MiB", "batch_sizes": [4, 8]}
-    assert read_settings(given) == given
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"max_batch_size": 0}, r"settings\.max_batch_size = 0: expected a whole number from 1 to 4096"),
-        ({"max_batch_siez": 8}, r"settings\.max_batch_siez: unknown setting; did you mean 'max_batch_size'\?"),
-        ({"path": "/etc"}, r"settings\.path: unknown setting"),
-        ({"instances": "2"}, r'settings\.instances = "2": expected a whole number'),
-    ],
-)
-def test_wrong_settings_are_named(settings: dict[str, object], reason: str) -> None:
-    with pytest.raises(RequestError, match=reason):
-        read_settings(settings)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from penstock.core.errors import RequestError
+from penstock.core.errors import RegistryUnavailableError, RequestError
 from penstock.core.problems import PROBLEMS, ProblemType, problem_of_status
 
 __all__ = ["install_problems", "request_id"]
@@ -37,6 +37,8 @@ def install_problems(app: Flask) -> None:
 
 
 def _on_refusal(error: RequestError) -> Response:
+    if isinstance(error, RegistryUnavailableError):
+        _log.error("the registry cannot be used", extra={"reason": str(error), "request_id": request_id()})
     return _respond(PROBLEMS[error.code], error.detail)
 
 

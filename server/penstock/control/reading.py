@@ -12,17 +12,13 @@ from typing import Any, NoReturn, TypeVar
 
 from flask import request
 
-from penstock.core.config import ModelConfig
 from penstock.core.errors import RequestError
-from penstock.core.settings import Name, settings_of
+from penstock.core.settings import Name
 
-__all__ = ["Members", "body", "parse_json", "query", "read_name", "read_settings"]
+__all__ = ["Members", "body", "parse_json", "query", "read_name"]
 
 _E = TypeVar("_E", bound=StrEnum)
 
-# What a registration says beside the settings.
-_NOT_SETTINGS = ("name", "path", "version", "backend")
-_SETTINGS = {name: setting for name, setting in settings_of(ModelConfig).items() if name not in _NOT_SETTINGS}
 _NAME = Name()
 
 
@@ -230,24 +226,6 @@ def read_name(value: str, where: str) -> str:
         return _NAME.parse(value, text=True)
     except ValueError:
         raise RequestError("invalid_input", f"{where}: expected {_NAME.expected}, got {value[:100]!r}") from None
-
-
-def read_settings(table: Mapping[str, object]) -> dict[str, object]:
-    """Check a version's settings against what the configuration takes; as they came, since they are stored so."""
-    for name, value in table.items():
-        if name not in _SETTINGS:
-            near = difflib.get_close_matches(name, _SETTINGS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(_SETTINGS))}"
-            raise RequestError("invalid_input", f"settings.{name[:100]}: unknown setting; {hint}")
-        kind = _SETTINGS[name].kind
-        try:
-            kind.parse(value, text=False)
-        except ValueError:
-            raise RequestError(
-                "invalid_input",
-                f"settings.{name} = {json.dumps(value, default=str)[:200]}: expected {kind.expected}",
-            ) from None
-    return dict(table)
 
 
 class _NotJsonError(Exception):

@@ -12,7 +12,7 @@ from typing import Any
 from flask import request
 
 from penstock.control import uploads
-from penstock.control.reading import Members, body, parse_json, query, read_settings
+from penstock.control.reading import Members, body, parse_json, query
 from penstock.core.config import BackendName
 from penstock.core.errors import RequestError
 from penstock.registry.records import Metadata
@@ -46,16 +46,18 @@ def received(folder: Path | None, call: _Call) -> Iterator[tuple[Registration, P
     """
     if request.mimetype != ARCHIVE:
         members = body()
-        source = _source(members)
-        yield _registration(members), source
+        wanted, source = _registration(members), _source(members)
+        members.done()
+        yield wanted, source
         return
     # Before the body is read: what is wrong with the query need not wait for it.
-    asked = _registration(query()) if request.args else None
+    asked = _whole_registration(query()) if request.args else None
     with uploads.receive(request.stream, folder) as (archive, unpacked):
         call(asyncio.to_thread(uploads.unpack, archive, unpacked))
         if asked is None:
-            asked = _registration(_document(unpacked))
-        yield asked, uploads.artefact_of(unpacked)
+            yield _whole_registration(_document(unpacked)), unpacked
+        else:
+            yield asked, uploads.artefact_of(unpacked)
 
 
 def _source(members: Members) -> Path:
@@ -84,8 +86,14 @@ def _document(unpacked: Path) -> Members:
     return Members(document, f"{DOCUMENT}: ")
 
 
+def _whole_registration(members: Members) -> Registration:
+    wanted = _registration(members)
+    members.done()
+    return wanted
+
+
 def _registration(members: Members) -> Registration:
-    wanted = Registration(
+    return Registration(
         name=members.name("name"),
         version=members.name_or_none("version"),
         backend=members.one_of("backend", BackendName, BackendName.AUTO),
@@ -100,7 +108,5 @@ def _registration(members: Members) -> Registration:
             environment=members.text_table("environment"),
             card=members.text("card", "", bytes_max=_CARD_BYTES_MAX),
         ),
-        settings=read_settings(members.table("settings")),
+        settings=members.table("settings"),
     )
-    members.done()
-    return wanted

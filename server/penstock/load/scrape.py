@@ -92,7 +92,7 @@ def _served(address: Address, name: str, version: str | None, document: dict[str
     found = versions[0]
     if not found["inputs"]:
         raise LoadError(f"model {name!r} is {found['state']} and has no schema yet: try again when it is ready")
-    longest = max(found["batching"].get("lengths", ()), default=0)  # older servers know none
+    longest = max((found["batching"] or {}).get("lengths", ()), default=0)  # null when not loaded
     inputs, outputs = (tuple(_spec(tensor, longest) for tensor in found[which]) for which in ("inputs", "outputs"))
     return ServedModel(name, found["version"], inputs, outputs)
 

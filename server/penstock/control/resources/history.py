@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from penstock.control import descriptions
 from penstock.control.reading import query
 from penstock.control.registered import RegisteredResource
+from penstock.core.errors import RequestError
 
 __all__ = ["History"]
 
@@ -25,6 +26,11 @@ class History(RegisteredResource):
         before = asked.whole_or_none("before", 0, 1 << 62)
         asked.done()
         events = self._call(self._registry.history(name, at=at, limit=limit, before=before))
+        if not events and at is None and before is None:
+            # A model that was removed still has a history.
+            raise RequestError(
+                "model_not_found", f"no model {name!r} is registered or ever was; GET /models lists them"
+            )
         more = at is None and len(events) == limit
         return {
             "name": name,
