@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from penstock import __version__
+from penstock.cli.plainly import told_plainly
 
 __all__ = ["app", "main"]
+
+# Commands with commands of their own, each in the module of its name.
+_GROUPS = ("models", "keys")
+
+
+class _Commands(TyperGroup):
+    """The commands, of which groups are imported when one of theirs, or the help, is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return [*super().list_commands(ctx), *_GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None."""
+        if cmd_name not in _GROUPS:
+            return super().get_command(ctx, cmd_name)
+        command = typer.main.get_command(import_module(f"penstock.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
 
 # Typer's own tracebacks and rich's panels are for developers; ours is a sentence.
 app = typer.Typer(
     name="penstock",
+    cls=_Commands,
     help="Serve models. C++ from socket to batch, Python once per batch.",
     add_completion=False,
     no_args_is_help=True,
@@ -114,7 +135,7 @@ def _serve(
         "log_format": log_format,
         "log_level": log_level,
     }
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from penstock.core.sources import load_config
 
         flags = {name: value for name, value in given.items() if value is not None}
@@ -161,7 +182,7 @@ def _bench(
     Exits with 0 when all is well, 1 when over 1 in 100 requests failed or the limit is not proven, 2 for wrong usage,
     3 when the load generator fell behind or the server fell silent, so that the figures mean nothing.
     """
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from penstock.cli.bench import BenchOptions, run_bench
 
         options = BenchOptions(
@@ -228,7 +249,7 @@ def _simulate(
 
     Exits with 0 when the given rate is carried and the limits hold, 1 when not, 2 for wrong usage.
     """
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from penstock.cli.simulate import run_simulate
         from penstock.cli.simulate_sizing import SimulateOptions, scheduling_of
         from penstock.cli.simulated import SimulatedSettings, read_models
@@ -257,26 +278,3 @@ def _simulate(
         status = run_simulate(options)
     if status:
         raise typer.Exit(status)
-
-
-@contextmanager
-def _told_plainly(debug: bool) -> Iterator[None]:
-    """Turn an exception into a sentence and an exit status."""
-    from penstock.core.errors import PenstockError
-
-    try:
-        yield
-    except PenstockError as error:
-        if debug:
-            raise
-        _complain(str(error))
-        raise typer.Exit(error.exit_code) from None
-    except Exception as error:
-        if debug:
-            raise
-        _complain(f"internal error: {type(error).__name__}: {error}; run it again with --debug to see where")
-        raise typer.Exit(1) from None
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"penstock: {text}\n")

@@ -23,8 +23,9 @@ __all__ = ["load_config", "registered_model"]
 
 _PREFIX = "PENSTOCK_"
 _CONFIG_VARIABLE = "PENSTOCK_CONFIG"
-# Not settings of the server: where the file is, whom to tell when it is ready, which lane the kernels are to take.
-_OTHER_VARIABLES = (_CONFIG_VARIABLE, "PENSTOCK_READY_FD", "PENSTOCK_LANE")
+# Not settings of the server: where the file is, whom to tell when it is ready, which lane the kernels are to take, and
+# where and as whom the commands ask a server.
+_OTHER_VARIABLES = (_CONFIG_VARIABLE, "PENSTOCK_READY_FD", "PENSTOCK_LANE", "PENSTOCK_URL", "PENSTOCK_KEY")
 # A Kubernetes service named "penstock" makes these up for every pod beside it (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"PENSTOCK_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_\w+)")
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
