@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.databases import postgres, store
 from tests.serving import Server
 
-__all__: list[str] = []
+__all__ = ["postgres", "store"]
 
 
 @pytest.fixture(scope="session")

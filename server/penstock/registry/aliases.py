@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from penstock.core.errors import RequestError
 from penstock.core.settings import Name
-from penstock.registry.events import append, clean, micros, moment, now
+from penstock.registry.events import append, micros, moment, now
 from penstock.registry.records import UNSET, AliasRecord, EventKind, EventRecord, Unset
 from penstock.registry.versions import is_version
-from penstock.store import Row, Statements
+from penstock.store import Row, Statements, clean
 
 __all__ = ["Change", "aliases_of", "before_present", "change", "changes", "check_alias"]
 

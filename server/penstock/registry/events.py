@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from penstock.registry.records import EventKind, EventRecord
-from penstock.store import Row, Statements
+from penstock.store import Row, Statements, clean
 
-__all__ = ["active_at", "append", "clean", "micros", "moment", "newest", "now", "revise", "revision"]
+__all__ = ["active_at", "append", "micros", "moment", "newest", "now", "revise", "revision"]
 
 _COLUMNS = "number, at, model, version, kind, actor, node, detail"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,11 +29,6 @@ def micros(at: datetime) -> int:
 def moment(value: int) -> datetime:
     """Read a time of the database."""
     return _EPOCH + timedelta(microseconds=value)
-
-
-def clean(text: str) -> str:
-    """Make text fit for every database: no NUL, no half characters."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 async def append(statements: Statements, event: EventRecord) -> EventRecord:

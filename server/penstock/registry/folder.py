@@ -104,7 +104,7 @@ class ContentFolder:
         """Compare every file with the manifest and return the folder; DamagedError. FileNotFoundError: not there."""
         place = self.place(digest)
         if not place.is_dir():
-            raise FileNotFoundError(place)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
         for entry in manifest:
             try:
                 found = hash_file(place / entry.path)

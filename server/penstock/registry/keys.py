@@ -6,9 +6,9 @@ import hashlib
 import secrets
 
 from penstock.core.errors import RequestError
-from penstock.registry.events import clean, micros, moment, now, revise
+from penstock.registry.events import micros, moment, now, revise
 from penstock.registry.records import KeyRecord, Role
-from penstock.store import Row, Statements
+from penstock.store import Row, Statements, clean
 
 __all__ = ["create", "everyone", "revoke"]
 

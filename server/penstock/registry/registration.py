@@ -16,12 +16,12 @@ from penstock.core.settings import settings_of
 from penstock.core.sources import registered_model
 from penstock.registry import versions_table
 from penstock.registry.artefacts import ArtefactStore
-from penstock.registry.events import append, clean, micros, now
+from penstock.registry.events import append, micros, now
 from penstock.registry.folder import Staged
 from penstock.registry.manifest import ArtefactError, members_of
 from penstock.registry.records import EventKind, EventRecord, Metadata, VersionRecord
 from penstock.registry.versions import EXPECTED, highest, is_version, next_minor, version_key
-from penstock.store import Database, Statements
+from penstock.store import Database, Statements, clean
 
 __all__ = ["Registration", "collect_garbage", "register"]
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from penstock.registry.events import clean, micros, moment
+from penstock.registry.events import micros, moment
 from penstock.registry.manifest import canonical, parse_manifest
 from penstock.registry.records import Metadata, VersionRecord
 from penstock.registry.versions import version_key
-from penstock.store import Row, Statements
+from penstock.store import Row, Statements, clean
 
 __all__ = ["Tensors", "delete", "insert", "listed", "names_of", "one"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from penstock.core.errors import ConfigError
-from penstock.store.contract import Database, Row, Statements, Value
+from penstock.store.contract import Database, Row, Statements, Value, clean
 from penstock.store.migrate import migrate
 from penstock.store.sqlite import SqliteDatabase
 
-__all__ = ["Database", "Row", "Statements", "Value", "open_database"]
+__all__ = ["Database", "Row", "Statements", "Value", "clean", "open_database"]
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")

@@ -10,11 +10,21 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Database", "Row", "Statements", "Value"]
+__all__ = ["Database", "Row", "Statements", "Value", "clean", "cleaned_values"]
 
 Value: TypeAlias = str | int | float | None
 # The values of a row in the order of the SELECT; the statement says what they are, and no checker can.
 Row: TypeAlias = Sequence[Any]
+
+
+def clean(text: str) -> str:
+    """Make text fit for every database: no NUL, no half characters. Values of statements are made so anyway."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def cleaned_values(values: Sequence[Value]) -> list[Value]:
+    """Make the values of a statement fit for every database."""
+    return [clean(value) if isinstance(value, str) else value for value in values]
 
 
 class Statements(Protocol):

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from penstock.core.errors import ConfigError, RegistryUnavailableError
-from penstock.store.contract import Row, Statements, Value
+from penstock.store.contract import Row, Statements, Value, cleaned_values
 
 try:
     import asyncpg
@@ -64,13 +64,13 @@ class PostgresDatabase:
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """Return all rows of a query."""
         with _translated(self._where):
-            rows: list[Row] = await self._pool.fetch(_numbered(sql), *values)
+            rows: list[Row] = await self._pool.fetch(_numbered(sql), *cleaned_values(values))
             return rows
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """Return the first row of a query, or None."""
         with _translated(self._where):
-            row: Row | None = await self._pool.fetchrow(_numbered(sql), *values)
+            row: Row | None = await self._pool.fetchrow(_numbered(sql), *cleaned_values(values))
             return row
 
     async def execute(self, sql: str, *values: Value) -> None:
@@ -100,15 +100,15 @@ class _Transaction:
         self._connection = connection
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
-        rows: list[Row] = await self._connection.fetch(_numbered(sql), *values)
+        rows: list[Row] = await self._connection.fetch(_numbered(sql), *cleaned_values(values))
         return rows
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
-        row: Row | None = await self._connection.fetchrow(_numbered(sql), *values)
+        row: Row | None = await self._connection.fetchrow(_numbered(sql), *cleaned_values(values))
         return row
 
     async def execute(self, sql: str, *values: Value) -> None:
-        await self._connection.execute(_numbered(sql), *values)
+        await self._connection.execute(_numbered(sql), *cleaned_values(values))
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from penstock.core.errors import RegistryUnavailableError
-from penstock.store.contract import Row, Statements, Value
+from penstock.store.contract import Row, Statements, Value, cleaned_values
 
 __all__ = ["SqliteDatabase"]
 
@@ -66,7 +66,8 @@ class SqliteDatabase:
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """Return all rows of a query."""
-        return await self._run(lambda: self._reader.execute(sql, values).fetchall())
+        cleaned = cleaned_values(values)
+        return await self._run(lambda: self._reader.execute(sql, cleaned).fetchall())
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """Return the first row of a query, or None."""
@@ -136,8 +137,8 @@ class _Transaction:
         self._database = database
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
-        writer = self._database._writer
-        return await self._database._run(lambda: writer.execute(sql, values).fetchall())
+        writer, cleaned = self._database._writer, cleaned_values(values)
+        return await self._database._run(lambda: writer.execute(sql, cleaned).fetchall())
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         rows = await self.fetch(sql, *values)
