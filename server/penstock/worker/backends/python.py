@@ -22,7 +22,7 @@ from penstock.worker.backends import LoadOptions
 from penstock.worker.fault import describe
 from penstock.worker.model import DTYPES, BadOutputError, ModelSpec, TensorSpec
 
-__all__ = ["PythonBackend", "load"]
+__all__ = ["PythonBackend", "import_file", "load"]
 
 MODULE_NAME = "penstock_model"
 
@@ -173,6 +173,14 @@ def _import(path: Path) -> ModuleType:
         file = next((path / name for name in ("__init__.py", "model.py") if (path / name).is_file()), path / "model.py")
         if not file.is_file():
             raise ModelLoadError(f"the folder {path} has neither an __init__.py nor a model.py with a class Model")
+    return import_file(file)
+
+
+def import_file(file: Path) -> ModuleType:
+    """Import a Python file, as a package if it is an `__init__.py`; ModelLoadError names the line where it fails.
+
+    What lies beside it can be imported by its plain name.
+    """
     is_package = file.name == "__init__.py"
     if file.suffix != ".py":
         raise ModelLoadError(f"{file} is no Python file: its name must end in .py")
