@@ -20,7 +20,7 @@ from penstock.core.models import Mirror
 from penstock.core.status import ModelState, ModelStatus, Origin
 from penstock.registry.records import UNSET, EventKind
 from tests.integration.control_plane import BROKEN, DIGITS, Control, assert_problem, control_plane
-from tests.integration.registered import Registered, registered_control_plane
+from tests.integration.registered_control import Registered, registered_control_plane
 
 ADMIN = {"X-Penstock-Principal": "k1", "X-Penstock-Role": "admin", "Content-Type": "application/json"}
 
