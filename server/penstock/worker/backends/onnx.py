@@ -13,7 +13,7 @@ import numpy as np
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import LoadOptions, find_artefact
-from penstock.worker.backends.probing import Padding, first_line, probe_outputs, shape_text
+from penstock.worker.backends.probing import Declared, Padding, first_line, input_specs, probe_outputs
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
 
 __all__ = ["OnnxBackend", "load"]
@@ -40,8 +40,6 @@ _ZIP_MAPS = {"seq(map(int64,tensor(float)))", "seq(map(string,tensor(float)))"}
 # More classes than this are not worth naming to every client that asks for the model's description.
 LABELS_MAX = 1000
 
-Dimension = int | str | None
-
 
 @dataclass(frozen=True, slots=True)
 class _Output:
@@ -54,7 +52,8 @@ class _Output:
 def load(path: Path, options: LoadOptions) -> OnnxBackend:
     """Load an ONNX file, or the one in a folder; ModelLoadError says what is wrong with it and how to mend it."""
     session = _open_session(_file_of(path), options.threads)
-    inputs, batch = _input_specs(session, options.lengths)
+    declared = [Declared(node.name, _DTYPES.get(node.type), node.type, node.shape) for node in session.get_inputs()]
+    inputs, batch = input_specs(declared, options.lengths)
     wanted = _wanted_outputs(session)
     outputs = _probe_outputs(session, inputs, wanted, batch)
     return OnnxBackend(session, inputs, outputs, batch)
@@ -145,55 +144,6 @@ def _open_session(path: Path, threads: int) -> Any:
             f"onnxruntime {onnxruntime.__version__} cannot load {path}: {first_line(error)}. "
             f"Check that the file is complete and was exported for an opset this release knows"
         ) from error
-
-
-def _input_specs(session: Any, lengths: Sequence[int]) -> tuple[tuple[TensorSpec, ...], int | None]:
-    """Return the inputs without their batch dimension, and the batch size when the model fixes it."""
-    specs = []
-    batches = set()
-    for node in session.get_inputs():
-        dtype = _DTYPES.get(node.type)
-        if dtype is None:
-            raise ModelLoadError(
-                f"input {node.name!r} is a {node.type}, which Penstock cannot serve yet: "
-                f"encode it outside the model, or export the model with a numeric input"
-            )
-        if not node.shape:
-            raise ModelLoadError(
-                f"input {node.name!r} is a scalar and has no batch dimension: export it with shape [None]"
-            )
-        batch, *row = node.shape
-        for position, size in enumerate(row, start=1):
-            if not _is_static(size) and (position > 1 or not lengths):
-                raise ModelLoadError(
-                    f"input {node.name!r} has shape {shape_text(node.shape)}: dimension {position} has no fixed size. "
-                    + _mend_dimension(position)
-                )
-        if _is_static(batch):
-            batches.add(int(batch))
-        varies = bool(row) and not _is_static(row[0])
-        shape = tuple(lengths[-1] if varies and place == 0 else int(size) for place, size in enumerate(row))
-        specs.append(TensorSpec(node.name, dtype, shape, varies))
-    if len(batches) > 1:
-        sizes = ", ".join(map(str, sorted(batches)))
-        raise ModelLoadError(
-            f"the inputs have different first dimensions ({sizes}), so they hold no rows of one batch: "
-            f"export the model with a dynamic first dimension"
-        )
-    return tuple(specs), batches.pop() if batches else None
-
-
-def _mend_dimension(position: int) -> str:
-    if position == 1:
-        return (
-            "Set lengths for the model, the lengths that rows are padded to, such as [32, 128, 512], or export it with "
-            "a number there"
-        )
-    return "Only the batch and the dimension behind it may vary; export the model with a number there"
-
-
-def _is_static(size: Dimension) -> bool:
-    return isinstance(size, int) and size > 0
 
 
 def _wanted_outputs(session: Any) -> list[Any]:

@@ -1,9 +1,9 @@
-"""What backends share that run arrays of a whole batch: finding out what comes of them, padding, copying results."""
+"""What backends share that run arrays of a whole batch: what they take, what comes of it, padding, copying results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,10 +11,70 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.model import BadOutputError, TensorSpec
 
-__all__ = ["Padding", "copy_results", "first_line", "probe_outputs", "shape_text"]
+__all__ = ["Declared", "Padding", "copy_results", "first_line", "input_specs", "probe_outputs"]
 
 # Runs a batch: one array per input gives one per output.
 Run: TypeAlias = Callable[[Sequence[Array]], Sequence[Array]]
+Dimension: TypeAlias = int | str | None
+
+
+class Declared(NamedTuple):
+    """An input as a file declares it: `dtype` is None for a `type` that no ring can hold, `shape` has the batch first.
+
+    A dimension that is no positive number has no fixed size.
+    """
+
+    name: str
+    dtype: str | None
+    type: str
+    shape: Sequence[Dimension]
+
+
+def input_specs(declared: Sequence[Declared], lengths: Sequence[int]) -> tuple[tuple[TensorSpec, ...], int | None]:
+    """Return the inputs without their batch dimension, and the batch size when the model fixes it."""
+    specs = []
+    batches = set()
+    for node in declared:
+        if node.dtype is None:
+            raise ModelLoadError(
+                f"input {node.name!r} is a {node.type}, which Penstock cannot serve yet: "
+                f"encode it outside the model, or export the model with a numeric input"
+            )
+        if not node.shape:
+            raise ModelLoadError(
+                f"input {node.name!r} is a scalar and has no batch dimension: export it with shape [None]"
+            )
+        batch, *row = node.shape
+        for position, size in enumerate(row, start=1):
+            if _fixed(size) is None and (position > 1 or not lengths):
+                raise ModelLoadError(
+                    f"input {node.name!r} has shape {_shape_text(node.shape)}: dimension {position} has no fixed size. "
+                    + _mend_dimension(position)
+                )
+        if (fixed := _fixed(batch)) is not None:
+            batches.add(fixed)
+        varies = bool(row) and _fixed(row[0]) is None
+        specs.append(TensorSpec(node.name, node.dtype, tuple(_fixed(size) or lengths[-1] for size in row), varies))
+    if len(batches) > 1:
+        sizes = ", ".join(map(str, sorted(batches)))
+        raise ModelLoadError(
+            f"the inputs have different first dimensions ({sizes}), so they hold no rows of one batch: "
+            f"export the model with a dynamic first dimension"
+        )
+    return tuple(specs), batches.pop() if batches else None
+
+
+def _fixed(size: Dimension) -> int | None:
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _mend_dimension(position: int) -> str:
+    if position == 1:
+        return (
+            "Set lengths for the model, the lengths that rows are padded to, such as [32, 128, 512], or export it with "
+            "a number there"
+        )
+    return "Only the batch and the dimension behind it may vary; export the model with a number there"
 
 
 def probe_outputs(
@@ -36,7 +96,7 @@ def probe_outputs(
             result = results[index]
             if result.ndim == 0 or result.shape[0] != rows:
                 raise ModelLoadError(
-                    f"output {name!r} has shape {shape_text(result.shape)} for a batch of {rows}: its first "
+                    f"output {name!r} has shape {_shape_text(result.shape)} for a batch of {rows}: its first "
                     f"dimension must be the batch. Export the model so that each output has one value per row"
                 )
             shapes.add((length, result.shape[1:]))
@@ -74,8 +134,7 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def shape_text(shape: Sequence[int | str | None]) -> str:
-    """Write a shape with "?" for what has no fixed size."""
+def _shape_text(shape: Sequence[Dimension]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
