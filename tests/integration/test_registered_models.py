@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -140,6 +141,20 @@ def test_the_same_again_makes_no_version(client: Client, running: Registered, mo
     assert first["version"] == "1.0.0"
 
 
+def test_url_is_the_same_version_as_the_path(client: Client, running: Registered, tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    (folder / "words").mkdir(parents=True)
+    (folder / "model.py").write_text("class Model: ...\n")
+    (folder / "words/list.json").write_text("[]")
+    by_path = register(client, folder)
+    fsspec.filesystem("memory").put(str(folder), "/shelf/letters", recursive=True)
+    answer = client.ask("POST", "/models", {"name": "letters", "version": "1.0.0", "url": "memory://shelf/letters"})
+    assert answer["registration"]["digest"] == by_path["registration"]["digest"]
+    one = client.ask("POST", "/models", {"name": "one", "url": "memory://shelf/letters/model.py"}, status=201)
+    assert [file["path"] for file in one["files"]] == ["model.py"]
+    assert not list((running.folder / "uploads").iterdir())
+
+
 def test_other_content_under_a_version_is_a_conflict(client: Client, model: Path) -> None:
     register(client, model, version="1.0.0")
     model.write_text("class Model: changed = True\n")
@@ -152,7 +167,10 @@ def test_other_content_under_a_version_is_a_conflict(client: Client, model: Path
     [
         ({}, "name: expected a string, got nothing"),
         ({"name": "a/b", "path": "/x"}, "name: expected 1 to 64 letters"),
-        ({"name": "letters"}, "path: expected a string, got nothing"),
+        ({"name": "letters"}, "path or url: one of them"),
+        ({"name": "letters", "path": "/x", "url": "file:///x"}, "path or url: one of them"),
+        ({"name": "letters", "url": "memory://no/such/model"}, "url: there is nothing at memory://no/such/model"),
+        ({"name": "letters", "url": "gopher://a:b@x/model"}, "url: gopher://x/model cannot be read"),
         ({"name": "letters", "path": "model.py"}, "path: expected an absolute path"),
         ({"name": "letters", "path": "/no/such/model.py"}, "there is no file or folder"),
         ({"name": "letters", "path": "/x", "vesion": "1"}, "vesion: no such member; did you mean 'version'?"),

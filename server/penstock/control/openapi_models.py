@@ -18,8 +18,8 @@ def _registration() -> Json:
     document = json_body("RegisterRequest")
     document["content"]["application/x-tar"] = {}
     document["description"] = (
-        "What to register, from a path of the server's file system; or a tar archive of the files, with the same "
-        "members but `path` in the query, or in a file penstock.json at the archive's top."
+        "What to register, from a path of the server's file system or a URL; or a tar archive of the files, with the "
+        "same members but those two in the query, or in a file penstock.json at the archive's top."
     )
     return document
 

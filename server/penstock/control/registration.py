@@ -1,10 +1,10 @@
-"""What a registration says, and where its artefact is: at a path of the server, or in an archive that came along."""
+"""What a registration says, and where its artefact is: at a path of the server, at a URL, or in an archive with it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from flask import request
 from penstock.control import uploads
 from penstock.control.reading import Members, body, parse_json, query
 from penstock.core.config import BackendName
-from penstock.core.errors import RequestError
+from penstock.core.errors import ConfigError, RequestError
 from penstock.registry.records import Metadata
 
 __all__ = ["Registration", "received"]
@@ -46,9 +46,12 @@ def received(folder: Path | None, call: _Call) -> Iterator[tuple[Registration, P
     """
     if request.mimetype != ARCHIVE:
         members = body()
-        wanted, source = _registration(members), _source(members)
+        wanted, path, url = _registration(members), members.text_or_none("path"), members.text_or_none("url")
         members.done()
-        yield wanted, source
+        if (path is None) == (url is None):
+            raise RequestError("invalid_input", "path or url: one of them says where the model is, and not both")
+        with _fetched(url, folder, call) if url is not None else nullcontext(_local(path or "")) as source:
+            yield wanted, source
         return
     # Before the body is read: what is wrong with the query need not wait for it.
     asked = _whole_registration(query()) if request.args else None
@@ -60,15 +63,30 @@ def received(folder: Path | None, call: _Call) -> Iterator[tuple[Registration, P
             yield asked, uploads.artefact_of(unpacked)
 
 
-def _source(members: Members) -> Path:
-    path = Path(members.text("path"))
+def _local(text: str) -> Path:
+    path = Path(text)
     if not path.is_absolute():
         raise RequestError(
             "invalid_input",
-            f"path: expected an absolute path of the server's file system, got {str(path)[:200]!r}; "
+            f"path: expected an absolute path of the server's file system, got {text[:200]!r}; "
             f"to send files from elsewhere, pack them: --data-binary @model.tar with 'Content-Type: {ARCHIVE}'",
         )
     return path
+
+
+@contextmanager
+def _fetched(url: str, folder: Path | None, call: _Call) -> Iterator[Path]:
+    """Copy what is at a URL, for the time of the block."""
+    try:
+        # fsspec is an extra, and takes a tenth of a second to import.
+        from penstock.registry.remote import download
+    except ConfigError:
+        raise RequestError(
+            "invalid_input",
+            "url: this server has no fsspec to read it with; pip install 'penstock[s3]', or give a path",
+        ) from None
+    with uploads.place(folder) as here:
+        yield call(asyncio.to_thread(download, url, here))
 
 
 def _document(unpacked: Path) -> Members:

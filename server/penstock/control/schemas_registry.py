@@ -70,14 +70,15 @@ REGISTRY_SCHEMAS: dict[str, Any] = {
                 "description": "A semantic version; without one the next minor version is taken.",
             },
             "path": {"type": "string", "description": "A file or folder of the server's file system, absolute."},
+            "url": {"type": "string", "description": "Or a URL that fsspec knows, such as s3://bucket/model.onnx."},
             "backend": {"enum": [backend.value for backend in BackendName], "default": "auto"},
             **_METADATA,
             "card": _CARD,
             "settings": _SETTINGS,
         },
         "name",
-        "path",
-    ),
+    )
+    | {"oneOf": [{"required": ["path"]}, {"required": ["url"]}]},
     "Registered": record(
         {
             "name": NAME,

@@ -17,7 +17,7 @@ import gevent
 
 from penstock.core.errors import RequestError
 
-__all__ = ["FILES_MAX", "artefact_of", "receive", "unpack"]
+__all__ = ["FILES_MAX", "artefact_of", "place", "receive", "unpack"]
 
 # As many as a large SavedModel or a package of code has, ten times over.
 FILES_MAX = 10_000
@@ -26,12 +26,19 @@ _MEND = "pack plain files and folders with: tar -cf model.tar -C FOLDER ."
 
 
 @contextmanager
-def receive(stream: IO[bytes], folder: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Write a request's body to a file; that file and an empty folder beside it, both gone when the block ends."""
+def place(folder: Path | None) -> Iterator[Path]:
+    """Make a folder of its own below `folder` for the time of the block; without one where the system has such."""
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=folder, ignore_cleanup_errors=True) as place:
-        archive, unpacked = Path(place, "archive.tar"), Path(place, "artefact")
+    with tempfile.TemporaryDirectory(prefix="upload-", dir=folder, ignore_cleanup_errors=True) as here:
+        yield Path(here)
+
+
+@contextmanager
+def receive(stream: IO[bytes], folder: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Write a request's body to a file; that file and an empty folder beside it, both gone when the block ends."""
+    with place(folder) as here:
+        archive, unpacked = here / "archive.tar", here / "artefact"
         unpacked.mkdir()
         with archive.open("wb") as file:
             while piece := stream.read(_PIECE_BYTES):

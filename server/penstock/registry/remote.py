@@ -6,10 +6,10 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from penstock.core.errors import ConfigError, RegistryUnavailableError
+from penstock.core.errors import ConfigError, RegistryUnavailableError, RequestError
 from penstock.registry.artefacts import refusals, staged_in
 from penstock.registry.folder import ContentFolder, DamagedError, Staged, seal, sync_tree
 from penstock.registry.manifest import Member, canonical, copy_and_hash
@@ -22,7 +22,7 @@ except ImportError as error:
         "artefacts names a URL, for which fsspec is not installed: run pip install 'penstock[s3]'"
     ) from error
 
-__all__ = ["RemoteArtefacts"]
+__all__ = ["RemoteArtefacts", "download"]
 
 _T = TypeVar("_T")
 
@@ -160,3 +160,33 @@ class RemoteArtefacts:
                 f"the artefacts at {self._url} cannot be used: {error}. Is the URL right, and may this user read and "
                 "write there?"
             ) from error
+
+
+def download(url: str, folder: Path) -> Path:
+    """Copy the file at a URL, or all that lies below it, into a folder; where the copy is.
+
+    Takes as long as the other side does: for a thread of its own. RequestError (`invalid_input`) when that fails.
+    """
+    shown = re.sub(r"//[^/@]*@", "//", url)
+    try:
+        remote, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        root = root.rstrip("/")
+        names = [root] if remote.isfile(root) else remote.find(root)
+        if not names:
+            raise RequestError("invalid_input", f"url: there is nothing at {shown}; check it")
+        target = folder / (root.rpartition("/")[2] or "artefact")
+        for name in names:
+            inside = PurePosixPath(name).relative_to(root)
+            if ".." in inside.parts or "\0" in name:
+                raise RequestError("invalid_input", f"url: {name!r} leads out of its folder; rename it there")
+            copy = target / inside
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            remote.get_file(name, str(copy))
+    except RequestError:
+        raise
+    except Exception as error:
+        # Each file system behind fsspec has exceptions of its own.
+        raise RequestError(
+            "invalid_input", f"url: {shown} cannot be read: {error}; may this server read it?"
+        ) from error
+    return target
