@@ -76,10 +76,13 @@ def _open_exported(file: Path, options: LoadOptions) -> TorchModel:
         vet_exported(file)
     try:
         program = torch.export.load(str(file))
+        program._guards_code = []  # source text, which nothing here needs to have run
+        model = model_of(program, options.lengths)
+    except ModelLoadError:
+        raise
     except Exception as error:
         raise _cannot_load(file, error, "torch.export.save") from error
-    program._guards_code = []  # source text, which nothing here needs to have run
-    return _renamed(model_of(program, options.lengths), file)
+    return _renamed(model, file)
 
 
 def _renamed(model: TorchModel, file: Path) -> TorchModel:

@@ -117,7 +117,8 @@ class _Vetting:
             member, value = pending.pop()
             if isinstance(value, dict):
                 for key, inner in value.items():
-                    if not _NAME.fullmatch(key):
+                    # Ranges of sizes are by the size, such as 2*s1.
+                    if not _NAME.fullmatch(key) and not _is_expression(key):
                         self._refuse(f"has a member {key[:60]!r}, which is no name")
                     pending.append((key, inner))
             elif isinstance(value, list):
