@@ -44,7 +44,9 @@ class Walkthrough:
 
     def follow(self, block: Block) -> None:
         if block.argument:
-            (self._folder / block.argument).write_text(block.text)
+            written = self._folder / block.argument
+            written.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(block.text)
         elif block.language == "python":
             self._run(block)
         elif block.language == "sh":
@@ -70,7 +72,7 @@ class Walkthrough:
     def _command(self, words: list[str], place: str) -> None:
         if words[:2] == ["penstock", "serve"]:
             self.stop()
-            data = {"XDG_DATA_HOME": str(self._logs)}
+            data = {"XDG_DATA_HOME": str(self._logs), "XDG_CACHE_HOME": str(self._logs / "cache")}
             self._server = Server.start(words[2:], self._logs, data, cwd=self._folder)
         else:
             assert words[:2] == ["pip", "install"], f"{place}: {words} is nothing that is run here"
