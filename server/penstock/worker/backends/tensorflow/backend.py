@@ -63,7 +63,7 @@ class TensorFlowBackend:
 class _Shared:
     """Shows an array as one that may be written: a DLPack capsule that TensorFlow reads cannot say that it may not.
 
-    TensorFlow does not write into memory that it does not own (tests/unit/test_tensorflow.py sees to that).
+    TensorFlow does not write into memory that it does not own (tests/formats/test_tensorflow.py sees to that).
     """
 
     def __init__(self, array: Array) -> None:

@@ -17,7 +17,7 @@ def made() -> Any:
     from penstock.worker.backends.tensorflow.runtime import start_tensorflow
 
     start_tensorflow(1)
-    from tests import tensorflow_models
+    from tests.formats import tensorflow_models
 
     return tensorflow_models
 

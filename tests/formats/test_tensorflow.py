@@ -30,7 +30,7 @@ def tf() -> Any:
 @pytest.fixture
 def made(tf: Any) -> Any:
     """The makers of models."""
-    from tests import tensorflow_models
+    from tests.formats import tensorflow_models
 
     return tensorflow_models
 

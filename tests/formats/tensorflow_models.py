@@ -1,4 +1,4 @@
-"""TensorFlow models for the tests, honest and hostile. Imported by tests of the marker `formats` only."""
+"""TensorFlow models for the tests, honest and hostile."""
 
 import io
 import json
