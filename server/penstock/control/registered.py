@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from flask_restful import Resource
@@ -52,15 +52,20 @@ class RegisteredResource(Resource):  # type: ignore[misc]  # flask_restful has n
 
         What is served is shown all the same. A model that the registry does not know has no versions.
         """
+        records, failure = self._ask(lambda registry: registry.versions(name))
+        return records or [], failure
+
+    def _ask(self, question: Callable[[RegistrySource], Coroutine[Any, Any, _T]]) -> tuple[_T | None, str | None]:
+        """Return an answer of the registry, or None and why it cannot be asked."""
         if self._state.registry is None:
-            return [], self._state.registry_failure
+            return None, self._state.registry_failure
         try:
-            return self._call(self._state.registry.versions(name)), None
+            return self._call(question(self._state.registry)), None
         except RequestError as error:
             if error.code == "model_not_found":
-                return [], None
+                return None, None
             if error.code == "registry_unavailable":
-                return [], error.detail
+                return None, error.detail
             raise
 
     def _descriptions(

@@ -14,7 +14,7 @@ from penstock.control.registered import RegisteredResource, latest_of
 from penstock.control.registration import received
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelStatus, Origin
-from penstock.registry.records import Role, VersionRecord
+from penstock.registry.records import ModelRecord, Role, VersionRecord
 
 __all__ = ["ModelList", "ModelResource"]
 
@@ -32,12 +32,31 @@ class ModelList(RegisteredResource):
         limit = asked.whole_or_none("limit", 1, _PAGE_MAX)
         after = asked.text_or_none("after")
         asked.done()
-        records, failure = self._records()
-        listed = list(_listed(self._statuses(), records))
-        start = _position(listed, after)
-        page = listed[start:] if limit is None else listed[start : start + limit]
-        more = start + len(page) < len(listed)
-        return {"models": page, "next": _cursor(page[-1]) if more else None, "registry_failure": failure}
+        if limit is None and after is None:
+            records, failure = self._records()
+            entries = list(_listed(self._statuses(), records))
+            return {"models": entries, "next": None, "registry_failure": failure}
+        return self._page(limit or _PAGE_MAX, after)
+
+    def _page(self, limit: int, after: str | None) -> Mapping[str, object]:
+        """List a part; of the versions that are not in it no more is read than their names."""
+        statuses = self._statuses()
+        found, failure = self._ask(lambda registry: registry.models())
+        models = found or []
+        names = list(_names(statuses, models))
+        start = _position(names, after)
+        wanted = names[start : start + limit]
+        records: list[VersionRecord] = []
+        for model in {model.name for model in models} & {name.rpartition("@")[0] for name in wanted}:
+            records += self._records(model)[0]
+        entries = {_name(entry["name"], entry["version"]): entry for entry in _listed(statuses, records)}
+        more = start + len(wanted) < len(names)
+        return {
+            # One may have been removed since.
+            "models": [entries[name] for name in wanted if name in entries],
+            "next": wanted[-1] if more else None,
+            "registry_failure": failure,
+        }
 
     @needs(Role.ADMIN)
     def post(self) -> tuple[Mapping[str, object], int, Mapping[str, str]]:
@@ -113,17 +132,26 @@ def _listed(statuses: Sequence[ModelStatus], records: Sequence[VersionRecord]) -
     yield from map(descriptions.summary, mine.values())
 
 
-def _cursor(entry: _Json) -> str:
-    return f"{entry['name']}@{entry['version']}"
+def _names(statuses: Sequence[ModelStatus], models: Sequence[ModelRecord]) -> Iterator[str]:
+    """Name the versions in the order of _listed()."""
+    mine = {_name(status.config.name, status.config.version): status.origin for status in statuses}
+    yield from (name for name, origin in mine.items() if origin is Origin.CONFIGURATION)
+    registered = {_name(model.name, version): None for model in models for version in model.versions}
+    yield from registered
+    yield from (name for name, origin in mine.items() if origin is not Origin.CONFIGURATION and name not in registered)
 
 
-def _position(listed: Sequence[_Json], after: str | None) -> int:
+def _name(model: str, version: str) -> str:
+    return f"{model}@{version}"
+
+
+def _position(names: Sequence[str], after: str | None) -> int:
     """Return where the page starts."""
     if after is None:
         return 0
-    for index, entry in enumerate(listed):
-        if _cursor(entry) == after:
-            return index + 1
-    raise RequestError(
-        "invalid_input", f"after: {after[:150]!r} is not in the list (any more); begin again without 'after'"
-    )
+    try:
+        return names.index(after) + 1
+    except ValueError:
+        raise RequestError(
+            "invalid_input", f"after: {after[:150]!r} is not in the list (any more); begin again without 'after'"
+        ) from None
