@@ -197,6 +197,17 @@ def test_what_is_missing_is_said(tmp_path: Path, source: str, text: str) -> None
         opened(tmp_path, source)
 
 
+def test_a_folder_with_one_python_file_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / "golden.json").write_text("{}")
+    source = f"{HEAD}class Model:\n    {VALID}\n"
+    (tmp_path / "times.py").write_text(source)
+    (y,) = run(open_backend(tmp_path, "auto", LoadOptions()))
+    np.testing.assert_array_equal(y, [[0, 1], [2, 3], [4, 5]])
+    (tmp_path / "plus.py").write_text(source)
+    with pytest.raises(ModelLoadError, match="nor a single Python file"):
+        open_backend(tmp_path, "python", LoadOptions())
+
+
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no model that Penstock knows"):
         open_backend(tmp_path, "auto", LoadOptions())

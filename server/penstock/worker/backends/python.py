@@ -18,7 +18,7 @@ import numpy as np
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
-from penstock.worker.backends import LoadOptions
+from penstock.worker.backends import LoadOptions, find_artefact
 from penstock.worker.fault import describe
 from penstock.worker.model import DTYPES, BadOutputError, ModelSpec, TensorSpec
 
@@ -170,9 +170,15 @@ class _UncachedLoader(SourceFileLoader):
 def _import(path: Path) -> ModuleType:
     file = path
     if path.is_dir():
-        file = next((path / name for name in ("__init__.py", "model.py") if (path / name).is_file()), path / "model.py")
-        if not file.is_file():
-            raise ModelLoadError(f"the folder {path} has neither an __init__.py nor a model.py with a class Model")
+        named = next((path / name for name in ("__init__.py", "model.py") if (path / name).is_file()), None)
+        # A file that was registered alone is a folder's only one, and keeps its name.
+        found = named or find_artefact(path)
+        if found is None or found.suffix != ".py":
+            raise ModelLoadError(
+                f"the folder {path} has neither an __init__.py nor a model.py, nor a single Python file, with a class "
+                "Model"
+            )
+        file = found
     return import_file(file)
 
 
