@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from penstock.core.config import ModelConfig
+from penstock.serve import RestartPolicy
 from tests import models
 from tests.databases import postgres, store
+from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running
 from tests.serving import Server
 
 __all__ = ["postgres", "store"]
@@ -48,3 +52,21 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     running = Server.start(named, tmp_path_factory.mktemp("server"))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Running]]:
+    """Run models: run(path), run(path, on_worker_death=..., policy=...), run([config, ...])."""
+    with ExitStack() as stack:
+
+        def start(
+            what: Path | list[ModelConfig], policy: RestartPolicy = FAST, ready: bool = True, **options: Any
+        ) -> Running:
+            configs = what if isinstance(what, list) else [ModelConfig(name="m", path=what, **options)]
+            running = Running(configs, policy)
+            stack.callback(running.stop)
+            if ready:
+                running.supervisor.wait_ready(DEADLINE_SECONDS)
+            return running
+
+        yield start

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.wire import Wire
-from penstock.core.config import ModelConfig
-from penstock.serve import RestartPolicy
 from tests.integration.control_plane import Control, control_plane
 from tests.integration.gate import Gate
-from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running, Scripted
+from tests.integration.supervised import Scripted
 from tests.serving import Server
 
 __all__: list[str] = []
@@ -57,21 +54,3 @@ def scripted(tmp_path: Path) -> Iterator[Scripted]:
     model = Scripted(tmp_path)
     yield model
     model.close()
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Running]]:
-    """Run models: run(path), run(path, on_worker_death=..., policy=...), run([config, ...])."""
-    with ExitStack() as stack:
-
-        def start(
-            what: Path | list[ModelConfig], policy: RestartPolicy = FAST, ready: bool = True, **options: Any
-        ) -> Running:
-            configs = what if isinstance(what, list) else [ModelConfig(name="m", path=what, **options)]
-            running = Running(configs, policy)
-            stack.callback(running.stop)
-            if ready:
-                running.supervisor.wait_ready(DEADLINE_SECONDS)
-            return running
-
-        yield start
