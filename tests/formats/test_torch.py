@@ -202,6 +202,9 @@ def test_conversions_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path, _ = saved("exported", tmp_path)
     with pytest.raises(ModelLoadError, match="'onnx' is not for PyTorch models: use compile or aot-inductor"):
         opened(path, convert="onnx")
+    script, _ = saved("script", tmp_path)
+    with pytest.raises(ModelLoadError, match="is not for TorchScript: export the model"):
+        opened(script, convert="compile")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ModelLoadError, match=r"needs a C\+\+ compiler"):
         opened(path, convert="compile")
@@ -272,12 +275,52 @@ def test_a_trusted_pickle_may_be_a_whole_module(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(backend, digits()[:5])[0], expected, **SAME)
 
 
-def test_through_the_server(tmp_path: Path) -> None:
-    path, net = saved("safetensors", tmp_path)
+def test_a_package_for_a_fixed_batch_is_refused(tmp_path: Path) -> None:
+    program = torch.export.export(net_in(tmp_path), (torch.zeros(8, 64),))
+    path = tmp_path / "fixed.pt2"
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    write_schema(tmp_path)
+    with pytest.raises(ModelLoadError, match="exported with a batch of any size"):
+        opened(path, trusted_digests=(sha256_of(path),))
+
+
+def test_programs_with_a_fixed_batch_are_compiled_for_it(tmp_path: Path) -> None:
+    net = net_in(tmp_path)
+    torch.export.save(torch.export.export(net, (torch.zeros(8, 64),)), tmp_path / "fixed.pt2")
+    backend = opened(tmp_path / "fixed.pt2", convert="compile")
+    rows = digits()[:5]
+    for found, expected in zip(run(backend, rows), answers(net, rows), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class Counting(torch.nn.Module):
+    """Changes a buffer of its own, as running statistics do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.add_(1)
+        return x + self.seen
+
+
+def test_a_program_that_changes_its_buffers(tmp_path: Path) -> None:
+    backend = opened(exported(tmp_path / "counting.pt2", Counting(), torch.zeros(3, 4)))
+    rows = np.zeros((2, 4), np.float32)
+    first, second = run(backend, rows)[0], run(backend, rows)[0]
+    np.testing.assert_array_equal(second, first + 1)
+
+
+@pytest.mark.parametrize(("form", "convert"), [("safetensors", "none"), ("exported", "compile")])
+def test_through_the_server(form: str, convert: str, tmp_path: Path) -> None:
+    path, net = saved(form, tmp_path)
+    write_schema(tmp_path, with_class=form == "safetensors")
     expected = answers(net, digits()[:20])
     logs = tmp_path / "logs"
     logs.mkdir()
-    server = Server.start([f"digits={path}", "--max-batch-size", "8"], logs)
+    settings = {"PENSTOCK_CONVERT": convert, "XDG_DATA_HOME": str(logs)}
+    server = Server.start([f"digits={path}", "--max-batch-size", "8"], logs, settings)
     try:
         for row, probabilities, ink in zip(digits()[:20], *expected, strict=True):
             reply = server.predict(model="digits", inputs=row.tolist())

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore::FutureWar
 BATCH, LENGTH = Dim("batch"), Dim("length")
 
 
-def opened(path: Path, *lengths: int) -> Backend:
-    return open_backend(path, "auto", LoadOptions(lengths=lengths))
+def opened(path: Path, *lengths: int, convert: str = "none") -> Backend:
+    return open_backend(path, "auto", LoadOptions(lengths=lengths, convert=convert))
 
 
 class Tokens(torch.nn.Module):
@@ -44,9 +44,11 @@ def tokens(folder: Path, **bounds: Any) -> tuple[Path, torch.nn.Module]:
     return exported(folder / "tokens.pt2", net, *example, dynamic_shapes=shapes), net
 
 
-def test_rows_that_vary_in_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("convert", ["none", "compile", "aot-inductor"])
+def test_rows_that_vary_in_length(convert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path, net = tokens(tmp_path)
-    backend = opened(path, 4, 8)
+    backend = opened(path, 4, 8, convert=convert)
     assert backend.spec.inputs == (TensorSpec("ids", "int64", (8,), True), TensorSpec("scale", "float32", ()))
     assert backend.spec.outputs == (TensorSpec("states", "float32", (8, 8), True), TensorSpec("mean", "float32", (8,)))
     random = np.random.default_rng(0)

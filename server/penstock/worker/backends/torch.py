@@ -6,6 +6,7 @@ archives before PyTorch does, torch_convert.py compiles. These and this file are
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,9 @@ def load(path: Path, options: LoadOptions) -> TorchBackend:
 
     torch.set_num_threads(options.threads)
     if torch.get_num_interop_threads() != 1:
-        torch.set_num_interop_threads(1)
+        # Refused once another model of this worker has used them.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(1)
     _warn_of_read_only_rows_once()
     model = open_model(path, options)
     with torch.inference_mode():

@@ -10,8 +10,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,10 @@ def convert(model: TorchModel, path: Path, options: LoadOptions) -> TorchModel:
         raise ModelLoadError(f"convert = {options.convert!r} is not for PyTorch models: use compile or aot-inductor")
     if model.source is None:
         raise ModelLoadError(f"convert = {options.convert!r}: {path} has been compiled already; leave convert out")
+    if isinstance(model.source, torch.jit.ScriptModule):
+        raise ModelLoadError(
+            f"convert = {options.convert!r} is not for TorchScript: export the model with torch.export.save instead"
+        )
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         raise ModelLoadError(
             f"convert = {options.convert!r} needs a C++ compiler, and there is no g++: install one, "
@@ -54,7 +59,7 @@ def convert(model: TorchModel, path: Path, options: LoadOptions) -> TorchModel:
     try:
         made = replace(model, call=makers[options.convert](model, path, options))
         with torch.inference_mode():
-            difference = _difference(model, made)
+            difference = _difference(model, made, options.lengths)
     except ModelLoadError:
         raise
     except Exception as error:
@@ -71,13 +76,9 @@ def _compiled(model: TorchModel, path: Path, options: LoadOptions) -> Any:
     """Compiled for batches of any size: each kind of shape when it is first run, which is in the warm-up."""
     # A length that equals the batch by chance must not be taken for it.
     torch.fx.experimental._config.use_duck_shape = False
-    module = model.source.module(check_guards=False) if _is_program(model) else model.source
-    compiled = torch.compile(module, dynamic=model.rows_max is None)
-    if not _is_program(model):
-        return lambda tensors: compiled(*tensors)
-    from penstock.worker.backends.torch_exported import call_through
-
-    return call_through(model.source, compiled)
+    # Counted by code, which the models of one worker share: eight models would otherwise be the most.
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(model.call, dynamic=model.rows_max is None)
 
 
 def _packaged(model: TorchModel, path: Path, options: LoadOptions) -> Any:
@@ -106,8 +107,6 @@ def _is_program(model: TorchModel) -> bool:
 
 def _exported(model: TorchModel) -> Any:
     """Export a module with the batch, and the length where rows vary, of any size."""
-    if isinstance(model.source, torch.jit.ScriptModule):
-        raise ModelLoadError('convert = "aot-inductor" is not for TorchScript: export the model with torch.export.save')
     batch = torch.export.Dim("batch")
     length = torch.export.Dim("length", max=max((spec.shape[0] for spec in model.inputs if spec.varies), default=1))
     sizes = tuple({0: batch, 1: length} if spec.varies else {0: batch} for spec in model.inputs)
@@ -146,28 +145,24 @@ def _key(path: Path, model: TorchModel, options: LoadOptions) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _difference(model: TorchModel, made: TorchModel) -> str:
-    """Say in what the outputs of random rows differ; empty when they agree."""
-    sizes = _ROWS if model.rows_max is None else (model.rows_max,)
-    for rows in sizes:
-        if rows < model.rows_min:
-            continue
-        expected, found = _outputs(model, rows), _outputs(made, rows)
+def _difference(model: TorchModel, made: TorchModel, lengths: Sequence[int]) -> str:
+    """Say in what the outputs of random rows differ, short and long ones where they vary; empty when they agree."""
+    sizes = [rows for rows in _ROWS if rows >= model.rows_min] if model.rows_max is None else [model.rows_max]
+    ends: list[int | None] = [*lengths[:1], *lengths[1:][-1:]] or [None]
+    for rows, length in product(sizes or [model.rows_min], ends):
+        expected, found = _outputs(model, rows, length), _outputs(made, rows, length)
         for spec, one, other in zip(model.outputs, expected, found, strict=True):
             if one.shape != other.shape or one.dtype != other.dtype:
                 return f"output {spec.name!r} is {other.dtype} {tuple(other.shape)} for {rows} rows"
-            scale = one.double().abs().max().item() if one.numel() else 0.0
-            if not torch.allclose(
-                one.double(), other.double(), rtol=RELATIVE_MAX, atol=RELATIVE_MAX * scale, equal_nan=True
-            ):
-                return (
-                    f"output {spec.name!r} by {(one.double() - other.double()).abs().max().item():.2g} for {rows} rows"
-                )
+            one, other = one.double(), other.double()
+            scale = one.abs().max().item() if one.numel() else 0.0
+            if not torch.allclose(one, other, rtol=RELATIVE_MAX, atol=RELATIVE_MAX * scale, equal_nan=True):
+                return f"output {spec.name!r} by {(one - other).abs().max().item():.2g} for {rows} rows"
     return ""
 
 
-def _outputs(model: TorchModel, rows: int) -> list[Any]:
-    result = model.call(model.random_rows(rows))
+def _outputs(model: TorchModel, rows: int, length: int | None) -> list[Any]:
+    result = model.call(model.random_rows(rows, length))
     if isinstance(result, dict):
         return [result[spec.name] for spec in model.outputs]
     return list(result) if isinstance(result, tuple | list) else [result]

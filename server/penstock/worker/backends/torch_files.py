@@ -32,6 +32,8 @@ from penstock.worker.model import TensorSpec
 __all__ = ["open_model"]
 
 _SCORES = (DeclaredTensor("scores", "float32", (3,)),)
+# More than most models are compiled for.
+_ROWS_BESIDE = 256
 _EXPORT = "Save it with torch.export.save, or save only its weights: torch.save(model.state_dict(), ...)."
 
 
@@ -136,10 +138,12 @@ def _open_package(file: Path, options: LoadOptions) -> TorchModel:
 
 def _check_batch(model: TorchModel, file: Path) -> None:
     """Packages do not check shapes: one that was compiled for a fixed batch gives so many rows, whatever came."""
+    # Parts of more rows, so that one which reads beyond its batch reads what is there.
+    more = model.random_rows(_ROWS_BESIDE)
     for rows in (3, 2):
         try:
             with torch.inference_mode():
-                results = model.call(model.random_rows(rows))
+                results = model.call([tensor[:rows] for tensor in more])
         except Exception as error:
             raise ModelLoadError(f"{file} cannot run a batch of {rows} random rows: {first_line(error)}") from error
         values = results.values() if isinstance(results, dict) else results
