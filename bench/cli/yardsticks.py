@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.cli.app import Out, Rounds, Seconds, app, keep, numbers, options_for,
 from bench.engine import ENGINE_CHECKS, Engine
 from bench.models import write_models
 from bench.programs import run_micro, time_stages
+from bench.registry import LIST_MS_MAX, time_lists
 from bench.results import Results
 from bench.soak import SoakOptions, run_soak
 from bench.verdicts import print_verdicts, shown
@@ -82,6 +84,21 @@ def micro(only: Annotated[str, typer.Option(help=f"Some of {', '.join(MICRO)}.")
     with running():
         for table in run_micro(words(only, lambda: list(MICRO), "micro-benchmark")):
             print(table, flush=True)
+
+
+@app.command("registry")
+def registry(
+    versions: Annotated[int, typer.Option(min=1000)] = 10_000,
+    store: Annotated[
+        str | None, typer.Option(help="An empty database, such as postgresql://USER@HOST/DATABASE; SQLite without.")
+    ] = None,
+) -> None:
+    """Time lists of many registered versions; fails when one that is not the first takes longer than its limit."""
+    with running() as folder:
+        times = asyncio.run(time_lists(store or f"sqlite:///{folder}/penstock.db", folder, versions))
+    print(times)
+    if max(times.later, times.changed, times.model) > LIST_MS_MAX:
+        raise typer.Exit(1)
 
 
 @app.command("soak")

@@ -452,3 +452,48 @@ async def test_keys_are_kept_as_hashes(place: Place, registry: Registry) -> None
         await refused("invalid_input", registry.create_key(name, Role.PREDICT, by="me"))
     secret = text.split("_", 2)[2].encode()
     assert not [path for path in place.folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+# ---- the list, which is kept in memory -------------------------------------------------------------------------------
+
+
+@with_place
+async def test_a_list_shows_what_others_changed(place: Place, registry: Registry) -> None:
+    async def agree(other: Registry) -> None:
+        """Compare the list that was kept current with one that is read anew, and with each version by itself."""
+        async with place.open() as fresh:
+            expected = await fresh.versions()
+            assert await registry.versions() == await other.versions() == expected
+            assert await registry.models() == await fresh.models()
+        for listed in expected:
+            single = await registry.version(listed.model, listed.version)
+            assert (single.aliases, single.inputs, single.loaded_backend, single.digest) == (
+                listed.aliases,
+                listed.inputs,
+                listed.loaded_backend,
+                listed.digest,
+            )
+
+    async with place.open() as other:
+        await agree(other)
+        for version in ("1", "2", "10"):
+            await place.add(other, "m", version)
+            await agree(other)
+        await place.add(registry, "a", "1")
+        await agree(other)
+        for step in ("1", "2", None, "1"):
+            await other.set_alias("m", "champion", step, by="me")
+            await agree(other)
+        await registry.set_alias("m", "champion", "10", by="me")
+        await other.rollback("m", by="me")
+        await agree(other)
+        await other.note_loaded("m", "2", inputs=[], outputs=[], load_seconds=1, memory_bytes=1, backend="onnx")
+        await agree(other)
+        await other.remove("m", "2", by="me")
+        await registry.remove("a", None, by="me")
+        await agree(other)
+        await refused("model_not_found", other.versions("a"))
+        await place.add(other, "m", "2")
+        await place.add(other, "a", "1")
+        await agree(other)
+        assert [record.version for record in await registry.versions("m")] == ["1", "2", "10"]

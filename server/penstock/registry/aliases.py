@@ -9,6 +9,7 @@ from penstock.core.settings import Name
 from penstock.registry.events import append, micros, moment, now
 from penstock.registry.records import UNSET, AliasRecord, EventKind, EventRecord, Unset
 from penstock.registry.versions import is_version
+from penstock.registry.versions_table import touch
 from penstock.store import Row, Statements, clean
 
 __all__ = ["Change", "aliases_of", "before_present", "change", "changes", "check_alias"]
@@ -103,6 +104,7 @@ async def _write(statements: Statements, wanted: Change, present: str | None) ->
         f"INSERT INTO alias_changes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(event.number, model, alias, version, present, micros(at), by, reason, wanted.restores),
     )
+    await touch(statements, model, present, version)
     return AliasRecord(model, alias, version, present, at, by, reason)
 
 

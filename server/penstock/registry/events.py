@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from penstock.registry.records import EventKind, EventRecord
 from penstock.store import Row, Statements, clean
 
-__all__ = ["active_at", "append", "micros", "moment", "newest", "now", "revise", "revision"]
+__all__ = ["active_at", "append", "count", "counted", "micros", "moment", "newest", "now", "revise", "revision"]
 
 _COLUMNS = "number, at, model, version, kind, actor, node, detail"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ async def append(statements: Statements, event: EventRecord) -> EventRecord:
 
     One that servers follow also makes a new revision.
     """
-    number = await _count(statements, "event")
+    number = await count(statements, "event")
     row = (
         number,
         micros(event.at),
@@ -55,17 +55,22 @@ async def append(statements: Statements, event: EventRecord) -> EventRecord:
 
 async def revise(statements: Statements) -> None:
     """Say that something changed which servers follow."""
-    await _count(statements, "revision")
+    await count(statements, "revision")
 
 
 async def revision(statements: Statements) -> int:
     """Return how often something changed which servers follow."""
-    row = await statements.fetch_one("SELECT value FROM counters WHERE name = 'revision'")
-    return int(row[0]) if row is not None else 0
+    return await counted(statements, "revision")
 
 
-async def _count(statements: Statements, counter: str) -> int:
+async def count(statements: Statements, counter: str) -> int:
+    """Count on, in a transaction, and return the new value."""
     await statements.execute("UPDATE counters SET value = value + 1 WHERE name = ?", counter)
+    return await counted(statements, counter)
+
+
+async def counted(statements: Statements, counter: str) -> int:
+    """Return the value of a counter."""
     row = await statements.fetch_one("SELECT value FROM counters WHERE name = ?", counter)
     assert row is not None
     return int(row[0])

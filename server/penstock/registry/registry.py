@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from penstock.core.errors import RegistryUnavailableError, RequestError
 from penstock.registry import aliases, events, keys, registration, versions_table
 from penstock.registry.artefacts import ArtefactStore, open_artefacts
 from penstock.registry.folder import DamagedError
+from penstock.registry.listing import Listing
 from penstock.registry.records import (
     CHAMPION,
     UNSET,
@@ -47,6 +49,7 @@ class Registry:
     def __init__(self, database: Database, artefacts: ArtefactStore) -> None:
         self._database = database
         self._artefacts = artefacts
+        self._listing = Listing(database)
 
     @classmethod
     async def open(cls, store: str, artefacts: str, cache: Path) -> Registry:
@@ -89,24 +92,22 @@ class Registry:
 
     async def models(self) -> list[ModelRecord]:
         """Return all models by name."""
-        rows = await self._database.fetch("SELECT model, version FROM versions")
-        pointing = await self._database.fetch("SELECT model, alias, version FROM aliases ORDER BY alias")
-        versions: dict[str, list[str]] = {}
-        for model, version in rows:
-            versions.setdefault(model, []).append(version)
-        names: dict[str, dict[str, str]] = {model: {} for model in versions}
-        for model, alias, version in pointing:
-            # A model that is registered between the two queries is in the second alone.
-            names.setdefault(model, {})[alias] = version
         return [
-            ModelRecord(model, tuple(sorted(versions[model], key=version_key)), names[model])
-            for model in sorted(versions)
+            ModelRecord(
+                model,
+                tuple(record.version for record in versions),
+                dict(sorted((alias, record.version) for record in versions for alias in record.aliases)),
+            )
+            for model, group in groupby(await self._listing.all(), key=lambda record: record.model)
+            for versions in (list(group),)
         ]
 
     async def versions(self, name: str | None = None) -> list[VersionRecord]:
         """Return the versions of a model, or of all, ascending; without manifests and cards."""
-        found = await versions_table.listed(self._database, name)
-        if name is not None and not found:
+        if name is None:
+            return await self._listing.all()
+        found = await self._listing.of(name)
+        if not found:
             raise _no_model(name)
         return found
 
@@ -124,9 +125,8 @@ class Registry:
                 raise _no_version(name, version)
             for gone in sorted(names, key=version_key) if version is None else [version]:
                 await _refuse_in_use(transaction, name, gone)
-                at = events.now()
-                await versions_table.delete(transaction, name, gone, events.micros(at))
-                await events.append(transaction, EventRecord(0, at, name, gone, EventKind.REMOVED, by))
+                await versions_table.delete(transaction, name, gone)
+                await events.append(transaction, EventRecord(0, events.now(), name, gone, EventKind.REMOVED, by))
 
     async def note_loaded(
         self,
@@ -140,11 +140,13 @@ class Registry:
         backend: str,
     ) -> None:
         """Keep what is known of a version since a server has loaded it."""
-        await self._database.execute(
-            "UPDATE versions SET inputs = ?, outputs = ?, load_seconds = ?, memory_bytes = ?, loaded_backend = ? "
-            "WHERE model = ? AND version = ?",
-            *(json.dumps(inputs), json.dumps(outputs), float(load_seconds), memory_bytes, backend, model, version),
-        )
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "UPDATE versions SET inputs = ?, outputs = ?, load_seconds = ?, memory_bytes = ?, loaded_backend = ? "
+                "WHERE model = ? AND version = ?",
+                *(json.dumps(inputs), json.dumps(outputs), float(load_seconds), memory_bytes, backend, model, version),
+            )
+            await versions_table.touch(transaction, model, version)
 
     # ---- aliases and what is wanted ----------------------------------------------------------------------------------
 

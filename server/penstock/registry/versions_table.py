@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
-from penstock.registry.events import micros, moment
+from penstock.registry.events import count, micros, moment
 from penstock.registry.manifest import canonical, parse_manifest
 from penstock.registry.records import Metadata, VersionRecord
-from penstock.registry.versions import version_key
 from penstock.store import Row, Statements, clean
 
-__all__ = ["Tensors", "delete", "insert", "listed", "names_of", "one"]
+__all__ = ["Tensors", "changed_since", "delete", "insert", "names_of", "one", "removed_since", "touch"]
+
+_T = TypeVar("_T")
 
 # (name, dtype, shape of a row) each.
 Tensors: TypeAlias = Sequence[tuple[str, str, tuple[int | None, ...]]]
@@ -24,17 +25,31 @@ _COLUMNS = (
 )
 
 
-async def listed(statements: Statements, model: str | None) -> list[VersionRecord]:
-    """Return versions by model in ascending order, without their manifests and cards.
+async def changed_since(statements: Statements, change: int) -> list[VersionRecord]:
+    """Return the versions that changed after a change, in no order, without their manifests and cards."""
+    rows = await statements.fetch(f"SELECT {_COLUMNS} FROM versions WHERE changed > ?", change)
+    pointing = await statements.fetch(
+        "SELECT aliases.model, aliases.version, alias FROM aliases "
+        "JOIN versions ON versions.model = aliases.model AND versions.version = aliases.version "
+        "WHERE changed > ? ORDER BY alias",
+        change,
+    )
+    return _records(rows, pointing)
 
-    Two queries whatever their number, and one text of JSON for what all rows have of it.
-    """
-    where, values = ("WHERE model = ?", (model,)) if model is not None else ("", ())
-    rows = await statements.fetch(f"SELECT {_COLUMNS} FROM versions {where}", *values)
-    pointing = await statements.fetch(f"SELECT model, version, alias FROM aliases {where} ORDER BY alias", *values)
-    records = _records(rows, pointing)
-    records.sort(key=lambda record: (record.model, version_key(record.version)))
-    return records
+
+async def removed_since(statements: Statements, change: int) -> list[tuple[str, str]]:
+    """Return (model, version) of what was removed after a change."""
+    rows = await statements.fetch("SELECT model, version FROM removed_versions WHERE changed > ?", change)
+    return [(model, version) for model, version in rows]
+
+
+async def touch(statements: Statements, model: str, *versions: str | None) -> None:
+    """Say, in a transaction, that a list shows something else of versions now."""
+    change = await count(statements, "listing")
+    for version in versions:
+        await statements.execute(
+            "UPDATE versions SET changed = ? WHERE model = ? AND version = ?", change, model, version
+        )
 
 
 async def one(statements: Statements, model: str, version: str) -> VersionRecord | None:
@@ -77,7 +92,8 @@ async def insert(statements: Statements, record: VersionRecord) -> None:
         json.dumps(record.outputs),
     )
     await statements.execute(
-        f"INSERT INTO versions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)", *values
+        f"INSERT INTO versions ({_COLUMNS}, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)",
+        *(*values, await count(statements, "listing")),
     )
     await statements.execute(
         "INSERT INTO contents (model, version, manifest, card) VALUES (?, ?, ?, ?)",
@@ -85,12 +101,12 @@ async def insert(statements: Statements, record: VersionRecord) -> None:
     )
 
 
-async def delete(statements: Statements, model: str, version: str, at: int) -> None:
+async def delete(statements: Statements, model: str, version: str) -> None:
     """Take a version out, in a transaction, and keep what its name stood for."""
     await statements.execute(
-        "INSERT INTO removed_versions (model, version, digest, at) "
+        "INSERT INTO removed_versions (model, version, digest, changed) "
         "SELECT model, version, digest, CAST(? AS BIGINT) FROM versions WHERE model = ? AND version = ?",
-        *(at, model, version),
+        *(await count(statements, "listing"), model, version),
     )
     await statements.execute("DELETE FROM versions WHERE model = ? AND version = ?", model, version)
 
@@ -108,36 +124,42 @@ def _records(rows: Sequence[Row], pointing: Iterable[Row]) -> list[VersionRecord
     aliases: dict[tuple[str, str], tuple[str, ...]] = {}
     for model, version, alias in pointing:
         aliases[model, version] = (*aliases.get((model, version), ()), alias)
-    # One call for all rows: a parser that is called for each takes three times as long.
-    documents: list[list[Any]] = json.loads(
-        f"[{','.join([f'[{row[7]},{row[8]},{row[9]},{row[10]}]' for row in rows])}]"
-    )
-    return [
-        _record(row, document, aliases.get((row[0], row[1]), ())) for row, document in zip(rows, documents, strict=True)
-    ]
+    # Most versions have a column of JSON in common with another: each text is read once.
+    read: dict[tuple[object, str], Any] = {}
+    return [_record(row, read, aliases.get((row[0], row[1]), ())) for row in rows]
 
 
-def _record(row: Row, document: Sequence[Any], aliases: tuple[str, ...]) -> VersionRecord:
-    model, version, digest, size, backend, registered_at, registered_by, _, _, _, _, *loaded = row
-    metadata, settings, inputs, outputs = document
-    if "tags" in metadata:
-        metadata["tags"] = tuple(metadata["tags"])
+def _record(row: Row, read: dict[tuple[object, str], Any], aliases: tuple[str, ...]) -> VersionRecord:
+    model, version, digest, size, backend, at, by, metadata, settings, inputs, outputs, *loaded = row
     return VersionRecord(
         model,
         version,
         digest,
         size,
-        moment(registered_at),
-        registered_by,
+        moment(at),
+        by,
         backend,
-        Metadata(**metadata),
-        settings,
+        _once(read, metadata, _metadata),
+        _once(read, settings, dict),
         (),
         aliases,
-        _tensors(inputs),
-        _tensors(outputs),
+        _once(read, inputs, _tensors),
+        _once(read, outputs, _tensors),
         *loaded,
     )
+
+
+def _once(read: dict[tuple[object, str], Any], text: str, make: Callable[[Any], _T]) -> _T:
+    made: _T | None = read.get((make, text))
+    if made is None:
+        made = read[make, text] = make(json.loads(text))
+    return made
+
+
+def _metadata(document: dict[str, Any]) -> Metadata:
+    if "tags" in document:
+        document["tags"] = tuple(document["tags"])
+    return Metadata(**document)
 
 
 def _tensors(document: Sequence[Any]) -> tuple[tuple[str, str, tuple[int | None, ...]], ...]:

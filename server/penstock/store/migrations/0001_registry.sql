@@ -4,8 +4,8 @@ CREATE TABLE counters (
     name TEXT PRIMARY KEY,
     value BIGINT NOT NULL
 );
--- Of everything that happened, and of what servers follow.
-INSERT INTO counters (name, value) VALUES ('event', 0), ('revision', 0);
+-- Of everything that happened, of what servers follow, and of changes to what a list of versions shows.
+INSERT INTO counters (name, value) VALUES ('event', 0), ('revision', 0), ('listing', 0);
 
 CREATE TABLE versions (
     model TEXT NOT NULL,
@@ -22,8 +22,11 @@ CREATE TABLE versions (
     load_seconds DOUBLE PRECISION,
     memory_bytes BIGINT,
     loaded_backend TEXT,
+    -- The value of the counter 'listing' when the row, or an alias of it, changed.
+    changed BIGINT NOT NULL,
     PRIMARY KEY (model, version)
 );
+CREATE INDEX versions_by_change ON versions (changed);
 CREATE INDEX versions_by_digest ON versions (digest);
 
 -- What is large and not in a list.
@@ -41,9 +44,10 @@ CREATE TABLE removed_versions (
     model TEXT NOT NULL,
     version TEXT NOT NULL,
     digest TEXT NOT NULL,
-    at BIGINT NOT NULL,
+    changed BIGINT NOT NULL,
     PRIMARY KEY (model, version)
 );
+CREATE INDEX removed_versions_by_change ON removed_versions (changed);
 
 -- Content that is being put into the store and has no name yet.
 CREATE TABLE leases (
