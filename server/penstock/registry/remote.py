@@ -36,11 +36,12 @@ class RemoteArtefacts:
     def __init__(self, url: str, cache: ContentFolder) -> None:
         self._url = re.sub(r"//[^/@]*@", "//", url)
         self._cache = cache
-        try:
-            # What others write must be seen, so no listing is remembered.
-            self._remote, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"artefacts = {self._url}: {error}") from error
+        with self._translated():
+            try:
+                # What others write must be seen, so no listing is remembered.
+                self._remote, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            except (ImportError, ValueError) as error:
+                raise ConfigError(f"artefacts = {self._url}: {error}") from error
         self._contents = f"{root.rstrip('/')}/contents"
 
     @classmethod
@@ -104,8 +105,9 @@ class RemoteArtefacts:
             return
         for entry in staged.manifest:
             target = f"{place}/files/{entry.path}"
-            # An object store has no folders, and makes none.
-            self._remote.makedirs(target.rpartition("/")[0], exist_ok=True)
+            if self._remote.root_marker:
+                # An object store has no folders and no root, and would make a bucket of a mistyped name.
+                self._remote.makedirs(target.rpartition("/")[0], exist_ok=True)
             self._remote.put_file(str(staged.folder / entry.path), target)
         self._remote.pipe_file(f"{place}/{_MANIFEST}", canonical(staged.manifest))
 
@@ -152,7 +154,7 @@ class RemoteArtefacts:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (DamagedError, RegistryUnavailableError):
+        except (ConfigError, DamagedError, RegistryUnavailableError):
             raise
         except Exception as error:
             # Each file system behind fsspec has exceptions of its own.
