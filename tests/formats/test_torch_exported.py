@@ -13,7 +13,12 @@ from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import TensorSpec
 from tests.formats.networks import exported, run
 
-pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.formats,
+    # PyTorch's own, about itself.
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 BATCH, LENGTH = Dim("batch"), Dim("length")
 
