@@ -88,5 +88,28 @@ def test_time_that_others_run_does_not_count() -> None:
     assert took >= 0.29
 
 
+def test_time_does_not_go_back_when_others_run_between() -> None:
+    program = """
+        import os
+        from penstock.worker.priority import clock_without_preemption
+        cpu = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+        children = []
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:  # it takes the CPU away and gives it back, as often as may be
+                while True:
+                    os.sched_yield()
+            children.append(child)
+        now = clock_without_preemption()
+        readings = [now() for _ in range(100_000)]
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+        print(sum(later < earlier for earlier, later in zip(readings, readings[1:])))
+    """
+    assert in_a_process(program) == ["0"]
+
+
 def now_is_perf_counter() -> bool:
     return clock_without_preemption() is time.perf_counter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import logging
 import os
 import resource
@@ -88,9 +89,24 @@ def clock_without_preemption() -> Callable[[], float]:
     except OSError:  # a kernel without CONFIG_SCHED_INFO
         return time.perf_counter
 
-    def now() -> float:
+    def waited() -> int:
         # Nanoseconds on a CPU, nanoseconds on a run queue, time slices. A read costs 1 us.
-        waited = int(os.pread(schedule, 64, 0).split()[1])
-        return time.perf_counter() - waited * 1e-9
+        return int(os.pread(schedule, 64, 0).split()[1])
+
+    latest = -math.inf
+
+    def now() -> float:
+        nonlocal latest
+        # Others may run between two readings of one moment: then they belong to different moments, and time would
+        # seem to go back.
+        before = waited()
+        while True:
+            at, after = time.perf_counter(), waited()
+            if after == before:
+                break
+            before = after
+        # The scheduler's clock is not quite the other one, which is enough to go back by some microseconds.
+        latest = max(latest, at - before * 1e-9)
+        return latest
 
     return now
