@@ -17,11 +17,11 @@ from penstock.worker.backends import Backend, LoadOptions, find_artefact
 from penstock.worker.backends.probing import copy_results, first_line, probe_outputs
 from penstock.worker.backends.schema_file import Schema, find_schema, read_schema
 from penstock.worker.backends.sklearn.answers import Answers, answers_of
-from penstock.worker.backends.sklearn.features import Features, features_of
+from penstock.worker.backends.sklearn.features import Features, categories_of, features_of
 from penstock.worker.backends.trust import check_archive, refuse_pickle
 from penstock.worker.model import DTYPES, ModelSpec, TensorSpec
 
-__all__ = ["SklearnBackend", "load", "open_estimator", "serve"]
+__all__ = ["SklearnBackend", "categories_of", "load", "open_estimator", "serve"]
 
 logger = logging.getLogger("penstock.worker.sklearn")
 
