@@ -25,7 +25,7 @@ from penstock.worker.backends.schema_file import (
 from penstock.worker.backends.torch_exported import model_of
 from penstock.worker.backends.torch_model import TorchModel, first_line
 from penstock.worker.backends.torch_vetting import holds_machine_code, vet_exported, vet_script
-from penstock.worker.backends.trust import check_archive, refuse_code, refuse_pickle, sha256_of
+from penstock.worker.backends.trust import check_archive, is_trusted, refuse_code, refuse_pickle
 from penstock.worker.fault import describe
 from penstock.worker.model import TensorSpec
 
@@ -74,7 +74,7 @@ def _file_of(path: Path) -> Path:
 
 
 def _open_exported(file: Path, options: LoadOptions) -> TorchModel:
-    if sha256_of(file) not in options.trusted_digests:
+    if not is_trusted(file, options):
         vet_exported(file)
     try:
         program = torch.export.load(str(file))
@@ -156,7 +156,7 @@ def _check_batch(model: TorchModel, file: Path) -> None:
 
 
 def _open_script(file: Path, options: LoadOptions) -> TorchModel:
-    if sha256_of(file) not in options.trusted_digests:
+    if not is_trusted(file, options):
         vet_script(file)
     try:
         module = torch.jit.load(str(file), map_location="cpu").eval()
@@ -258,7 +258,7 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 def _read_pickle(file: Path, options: LoadOptions) -> Any:
     """Read what torch.save wrote: tensors in plain containers, unless the file is trusted."""
-    trusted = sha256_of(file) in options.trusted_digests
+    trusted = is_trusted(file, options)
     try:
         return torch.load(file, map_location="cpu", weights_only=not trusted)
     except Exception as error:

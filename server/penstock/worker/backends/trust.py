@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import LoadOptions
 
-__all__ = ["check_archive", "refuse_code", "refuse_pickle", "sha256_of"]
+__all__ = ["check_archive", "is_trusted", "refuse_code", "refuse_pickle", "sha256_of"]
 
 # Weights hardly compress, and text to a tenth or so: an archive that grows more than this was made to.
 GROWTH_MAX = 20
@@ -24,6 +24,11 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_trusted(path: Path, options: LoadOptions) -> bool:
+    """Tell whether the settings name the digest of the file, which is read only if they name any."""
+    return bool(options.trusted_digests) and sha256_of(path) in options.trusted_digests
 
 
 def refuse_pickle(path: Path, options: LoadOptions, instead: str = "") -> None:
