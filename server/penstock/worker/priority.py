@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import logging
+import math
 import os
 import resource
 import time
