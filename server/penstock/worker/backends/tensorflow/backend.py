@@ -25,8 +25,9 @@ _ALIGNMENT = 64
 class TensorFlowBackend:
     """A concrete function and its schema.
 
-    Inputs are handed to TensorFlow where they lie, through DLPack: 3 us an input, whatever its size, where tf.constant,
-    which copies, takes 6 us for small ones and 5,600 us for 64 images of 224 x 224 pixels.
+    The function is called as the operation that it is: 21 us for a small network, and 76 through the layers of Python
+    around it, for the same bits. Inputs are handed to TensorFlow where they lie, through DLPack: 3 us an input, of any
+    size, where tf.constant, which copies, takes 6 us for small ones and 5,600 us for 64 images of 224 x 224 pixels.
     """
 
     name = "tensorflow"
@@ -34,10 +35,17 @@ class TensorFlowBackend:
     may_refuse_zeros = False
 
     def __init__(self, opened: Opened, lengths: Sequence[int]) -> None:
+        import tensorflow
+
+        self._call = tensorflow.raw_ops.StatefulPartitionedCall
+        self._constant, self._shared = tensorflow.constant, tensorflow.experimental.dlpack.from_dlpack
+        self._error = tensorflow.errors.OpError
         inputs, self._fixed_batch = input_specs(
             [_declared(name, spec) for name, spec in opened.inputs.items()], lengths
         )
-        self._function = opened.function
+        self._function, self._keeps = opened.function, opened.keeps
+        self._captured = list(opened.function.captured_inputs)
+        self._dtypes = [tensor.dtype for tensor in opened.function.outputs]
         self._names = _wanted_outputs(opened.outputs)
         self._places = [list(opened.outputs).index(name) for name in self._names]
         self._padding = Padding(self._fixed_batch or 0)
@@ -51,13 +59,23 @@ class TensorFlowBackend:
         copy_results(self._names, self._run(self._padding.pad(inputs, rows) if padded else inputs), outputs, padded)
 
     def _run(self, inputs: Sequence[Array]) -> list[Array]:
-        from tensorflow import errors
-
         try:
-            results = self._function(*map(_tensor, inputs))
-        except errors.OpError as error:
+            results = self._call(
+                args=[*map(self._tensor, inputs), *self._captured],
+                Tout=self._dtypes,
+                f=self._function,
+                config="",
+                config_proto="",
+                executor_type="",
+            )
+        except self._error as error:
             raise RuntimeError(_said_by(error)) from error
         return [results[place].numpy() for place in self._places]
+
+    def _tensor(self, array: Array) -> Any:
+        if array.ctypes.data % _ALIGNMENT or not array.flags.c_contiguous or not array.size:
+            return self._constant(array)
+        return self._shared(np.asarray(_Shared(array)).__dlpack__())
 
 
 class _Shared:
@@ -71,15 +89,6 @@ class _Shared:
         interface = array.__array_interface__
         interface["data"] = (interface["data"][0], False)
         self.__array_interface__ = interface
-
-
-def _tensor(array: Array) -> Any:
-    from tensorflow import constant
-    from tensorflow.experimental.dlpack import from_dlpack
-
-    if array.ctypes.data % _ALIGNMENT or not array.flags.c_contiguous or not array.size:
-        return constant(array)
-    return from_dlpack(np.asarray(_Shared(array)).__dlpack__())
 
 
 def _said_by(error: Any) -> str:

@@ -76,7 +76,7 @@ def _function_of(model: Any, path: Path) -> Opened:
         function = tensorflow.function(
             lambda *tensors: keras.tree.flatten(flat(list(tensors), training=False)), autograph=False
         )
-        return Opened(function.get_concrete_function(*inputs.values()), inputs, outputs)
+        return Opened(function.get_concrete_function(*inputs.values()), flat, inputs, outputs)
     except Exception as error:
         raise ModelLoadError(f"{path} cannot be made into one function: {first_line(error)}") from error
 

@@ -18,11 +18,13 @@ logger = logging.getLogger("penstock.worker.tensorflow")
 class Opened(NamedTuple):
     """A model that has been opened, whatever its format.
 
-    `function` takes one tensor per input by position and returns one per output. `inputs` and `outputs` are
-    tf.TensorSpec by their names, both in that order; an output's shape need not be known.
+    `function` is a tf.ConcreteFunction that takes one tensor per input by position and returns a list of one per
+    output. `inputs` and `outputs` are tf.TensorSpec by their names, both in that order; an output's shape need not be
+    known. `keeps` is what must live as long: a function holds its variables weakly.
     """
 
     function: Any
+    keeps: Any
     inputs: dict[str, Any]
     outputs: dict[str, Any]
 

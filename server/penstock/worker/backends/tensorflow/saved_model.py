@@ -60,13 +60,13 @@ def open_saved_model(folder: Path, options: LoadOptions) -> Opened:
     names, outputs = sorted(inputs), signature.structured_outputs
     order = sorted(outputs)
 
-    def function(*tensors: Any) -> list[Any]:
+    def by_position(*tensors: Any) -> list[Any]:
         results = signature(**dict(zip(names, tensors, strict=True)))
         return [results[name] for name in order]
 
-    # A signature holds the variables weakly: what it was loaded with must live as long.
-    function.loaded = loaded  # type: ignore[attr-defined]
-    return Opened(function, {name: inputs[name] for name in names}, {name: outputs[name] for name in order})
+    specs = {name: inputs[name] for name in names}
+    function = tensorflow.function(by_position, autograph=False).get_concrete_function(*specs.values())
+    return Opened(function, loaded, specs, {name: outputs[name] for name in order})
 
 
 def _signature_of(loaded: Any, folder: Path) -> Any:
