@@ -174,6 +174,13 @@ async def collect(place: Place) -> None:
         assert list((root / "staging").iterdir()) == []
 
 
+async def again(place: Place, version: str) -> None:
+    """Try again what was killed: what it left behind must not be in the way, nor be taken for whole."""
+    async with place.open() as registry:
+        await registry.register("m", place.folder / "source" / version, version=version, by="again")
+        await registry.set_alias("m", CHAMPION, version, by="again")
+
+
 def kill_registrations(place: Place, kills: list[Callable[[Watched], None]]) -> None:
     asked: list[str] = []
     finished: list[str] = []
@@ -192,6 +199,10 @@ def kill_registrations(place: Place, kills: list[Callable[[Watched], None]]) -> 
             if "done\n" in process.stdout.readlines():
                 finished.append(version)
         asyncio.run(check(place, asked, finished))
+        if number % 2 == 0:
+            asyncio.run(again(place, version))
+            finished.append(version)
+            asyncio.run(check(place, asked, finished))
         if number % 5 == 0:
             asyncio.run(collect(place))
     asyncio.run(collect(place))
@@ -204,7 +215,7 @@ def place_of(store: str, tmp_path: Path) -> Place:
 
 def test_killed_at_each_step(store: str, tmp_path: Path) -> None:
     kill_registrations(
-        place_of(store, tmp_path), [lambda watched, step=step: wait_for(step, watched) for step in STEPS]
+        place_of(store, tmp_path), [lambda watched, step=step: wait_for(step, watched) for step in STEPS * 2]
     )
 
 
