@@ -99,8 +99,10 @@ def postgres() -> Iterator[Postgres]:
     try:
         server.make()
         server.start()
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

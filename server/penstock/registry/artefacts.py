@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -105,6 +106,7 @@ async def staged_in(folder: ContentFolder, members: Sequence[Member]) -> AsyncIt
         finally:
             # A thread cannot be cancelled: the folder stays until it has ended.
             await asyncio.wait([copying])
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
 @contextmanager

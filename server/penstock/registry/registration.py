@@ -191,7 +191,10 @@ async def collect_garbage(database: Database, artefacts: ArtefactStore) -> int:
     """
     await artefacts.clean()
     count = 0
-    for digest in await artefacts.digests():
+    present = await artefacts.digests()
+    # What has a name is left alone without a transaction, which all others would have to wait for.
+    known = {row[0] for row in await database.fetch("SELECT DISTINCT digest FROM versions")}
+    for digest in (digest for digest in present if digest not in known):
         async with database.transaction() as transaction:
             await transaction.execute("DELETE FROM leases WHERE at < ?", micros(now() - LEASE))
             named = await transaction.fetch_one("SELECT 1 FROM versions WHERE digest = ? LIMIT 1", digest)
