@@ -2,13 +2,15 @@
 
 import gzip
 import io
+import os
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from penstock.control.uploads import FILES_MAX, artefact_of, receive, unpack
+from penstock.control.uploads import FILES_MAX, artefact_of, place, receive, unpack
 from penstock.core.errors import RequestError
 
 
@@ -145,3 +147,15 @@ def test_empty_archive(tmp_path: Path) -> None:
         unpack(archive, unpacked)
         with pytest.raises(RequestError, match="empty"):
             artefact_of(unpacked)
+
+
+def test_what_a_killed_server_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / name for name in ("upload-old", "upload-young", "kept"))
+    for folder in (old, young, other):
+        folder.mkdir()
+        (folder / "archive.tar").write_bytes(b"x")
+    yesterday = time.time() - 90_000
+    for folder in (old, other):
+        os.utime(folder, (yesterday, yesterday))
+    with place(tmp_path) as here:
+        assert {path.name for path in tmp_path.iterdir()} == {"upload-young", "kept", here.name}

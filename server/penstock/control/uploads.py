@@ -6,10 +6,12 @@ than it came.
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,8 @@ __all__ = ["FILES_MAX", "artefact_of", "place", "receive", "unpack"]
 # As many as a large SavedModel or a package of code has, ten times over.
 FILES_MAX = 10_000
 _PIECE_BYTES = 64 * 1024
+_PREFIX = "upload-"
+_STALE_S = 86_400
 _MEND = "pack plain files and folders with: tar -cf model.tar -C FOLDER ."
 
 
@@ -30,7 +34,8 @@ def place(folder: Path | None) -> Iterator[Path]:
     """Make a folder of its own below `folder` for the time of the block; without one where the system has such."""
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=folder, ignore_cleanup_errors=True) as here:
+        _sweep(folder)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder, ignore_cleanup_errors=True) as here:
         yield Path(here)
 
 
@@ -45,6 +50,14 @@ def receive(stream: IO[bytes], folder: Path | None) -> Iterator[tuple[Path, Path
                 file.write(piece)
                 gevent.sleep(0)  # a fast client shall not keep the hub for itself
         yield archive, unpacked
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what servers that were killed have left. Another server may be using the rest."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def artefact_of(folder: Path) -> Path:
