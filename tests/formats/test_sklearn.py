@@ -5,6 +5,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.backends.trust import sha256_of
 from penstock.worker.model import TensorSpec
 from penstock.worker.warmup import warm_up
+from tests.integration.supervised import Running
 
 pytestmark = pytest.mark.formats
 
@@ -255,6 +257,22 @@ def test_an_index_that_is_no_category_is_an_error(tmp_path: Path, table: tuple[p
             answers(backend, np.ones(2), np.ones(2), np.int8([0, 1]), np.int8([0, wrong]))
 
 
+def test_a_wrong_index_fails_alone(
+    run: Callable[..., Running], tmp_path: Path, table: tuple[pandas.DataFrame, np.ndarray]
+) -> None:
+    frame, target = table
+    columns = ColumnTransformer([("n", StandardScaler(), ["age"]), ("t", OneHotEncoder(), ["town"])])
+    path = saved(tmp_path, make_pipeline(columns, LogisticRegression()).fit(frame[["age", "town"]], target))
+    inputs: list[dict[str, Any]] = [{"name": "age", "dtype": "float64", "shape": []}]
+    inputs.append({"name": "town", "dtype": "int8", "shape": [], "categories": ["Ghent", "Oslo", "Turin"]})
+    (tmp_path / "model.schema.json").write_text(json.dumps({"inputs": inputs}))
+    running = run(path, max_batch_size=8, max_queue_delay_us=20_000)
+    towns = [0, 1, 9, 2, -1, 1]
+    with ThreadPoolExecutor(len(towns)) as clients:
+        replies = list(clients.map(lambda town: running.predict({"age": 40.0, "town": town}), towns))
+    assert [status for status, _ in replies] == [200, 200, 500, 200, 200, 200]
+
+
 def test_a_table_of_numbers_may_be_one_matrix(tmp_path: Path) -> None:
     frame = pandas.DataFrame(WINE, columns=[f"c{place}" for place in range(13)])
     estimator = scaled(LogisticRegression()).fit(frame, KIND)
@@ -301,6 +319,12 @@ def test_a_conversion_that_predicts_something_else_is_refused(tmp_path: Path) ->
     path = saved(tmp_path, estimator)
     with pytest.raises(ModelLoadError, match=r"differs.* in \d+ of 512 rows .*Set convert = \"none\""):
         opened(path, "onnx", trusted_types=[TREE])
+
+
+def test_conversions_are_those_to_onnx(tmp_path: Path) -> None:
+    path = saved(tmp_path, scaled(LogisticRegression()).fit(WINE, KIND))
+    with pytest.raises(ModelLoadError, match="convert = 'compile' is not for scikit-learn"):
+        opened(path, "compile")
 
 
 def test_a_conversion_that_cannot_be_made_is_refused(

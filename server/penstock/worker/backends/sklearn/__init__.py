@@ -111,6 +111,10 @@ def _open_pickle(file: Path, options: LoadOptions, kind: str) -> Any:
 
 def serve(estimator: Any, file: Path, schema: Schema | None, options: LoadOptions) -> Backend:
     """Return the backend of a fitted estimator; `schema` says more about its inputs, `file` is for errors."""
+    if options.convert not in ("none", "onnx"):
+        raise ModelLoadError(
+            f'{file}: convert = {options.convert!r} is not for scikit-learn: "onnx" is, or leave it out'
+        )
     _limit_threads(options.threads)
     features = features_of(estimator, file, schema)
     backend = SklearnBackend(features, answers_of(estimator, file), schema)
