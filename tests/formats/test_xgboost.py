@@ -192,6 +192,15 @@ def test_an_array_that_claims_a_petabyte_is_refused(run: Callable[..., Running],
         run(path, memory_bytes=900 * MIB)
 
 
+def test_two_billion_classes_do_not_fill_the_machine(run: Callable[..., Running], tmp_path: Path) -> None:
+    path, _ = cancer(tmp_path, "cancer.json")
+    model = json.loads(path.read_text())
+    model["learner"]["learner_model_param"]["num_class"] = "2000000000"
+    path.write_text(json.dumps(model))
+    with pytest.raises(ModelLoadError, match=r"memory|no XGBoost model|cannot run a batch"):
+        run(path, memory_bytes=900 * MIB)
+
+
 def test_a_tree_that_leads_out_of_its_memory_kills_the_worker_only(run: Callable[..., Running], tmp_path: Path) -> None:
     def astray(tree: dict[str, Any]) -> None:
         tree["left_children"][0] = tree["right_children"][0] = 1 << 28
