@@ -89,6 +89,15 @@ def test_a_model_that_does_not_give_its_golden_outputs_is_refused(run: Callable[
     assert run(path, max_batch_size=2).predict([1, 1, 1, 1])[0] == 200
 
 
+def test_golden_rows_of_its_own_come_first(run: Callable[..., Running], tmp_path: Path) -> None:
+    path = models.affine(tmp_path)
+    golden(tmp_path / "golden.json", 1, 4)
+    with pytest.raises(ModelLoadError, match="1 of 2 rows differ"):
+        run(path)
+    golden(tmp_path / "affine.golden.json", 1, 3)
+    assert run(path).predict([1, 1, 1, 1])[0] == 200
+
+
 def test_golden_rows_of_a_folder_lie_in_it(run: Callable[..., Running], tmp_path: Path) -> None:
     folder = tmp_path / "artefact"
     folder.mkdir()

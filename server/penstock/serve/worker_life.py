@@ -261,9 +261,10 @@ def _load(group: WorkerGroup, instance: Instance) -> Load:
 
 
 def _golden_of(path: Path) -> str:
-    """Return the path of a model's golden rows, empty when it has none."""
-    file = path / "golden.json" if path.is_dir() else path.with_name(f"{path.stem}.golden.json")
-    return str(file) if file.is_file() else ""
+    """Return the path of a model's golden rows, empty when it has none: they lie where a schema file would."""
+    folder = path if path.is_dir() else path.parent
+    own = [] if path.is_dir() else [folder / f"{path.stem}.golden.json"]
+    return next((str(file) for file in [*own, folder / "golden.json"] if file.is_file()), "")
 
 
 def _last_words(instance: Instance, end: str) -> str:
