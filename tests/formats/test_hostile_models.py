@@ -113,6 +113,55 @@ def sklearn_models(folder: Path) -> Iterator[Hostile]:
     yield cut_off(path)
 
 
+# --- XGBoost and MLflow -----------------------------------------------------------------------------------------------
+
+
+def xgboost_models(folder: Path) -> Iterator[Hostile]:
+    import xgboost
+
+    home = folder_of(folder, "xgboost")
+    rows, kinds = [[float(row), 1.0] for row in range(16)], [0, 1] * 8
+    made = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(rows, kinds), 3)
+    for name, content in (
+        ("noise.ubj", bytes(range(256)) * 64),
+        ("nested.json", b'{"a":' * 1_000_000),
+        ("none.json", b"{}"),
+    ):
+        (home / name).write_bytes(content)
+        yield Hostile(f"xgboost-{name}", home / name, "is no XGBoost model|signal SIGSEGV while it loaded")
+    made.save_model(home / "cut.ubj")
+    yield cut_off(home / "cut.ubj")
+    made.save_model(home / "petabyte.ubj")
+    whole = (home / "petabyte.ubj").read_bytes()
+    at = whole.index(b"[$l#L") + 5
+    (home / "petabyte.ubj").write_bytes(whole[:at] + struct.pack(">q", 1 << 48) + whole[at + 8 :])
+    yield Hostile("xgboost-petabyte", home / "petabyte.ubj", "memory")
+    made.save_model(home / "astray.json")
+    model = json.loads((home / "astray.json").read_text())
+    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+        if len(tree["left_children"]) > 1:
+            tree["left_children"][0] = tree["right_children"][0] = 1 << 28
+    (home / "astray.json").write_text(json.dumps(model))
+    yield Hostile("xgboost-astray", home / "astray.json", "signal SIGSEGV while it loaded: the file may be damaged")
+
+
+def mlflow_models(folder: Path) -> Iterator[Hostile]:
+    home = folder_of(folder, "mlflow")
+    (home / "elsewhere.onnx").write_bytes(b"")
+    aliases = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    aliases += [f"a{place}: &a{place} [{', '.join([f'*a{place - 1}'] * 10)}]" for place in range(1, 30)]
+    described = {
+        "code": ("flavors: {python_function: {loader_module: os, code: .}}", "python_function only: it is code"),
+        "out": ("flavors: {onnx: {data: ../elsewhere.onnx}}", "leads out of the folder"),
+        "tag": ("a: !!python/object/apply:os.system ['touch pwned']", "is no YAML"),
+        "aliases": ("\n".join([*aliases, "flavors: *a29", ""]), "flavors is no mapping"),
+        "nested": ("[" * 100_000, "is no YAML"),
+    }
+    for name, (text, reason) in described.items():
+        (folder_of(home, name) / "MLmodel").write_text(text)
+        yield Hostile(f"mlflow-{name}", home / name, reason)
+
+
 # --- TensorFlow and Keras ---------------------------------------------------------------------------------------------
 
 
@@ -182,7 +231,9 @@ def keras_models(folder: Path) -> Iterator[Hostile]:
     yield from bombs(home, ["model.keras"], "config.json")
 
 
-@pytest.mark.parametrize("models", [torch_models, sklearn_models, saved_models, keras_models])
+@pytest.mark.parametrize(
+    "models", [torch_models, sklearn_models, xgboost_models, mlflow_models, saved_models, keras_models]
+)
 def test_models_that_mean_harm_are_refused_and_others_do_not_notice(models: Any, tmp_path: Path) -> None:
     start_tensorflow(1)
     folder = tmp_path / "hostile"

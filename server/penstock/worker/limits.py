@@ -103,7 +103,8 @@ def out_of_memory(error: BaseException, memory_bytes: int) -> OutOfMemoryError |
                 setting, mend = "all that there is: memory_bytes is 0", "give the machine or the container more"
             return OutOfMemoryError(
                 f"the model needs more memory than its worker may have, {limit >> 20} MiB ({setting}): {mend}, or "
-                f"serve a smaller model ({_first_line(seen)})"
+                f"serve a smaller model. A damaged file may want any amount: check that it is complete. What was said: "
+                f"{_first_line(seen)}"
             )
         seen = seen.__cause__ or seen.__context__
     return None
