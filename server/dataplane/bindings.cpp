@@ -270,6 +270,26 @@ void publish(Engine& engine, const std::vector<Route>& routes) {
   engine.publish(std::move(specs));
 }
 
+Role role_from_name(std::string_view name) {
+  for (const Role role : {Role::kPredict, Role::kOperator, Role::kAdmin}) {
+    if (name_of(role) == name) return role;
+  }
+  throw std::invalid_argument("a role is predict, operator or admin");
+}
+
+void set_keys(Engine& engine, const std::vector<std::tuple<std::string, nb::bytes, std::string>>& keys,
+              bool require_key, bool development) {
+  std::vector<Key> table;
+  table.reserve(keys.size());
+  for (const auto& [id, hash, role] : keys) {
+    Key key{id, {}, role_from_name(role)};
+    if (hash.size() != key.hash.size()) throw std::invalid_argument("a key's hash has 32 bytes");
+    std::copy_n(reinterpret_cast<const std::uint8_t*>(hash.c_str()), hash.size(), key.hash.begin());
+    table.push_back(std::move(key));
+  }
+  engine.set_keys(std::move(table), {require_key, development});
+}
+
 std::vector<int> loop_event_fds(const Engine& engine) {
   std::vector<int> fds;
   for (const auto& loop : engine.loops()) fds.push_back(loop->event_fd());
@@ -357,6 +377,8 @@ NB_MODULE(_dataplane, module) {
       .def(
           "take_misses", [](Engine& engine) { return engine.misses().take(); },
           "The lazy routes that were asked for since the last call: (model, version) each.")
+      .def("set_keys", &set_keys, "keys"_a, nb::kw_only(), "require_key"_a = false, "development"_a = false,
+           "The keys from now on: (id, SHA-256 of the key, role) each.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
       .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
       .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")

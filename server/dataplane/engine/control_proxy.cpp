@@ -16,9 +16,11 @@ namespace penstock::dataplane {
 namespace {
 
 // Administration is not load: a few calls at a time, a few more waiting, then a refusal.
-constexpr std::size_t kActiveMax = 16;
+constexpr std::size_t kActiveMax = 64;
 constexpr std::size_t kWaitingMax = 256;
 constexpr std::size_t kAnswerBytesMax = 64u << 20;
+// A change may take as long as a model takes to load (load_timeout_s), whatever predictions may take.
+constexpr std::uint64_t kChangeNsMax = 3'600'000'000'000;
 
 bool starts_ignoring_case(std::string_view text, std::string_view prefix) noexcept {
   return text.size() >= prefix.size() &&
@@ -38,12 +40,13 @@ void for_each_field(std::string_view fields, Visit&& visit) {
   }
 }
 
-// Fields that end at this hop (RFC 9110 7.6.1), that are written anew, or that only the data plane may write. A name
+// Fields that end at this hop (RFC 9110 7.6.1), that are written anew, that only the data plane may write, or that are
+// secrets it has checked. A name
 // with an underscore would become the same CGI variable as one with a hyphen.
 bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
   for (const std::string_view dropped :
-       {"connection", "keep-alive", "te", "trailer", "upgrade", "expect", "transfer-encoding", "content-length", "host",
-        "x-request-id", "proxy-connection"}) {
+       {"authorization", "x-api-key", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+        "transfer-encoding", "content-length", "host", "x-request-id", "proxy-connection"}) {
     if (equals_ignoring_case(name, dropped)) return false;
   }
   if (name.find('_') != std::string_view::npos || starts_ignoring_case(name, "x-penstock-")) return false;
@@ -56,7 +59,7 @@ bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
 
 // The request as the control plane reads it, so written that a client cannot speak in the data plane's name. HTTP/1.0
 // with the end of the stream as the end of the answer: nothing to frame.
-std::string serialise(const Request& request, std::string_view request_id) {
+std::string serialise(const Request& request, std::string_view request_id, const Principal& principal) {
   const RequestHead& head = request.head;
   std::string nominated;
   for_each_field(head.fields, [&](std::string_view name, std::string_view value, std::string_view) {
@@ -71,6 +74,10 @@ std::string serialise(const Request& request, std::string_view request_id) {
     if (is_relayed(name, nominated)) text.append(line).append("\r\n");
   });
   text.append("x-penstock-request-id: ").append(request_id);
+  if (principal.role != Role::kNone) {
+    text.append("\r\nx-penstock-principal: ").append(principal.id);
+    text.append("\r\nx-penstock-role: ").append(name_of(principal.role));
+  }
   text.append("\r\nConnection: close\r\nContent-Length: ")
       .append(std::to_string(request.body.size()))
       .append("\r\n\r\n");
@@ -98,7 +105,7 @@ ControlProxy::~ControlProxy() {
   }
 }
 
-void ControlProxy::start(Connection& connection, Pending& pending, const Request& request) {
+void ControlProxy::start(Connection& connection, Pending& pending, const Request& request, const Principal& principal) {
   Problem problem;
   if (loop_.engine.options.control_socket.empty()) {
     problem.set(ProblemCode::kNotFound, "no such route");
@@ -115,12 +122,16 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
   call->connection = connection.index;
   call->generation = connection.generation;
   call->request = pending.id;
-  call->outgoing = serialise(request, pending.request_id());
+  call->outgoing = serialise(request, pending.request_id(), principal);
   if (request.block) {
     call->body = request.body;
     call->block = std::move(request.block);
   }
   pending.state = Pending::State::kControl;
+  if (request.head.method != Method::kGet) {  // it may have a model loaded
+    pending.deadline_ns = pending.arrival_ns + kChangeNsMax;
+    loop_.timers.arm(connection.timer, pending.deadline_ns);
+  }
   loop_.stats.control_forwarded.add();
   ControlCall& started = *call;
   calls_.push_back(std::move(call));

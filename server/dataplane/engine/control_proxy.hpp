@@ -33,7 +33,8 @@ class ControlProxy {
   ControlProxy(const ControlProxy&) = delete;
   ControlProxy& operator=(const ControlProxy&) = delete;
 
-  void start(Connection& connection, Pending& pending, const Request& request);
+  // `principal`: who asks, which the control plane is told.
+  void start(Connection& connection, Pending& pending, const Request& request, const Principal& principal);
   // Nobody waits for the answer any more: its place goes to the next.
   void abandon(const Connection& connection, const Pending& pending);
   void on_event(ControlCall& call, std::uint32_t events);

@@ -131,6 +131,16 @@ void Engine::publish_table() {
   state_.wake_loops();
 }
 
+void Engine::set_keys(std::vector<Key> keys, KeyRules rules) {
+  auto table = std::make_shared<const KeyTable>(std::move(keys), rules);
+  {
+    const std::lock_guard lock(state_.table_mutex);
+    state_.keys = std::move(table);
+    state_.table_version.fetch_add(1, std::memory_order_release);  // pairs with the loops' adopt_changes()
+  }
+  state_.wake_loops();
+}
+
 void Engine::set_ready(bool ready) {
   if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
   state_.ready.store(ready, std::memory_order_relaxed);

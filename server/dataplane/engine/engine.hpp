@@ -52,6 +52,8 @@ class Engine {
   // Models that were asked for and that are to be loaded when they are.
   [[nodiscard]] MissList& misses() noexcept { return state_.misses; }
 
+  // The keys that are good from now on, and what they are needed for; before the first call nothing needs one.
+  void set_keys(std::vector<Key> keys, KeyRules rules);
   void set_ready(bool ready);
   void drain();
   [[nodiscard]] bool drained() const;

@@ -209,6 +209,7 @@ void EventLoop::adopt_changes() {
   if (engine.table_version.load(std::memory_order_acquire) != loop_.table_version) {  // pairs with Engine::publish()
     const std::lock_guard lock(engine.table_mutex);
     loop_.table = engine.table;
+    loop_.keys = engine.keys;
     loop_.table_version = engine.table_version.load(std::memory_order_relaxed);
     predict_.adopt_table();
   }
@@ -296,8 +297,10 @@ void EventLoop::refuse_socket(int fd) {
 bool EventLoop::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) {
   if (head.path != "/predict") {
     body_bytes_max = loop_.engine.options.control_body_bytes_max;
-    return true;
+    Principal principal;
+    return loop_.keys->admits_control(head, principal, problem);  // before its body takes up memory
   }
+  if (!loop_.keys->admits_predict(head, problem)) return false;
   if (loop_.table->body_bytes_max({}) == 0) {
     const bool was_ready = loop_.engine.was_ready.load(std::memory_order_relaxed);
     problem.set(was_ready ? ProblemCode::kModelNotFound : ProblemCode::kModelUnavailable,
@@ -324,6 +327,8 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
     } else if (!head.has_content_length && !head.chunked) {
       problem.set(ProblemCode::kLengthRequired, "a body with Content-Length or Transfer-Encoding: chunked is needed");
       session_.refuse(connection, pending, problem);
+    } else if (!loop_.keys->admits_predict(head, problem)) {
+      session_.refuse(connection, pending, problem);
     } else if (connection.reserved) {
       problem.set(ProblemCode::kConnectionsExhausted,
                   "all connections for predictions are in use; this one is kept for administration");
@@ -338,7 +343,12 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   const bool live = path == "/health/live" || path == "/health";
   const bool ready = path == "/health/ready" || path == "/ready";
   if (!live && !ready) {
-    control_.start(connection, pending, request);
+    Principal principal;
+    if (loop_.keys->admits_control(head, principal, problem)) {
+      control_.start(connection, pending, request, principal);
+    } else {
+      session_.refuse(connection, pending, problem);
+    }
     return;
   }
   if (head.method != Method::kGet && head.method != Method::kHead) {

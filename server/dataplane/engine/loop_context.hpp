@@ -11,6 +11,7 @@
 
 #include "engine/body_pool.hpp"
 #include "engine/connection.hpp"
+#include "engine/key_table.hpp"
 #include "engine/route_table.hpp"
 #include "engine/stats.hpp"
 #include "engine/timer_wheel.hpp"
@@ -48,7 +49,8 @@ struct EngineState {
   MissList misses;         // before the tables, which know it
   std::mutex table_mutex;  // taken by a loop only when table_version has moved
   std::shared_ptr<const RouteTable> table;
-  std::atomic<std::uint64_t> table_version{0};
+  std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();  // guarded like the table
+  std::atomic<std::uint64_t> table_version{0};                                // moves when either changes
   std::atomic<std::uint32_t> connections{0};
   std::atomic<bool> ready{false};
   std::atomic<bool> was_ready{false};  // before that, a name nobody knows may be one that is still loading
@@ -81,6 +83,7 @@ struct LoopContext {
   LoopStats stats;
   std::uint32_t refusals = 0;  // by admission, that are formed and not sent
   std::shared_ptr<const RouteTable> table = std::make_shared<const RouteTable>();
+  std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();
   std::uint64_t table_version = 0;
   DateCache date;
   RequestIdSource request_ids;

@@ -122,6 +122,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   std::uint32_t retry_after_s = options.retry_after_s;
   if (retry_after_s == 0 && (status == 429 || status == 503)) retry_after_s = 1;
   if (retry_after_s != 0) head.text("Retry-After: ").number(retry_after_s).text("\r\n");
+  if (status == 401) head.text("WWW-Authenticate: Bearer\r\n");
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
   if (options.receipt != nullptr) write_receipt(head, *options.receipt);
   head.text("\r\n");

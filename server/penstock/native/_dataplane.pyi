@@ -92,6 +92,14 @@ class Engine:
         """An eventfd that is readable when take_misses() has something; owned by the engine."""
     def take_misses(self) -> list[tuple[str, str]]:
         """The lazy routes that were asked for since the last call: (model, version) each."""
+    def set_keys(
+        self, keys: Sequence[tuple[str, bytes, str]], *, require_key: bool = False, development: bool = False
+    ) -> None:
+        """The keys that are good from now on: (id, SHA-256 of the whole key, role) each. Any thread.
+
+        A role is predict, operator or admin. Changes need a key, with `require_key` everything but health; not in
+        `development`, where who has none is an admin. Before the first call nothing needs a key.
+        """
     def set_ready(self, ready: bool) -> None: ...
     def drain(self) -> None:
         """Refuse new connections and requests, say not ready, answer what was accepted."""
