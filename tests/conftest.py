@@ -1,5 +1,6 @@
 """Fixtures: the real server, and cheap models for it."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,12 @@ from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running
 from tests.serving import Server
 
 __all__ = ["postgres", "store"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the registries of servers that are told nothing else out of this user's home folder."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,12 @@ class Server:
                 stderr=output,
                 pass_fds=[announce],
                 cwd=cwd,
-                env={**os.environ, **(environment or {}), "PENSTOCK_READY_FD": str(announce)},
+                env={
+                    **os.environ,
+                    "PENSTOCK_DATA_DIR": str(folder / "data"),
+                    **(environment or {}),
+                    "PENSTOCK_READY_FD": str(announce),
+                },
             )
         os.close(announce)
         try:

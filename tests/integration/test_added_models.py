@@ -141,8 +141,9 @@ def test_a_removed_version_answers_what_it_has(run: Callable[..., Running], scri
     wait(running.supervisor.route([Route("m", "1", "1", latest=True)]))
     answer = running.predict_later([WAIT, 0])
     scripted.wait_until_inside()
+    wait(running.supervisor.route([]))
     gone = running.supervisor.remove("m", "1")
-    until(lambda: running.predict([0, 0])[0] == 503, "no request gets to it any more")
+    assert running.predict([0, 0])[0] == 404  # no request gets to it any more
     assert not gone.done()
     scripted.let_go()
     assert answer.result(DEADLINE_SECONDS) == (200, doubled([WAIT, 0]))

@@ -129,7 +129,7 @@ def test_json_log_is_json_only(serve: Callable[..., Server]) -> None:
 
 def test_debug_log_has_a_line_for_each_control_request(tmp_path: Path) -> None:
     server = Server.start(["--log-format", "json", "--log-level", "debug"], tmp_path)
-    server.request("GET", "/models?a=1", headers={"X-Request-Id": "one"})
+    server.request("GET", "/models?limit=5", headers={"X-Request-Id": "one"})
     server.request("GET", "/health/live", headers={"X-Request-Id": "fast"})
     server.stop()
     records = [json.loads(line) for line in server.log.read_text().splitlines()]

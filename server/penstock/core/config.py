@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +120,7 @@ class ServerConfig:
     """Everything that `penstock serve` needs to know."""
 
     models: tuple[ModelConfig, ...] = ()
+    model_defaults: Mapping[str, object] = field(default_factory=dict)  # what was said once for all models
     host: Annotated[str, Text("a host name or an IP address")] = "127.0.0.1"
     port: Annotated[int, Whole(0, 65535)] = 8000
     unix_socket: Annotated[Path | None, Location(socket=True)] = None

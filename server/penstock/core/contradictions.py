@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 
 from penstock.core.config import ModelConfig, ServerConfig
@@ -22,11 +23,23 @@ def refuse_contradictions(config: ServerConfig) -> None:
             f"reserved_connections ({config.reserved_connections}) must be less than max_connections "
             f"({config.max_connections}): what is reserved for administration is part of the whole"
         )
+    if config.development and not _is_loopback(config.host):
+        raise ConfigError(
+            f"development lets everyone administer without a key, and host is {config.host!r}: listen on 127.0.0.1, or "
+            "leave development out and make a key (penstock keys create)"
+        )
     for model in config.models:
         _check_sizes(model)
         _check_lengths(model)
     for group in same_group(config.models):
         _check_group(group)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def same_group(models: Iterable[ModelConfig]) -> list[tuple[ModelConfig, ...]]:

@@ -85,15 +85,25 @@ def load_config(
         entry.values |= shared
         _follow_sizes(entry.values)
     _refuse_duplicates(entries)
-    config = ServerConfig(models=tuple(ModelConfig(**entry.values) for entry in entries), **server)
+    config = ServerConfig(
+        models=tuple(ModelConfig(**entry.values) for entry in entries), model_defaults=shared, **server
+    )
     refuse_contradictions(config)
     return config
 
 
-def registered_model(name: str, version: str, path: Path, backend: str, settings: Mapping[str, object]) -> ModelConfig:
+def registered_model(
+    name: str,
+    version: str,
+    path: Path,
+    backend: str,
+    settings: Mapping[str, object],
+    defaults: Mapping[str, object] | None = None,
+) -> ModelConfig:
     """Return the configuration of a registered version from the settings it was registered with, as TOML has them.
 
-    Raises ConfigError, as the settings of a file do.
+    `defaults` are ServerConfig.model_defaults, which win as they do over a file. Raises ConfigError, as the settings of
+    a file do.
     """
     where = f"model {name!r}"
     values: _Values = {"name": name, "version": version, "path": path}
@@ -105,6 +115,7 @@ def registered_model(name: str, version: str, path: Path, backend: str, settings
             known = [known for known in _MODEL_SETTINGS if known not in _NOT_REGISTERED]
             raise _unknown(f"{where}: {key}", key, known, "setting")
         values[key] = _parse(_MODEL_SETTINGS[key], raw, f"{where}: {key}", text=False)
+    values |= {key: value for key, value in (defaults or {}).items() if key not in _NOT_REGISTERED}
     _follow_sizes(values)
     model = ModelConfig(**values)
     refuse_contradictions(ServerConfig(models=(model,)))

@@ -194,6 +194,10 @@ class Registry:
             wanted = aliases.Change(name, alias, version, by, reason or "rollback", restores)
             return await aliases.change(transaction, wanted, expected)
 
+    async def aliases(self, name: str) -> dict[str, str]:
+        """Return where the aliases of a model point; none for a model that is not there."""
+        return await aliases.aliases_of(self._database, name)
+
     async def alias_changes(self, name: str, alias: str, *, limit: int = 100) -> list[AliasRecord]:
         """Return the changes of an alias, the newest first."""
         return await aliases.changes(self._database, name, alias, limit)

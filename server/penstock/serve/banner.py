@@ -25,13 +25,20 @@ def public_url(host: str, port: int) -> str:
 
 
 def render_banner(
-    url: str, models: Sequence[ModelStatus], *, unix_socket: Path | None = None, color: bool = False
+    url: str,
+    models: Sequence[ModelStatus],
+    *,
+    unix_socket: Path | None = None,
+    development: bool = False,
+    color: bool = False,
 ) -> str:
     """Return the banner's lines. `color`: for a terminal that understands ANSI escapes."""
     bold, dim, plain = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("", "", "")
     lines = [f"{bold}Penstock {__version__}{plain} is ready on {bold}{url}{plain}"]
     if unix_socket is not None:
         lines.append(f"  and on unix:{unix_socket}")
+    if development:
+        lines.append("  development: whoever reaches it may administer it, without a key")
     width = max((len(_label(status)) for status in models), default=0)
     for status in models:
         signature = f"{_signature(status.inputs)} -> {_signature(status.outputs)}"
@@ -41,7 +48,7 @@ def render_banner(
     if models:
         lines += ["", f"  {dim}try{plain}  {curl_example(url, models[0])}"]
     else:
-        lines.append("  no models: start it with penstock serve NAME=PATH")
+        lines.append("  no models: start it with penstock serve NAME=PATH, or penstock models register NAME PATH")
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
@@ -24,9 +25,11 @@ from penstock.core.status import ModelStatus
 from penstock.serve.banner import public_url, render_banner
 from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
+from penstock.serve.registered import Registered, data_folder, follow_registry, open_registry
 from penstock.serve.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from penstock.control.bridge import AsyncBridge
     from penstock.control.hub import HubEvent
     from penstock.native._dataplane import Engine
 
@@ -67,6 +70,7 @@ def serve(config: ServerConfig) -> None:
 def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | None, cleanup: ExitStack) -> None:
     # Not at the top: `penstock version` and a wrong setting need neither gevent nor the native module.
     from penstock.control.app import make_app
+    from penstock.control.bridge import AsyncBridge
     from penstock.control.hub import HubEvent
     from penstock.control.server import ControlServer
     from penstock.control.state import ServerState
@@ -77,8 +81,29 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     # First of all: a busy port must not cost anybody the loading of models.
     port = _listen(engine, config)
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
-    supervisor = Supervisor(engine, config.models, scheduling=config.scheduling)
-    control = ControlServer(make_app(ServerState(engine, supervisor, lambda: writer.dropped)), control_socket)
+    bridge = AsyncBridge()
+    bridge.start()
+    cleanup.callback(bridge.stop)
+    registry, why_not = open_registry(config, bridge, cleanup)
+    supervisor = Supervisor(engine, config.models, scheduling=config.scheduling, hold=True)
+    registered = follow_registry(config, port, registry, supervisor, engine) if registry is not None else None
+    # Before anybody can connect: until then nothing needs a key.
+    if registered is not None:
+        bridge.call(registered.lifecycle.keys_changed())
+    else:
+        engine.set_keys([], require_key=config.require_key, development=config.development)
+    state = ServerState(
+        stats=engine,
+        models=supervisor if registered is None else registered.lifecycle,
+        log_records_dropped=lambda: writer.dropped,
+        registry=registry,
+        lifecycle=None if registered is None else registered.lifecycle,
+        bridge=bridge,
+        registry_failure=why_not,
+        development=config.development,
+        uploads=data_folder(config) / "uploads",
+    )
+    control = ControlServer(make_app(state), control_socket)
     control.start()
     cleanup.callback(control.stop)
     engine.start()
@@ -86,8 +111,9 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     cleanup.callback(supervisor.stop)
     supervisor.start()
     _log.info("loading", extra={"url": public_url(config.host, port), "models": len(config.models)})
-    if _wait_loaded(supervisor, stop):
-        _announce(config, port, supervisor.models(), ready_fd)
+    if _wait_loaded(supervisor, stop) and _follow(registered, config, bridge, stop, cleanup):
+        supervisor.release().result()
+        _announce(config, port, state.models.models(), ready_fd)
         stop.wait()
     _drain(engine, config.drain_timeout_s)
 
@@ -176,11 +202,33 @@ def _wait_loaded(supervisor: Supervisor, stop: HubEvent) -> bool:
     return True
 
 
+def _follow(
+    registered: Registered | None, config: ServerConfig, bridge: AsyncBridge, stop: HubEvent, cleanup: ExitStack
+) -> bool:
+    """Let the hub serve until everything is loaded that the registry wants; False when a signal came first."""
+    if registered is None:
+        return True
+    from penstock.control.hub import HubEvent
+
+    settled = HubEvent()
+    started = asyncio.run_coroutine_threadsafe(registered.following.start(config.preload), bridge.loop)
+    started.add_done_callback(lambda _: settled.set())
+    cleanup.callback(lambda: bridge.call(registered.following.stop()))
+    HubEvent.wait_any(settled, stop)
+    if stop.is_set():
+        started.cancel()
+        return False
+    started.result()
+    return True
+
+
 def _announce(config: ServerConfig, port: int, models: Sequence[ModelStatus], ready_fd: int | None) -> None:
     url = public_url(config.host, port)
     if config.log_format == LogFormat.TEXT:
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        sys.stderr.write(render_banner(url, models, unix_socket=config.unix_socket, color=color))
+        sys.stderr.write(
+            render_banner(url, models, unix_socket=config.unix_socket, development=config.development, color=color)
+        )
         sys.stderr.flush()
     labels = [f"{status.config.name} {status.config.version}" for status in models]
     _log.info("ready", extra={"url": url, "models": labels})

@@ -120,14 +120,14 @@ class Supervisor:
         """Let these be the routes to versions that were added, all at once; when that was."""
         return self._commands.ask(lambda done: self._route(tuple(routes), done))
 
-    def release(self) -> None:
-        """Let the server be ready as soon as the models of the configuration are."""
+    def release(self) -> Future[None]:
+        """Let the server be ready as soon as the models of the configuration are; done when that was decided."""
+        return self._commands.ask(self._release)
 
-        def command() -> None:
-            self._held = False
-            self._announce()
-
-        self._commands.post(command)
+    def _release(self, done: Future[None]) -> None:
+        self._held = False
+        self._announce()
+        done.set_result(None)
 
     def _add(self, config: ModelConfig, done: Future[ModelStatus]) -> None:
         if self._find(config.name, config.version) is not None:

@@ -1,0 +1,128 @@
+"""Bringing registered versions into memory, and letting them go: budget, limits, and what is said about failures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.core.config import ModelConfig
+from penstock.core.errors import ConfigError, ModelLoadError, RequestError, StartError
+from penstock.core.settings import format_size
+from penstock.core.sources import registered_model
+from penstock.core.status import ModelState, ModelStatus
+from penstock.registry.records import EventKind, VersionRecord
+from penstock.serve.lifecycle.journal import Journal
+from penstock.serve.lifecycle.residents import Key, Resident, Residents, memory_of
+
+if TYPE_CHECKING:
+    from penstock.registry.registry import Registry
+    from penstock.serve.supervisor import Supervisor
+
+__all__ = ["Failure", "Loader"]
+
+_log = logging.getLogger("penstock.lifecycle")
+
+# What a version is thought to take that was never loaded: its files in memory, and the interpreter with its libraries.
+_PROCESS_BYTES = 64 << 20
+# How long a version that could not be loaded is left alone, unless somebody asks for it.
+RETRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a version is not in memory though it should be."""
+
+    status: ModelStatus
+    at: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether another try is not due yet."""
+        return time.monotonic() - self.at < RETRY_SECONDS
+
+
+class Loader:
+    """Loads versions beside each other, as many at a time as there are CPUs. Used on one loop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        supervisor: Supervisor,
+        journal: Journal,
+        *,
+        defaults: Mapping[str, object],
+        budget: int,
+    ) -> None:
+        self._registry = registry
+        self._supervisor = supervisor
+        self._journal = journal
+        self._defaults = defaults
+        self._budget = budget
+        self._making_room = asyncio.Lock()
+        self._turns = asyncio.Semaphore(len(os.sched_getaffinity(0)))
+        self.residents = Residents()
+        self.failures: dict[Key, Failure] = {}
+
+    async def bring(self, record: VersionRecord, by: str) -> Resident:
+        """See to it that a version is in memory and ready; RequestError load_failed says why it is not."""
+        resident = self.residents.get((record.model, record.version))
+        if resident is not None:
+            resident.standby_until = None
+            resident.used_at = time.monotonic()
+            return resident
+        async with self._turns:
+            await self._journal.note(record, EventKind.LOADING, by)
+            try:
+                return await self._load(record, by)
+            except (StartError, ConfigError, RequestError) as error:
+                await self._fail(record, str(error), by)
+                where = f"model {record.model!r} version {record.version!r}"
+                raise RequestError("load_failed", f"{where} cannot be served: {error}") from error
+
+    async def _load(self, record: VersionRecord, by: str) -> Resident:
+        started = time.monotonic()
+        path = await self._registry.fetch(record)
+        config = registered_model(record.model, record.version, path, record.backend, record.settings, self._defaults)
+        if self._budget:
+            async with self._making_room:
+                await self._make_room(record, by)
+                status = await asyncio.wrap_future(self._supervisor.add(config))
+        else:
+            status = await asyncio.wrap_future(self._supervisor.add(config))
+        memory = await asyncio.to_thread(memory_of, status)
+        resident = Resident(record, memory)
+        self.residents.put(resident)
+        self.failures.pop(resident.key, None)
+        await self._journal.note_loaded(record, status, time.monotonic() - started, memory)
+        await self._journal.note(record, EventKind.READY, by)
+        return resident
+
+    async def _make_room(self, record: VersionRecord, by: str) -> None:
+        needed = record.memory_bytes or record.bytes + _PROCESS_BYTES
+        for resident in self.residents.to_make_room(needed, self._budget):
+            await self.let_go(resident, by, "it made room")
+        held = sum(resident.memory_bytes for resident in self.residents)
+        if held and held + needed > self._budget:
+            raise ModelLoadError(
+                f"it needs about {format_size(needed)} and memory_budget_bytes ({format_size(self._budget)}) has "
+                f"{format_size(max(0, self._budget - held))} left: unload a model, load some lazily, or raise it"
+            )
+
+    async def _fail(self, record: VersionRecord, reason: str, by: str) -> None:
+        config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
+        status = ModelStatus(config=config, state=ModelState.FAILED, latest=False, detail=reason)
+        self.failures[record.model, record.version] = Failure(status, time.monotonic())
+        _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": reason})
+        await self._journal.note(record, EventKind.FAILED, by, reason)
+
+    async def let_go(self, resident: Resident, by: str, why: str = "") -> None:
+        """Let a version answer what it has, and free its memory."""
+        self.residents.drop(resident.key)
+        await asyncio.wrap_future(self._supervisor.remove(*resident.key))
+        await self._journal.note(resident.record, EventKind.UNLOADED, by, why)

@@ -1,0 +1,50 @@
+"""Comparing a new version with the one that is served, on live traffic, before it gets any."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from penstock.core.errors import RequestError
+from penstock.core.models import Mirror
+
+if TYPE_CHECKING:
+    from penstock.native._dataplane import Engine
+
+__all__ = ["prove"]
+
+LOOK_SECONDS = 0.05
+
+
+async def prove(engine: Engine, live: int, shadow: int, mirror: Mirror) -> None:
+    """Run a share of the live rows through the new version's ring, too, and compare what comes out.
+
+    RequestError load_failed when an output differs, a row fails that the other answered, or too few rows came.
+    """
+    try:
+        engine.set_mirror(live, shadow, share=mirror.share, rtol=mirror.rtol, atol=mirror.atol)  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise RequestError("load_failed", f"its traffic cannot be mirrored: {error}") from error
+    try:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + mirror.timeout_s
+        while True:
+            seen = engine.mirror(live)  # type: ignore[attr-defined]
+            if seen["differing"] or seen["failed"]:
+                raise RequestError(
+                    "load_failed",
+                    f"of {seen['compared'] + seen['failed']} mirrored rows {seen['differing']} differ beyond rtol "
+                    f"{mirror.rtol:g} and atol {mirror.atol:g} (by up to {seen['max_abs_difference']:.3g}) and "
+                    f"{seen['failed']} failed; what was served before is served on",
+                )
+            if seen["compared"] >= mirror.rows:
+                return
+            if loop.time() >= deadline:
+                raise RequestError(
+                    "load_failed",
+                    f"only {seen['compared']} of {mirror.rows} rows were compared within {mirror.timeout_s:g} s "
+                    f"({seen['dropped']} were dropped): ask for fewer, for a larger share, or wait longer",
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        engine.clear_mirror(live)  # type: ignore[attr-defined]
