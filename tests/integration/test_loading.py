@@ -164,6 +164,7 @@ def test_a_model_loads_at_idle_priority_and_serves_at_normal_priority(tmp_path: 
     worker = WorkerProcess(Load(0, (ModelToLoad("m", "1", str(path), "python"),), idle=idle))
     with closing(worker.control):
         try:
+            assert os.sched_getscheduler(worker.pid) == (os.SCHED_IDLE if idle else os.SCHED_OTHER)
             made_ready(worker)
             assert (tmp_path / "policies").read_text() == str(os.SCHED_IDLE if idle else os.SCHED_OTHER)
             threads = [int(thread.name) for thread in Path(f"/proc/{worker.pid}/task").iterdir()]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from penstock.worker.messages import Load, Message, ProtocolError
+from penstock.worker.priority import become_idle
 from penstock.worker.protocol import receive, send
 
 __all__ = ["WorkerProcess"]
@@ -34,6 +35,8 @@ class WorkerProcess:
             except BaseException:
                 self.control.close()
                 raise
+        if load.idle:  # at once: until it reads the message its interpreter starts, and that takes 0.1 s of a core
+            become_idle(self._process.pid)
         # The process is not reaped before reap(), so its id cannot have passed to another one yet.
         self.pidfd = os.pidfd_open(self._process.pid)
         try:

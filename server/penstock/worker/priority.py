@@ -20,17 +20,18 @@ _NICE_LIMIT_FOR_ZERO = 20
 _CAP_SYS_NICE = 23
 
 
-def become_idle() -> bool:
-    """Put this process, whose other threads are yet to come, under SCHED_IDLE; False where there would be no way back.
+def become_idle(process: int = 0) -> bool:
+    """Put this process, or a child of it, under SCHED_IDLE; False where there would be no way back from there.
 
-    Threads inherit it. The kernel derives the priority of reads and writes from it, too (ioprio class idle, unless a
-    thread chose another), so that reading weights gives way to others under schedulers that know priorities.
+    Its other threads are yet to come, and inherit it. The kernel derives the priority of reads and writes from it, too
+    (ioprio class idle, unless a thread chose another), so that reading weights gives way to others under schedulers
+    that know priorities.
     """
     if not _may_come_back():
         logger.debug("the model loads at normal priority: idle priority could not be left without CAP_SYS_NICE")
         return False
     try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(process, os.SCHED_IDLE, os.sched_param(0))
     except OSError as error:
         logger.debug("the model loads at normal priority: %s", error.strerror)
         return False
