@@ -69,9 +69,13 @@ def test_only_allowed_sizes_are_run(tmp_path: Path) -> None:
 
 def test_another_output_is_named(tmp_path: Path) -> None:
     golden = golden_of(
-        tmp_path, inputs={"x": [[1, 1], [1, 2], [3, 4]]}, outputs={"y": [[2, 2], [2, 5], [6, "NaN"]]}, rtol=0.01, atol=0
+        tmp_path,
+        inputs={"x": [[1, 1], [1, 2], [3, 4]]},
+        outputs={"y": [[2, 2], [2, 5.1], [6, "NaN"]]},
+        rtol=0.01,
+        atol=0,
     )
-    expected = r"row 1, output 'y'\[1\]: expected 5.0, got 4.0 \(rtol 0.01, atol 0\); 2 of 3 rows differ"
+    expected = r"row 1, output 'y'\[1\]: expected 5.1, got 4.0 \(rtol 0.01, atol 0\); 2 of 3 rows differ"
     with pytest.raises(ModelLoadError, match=expected):
         prove(Doubling(), golden, {0: 2})
 

@@ -244,4 +244,5 @@ def _difference(name: str, got: Array, expected: Array, golden: Golden) -> str:
         return ""
     place = tuple(int(index) for index in np.argwhere(~np.asarray(same))[0])
     at = f"[{', '.join(map(str, place))}]" if place else ""
-    return f"output {name!r}{at}: expected {expected[place]}, got {got[place]}"
+    # As text, and not by their format, which would widen float32 to digits that it does not have.
+    return f"output {name!r}{at}: expected {expected[place]!s}, got {got[place]!s}"
