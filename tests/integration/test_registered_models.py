@@ -596,6 +596,7 @@ def test_registry_that_fails_leaves_what_is_served(
     running.control.source.statuses = (DIGITS,)
     with closing(sqlite3.connect(running.folder / "penstock.db")) as database:
         database.execute("ALTER TABLE versions RENAME TO lost")
+        database.execute("ALTER TABLE counters RENAME TO lost_too")
     listed = client.ask("GET", "/models")
     assert [each["name"] for each in listed["models"]] == ["digits"]
     assert "log says why" in listed["registry_failure"]

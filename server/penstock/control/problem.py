@@ -72,5 +72,5 @@ def _respond(problem: ProblemType, detail: str, headers: Iterable[tuple[str, str
     if problem.status in (429, 503):
         response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if problem.status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="penstock"'
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
