@@ -6,6 +6,7 @@
 namespace {
 
 using penstock::dataplane::EngineOptions;
+using penstock::dataplane::kControlCallsMax;
 using penstock::test::Client;
 using penstock::test::Server;
 
@@ -64,6 +65,16 @@ void await(Condition&& condition) {
   CHECK(condition());
 }
 
+// So many calls, from clients that send sixteen each.
+std::vector<std::unique_ptr<Client>> ask_many(std::uint16_t port, std::size_t calls) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (std::size_t i = 0; i < calls; ++i) {
+    if (i % 16 == 0) clients.push_back(std::make_unique<Client>(port));
+    clients.back()->send(kModels);
+  }
+  return clients;
+}
+
 // A control plane that never answers is left alone once nobody waits: its places go to the next callers.
 void places_of_abandoned_calls() {
   const ControlPlane plane;
@@ -71,13 +82,13 @@ void places_of_abandoned_calls() {
   const auto& active = server.engine().loops()[0]->stats().control_active;
   std::vector<int> calls;
   for (int round = 0; round < 2; ++round) {
-    Client client(server.port());
-    for (int i = 0; i < 20; ++i) client.send(kModels);  // 16 are under way, the others wait
-    for (int i = 0; i < 16; ++i) calls.push_back(plane.accept());
-    CHECK(active.get() == 16);
+    const auto clients = ask_many(server.port(), kControlCallsMax + 16);  // the last ones wait
+    for (std::size_t i = 0; i < kControlCallsMax; ++i) calls.push_back(plane.accept());
+    CHECK(active.get() == kControlCallsMax);
     // A reset: a client that has only closed its side may still wait for answers.
     const linger reset{.l_onoff = 1, .l_linger = 0};
-    CHECK(::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+    for (const auto& client : clients)
+      CHECK(::setsockopt(client->fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
   }
   await([&] { return active.get() == 0; });
   for (const int call : calls) ::close(call);
@@ -160,13 +171,12 @@ void waiting_call_fails() {
   EngineOptions options = options_for(plane);
   options.request_timeout_ms = options.idle_timeout_ms = 65'000;  // no turn of the timer wheel helps out before
   Server server(options);
-  Client client(server.port());
   Client last(server.port());
-  for (int i = 0; i < 16; ++i) client.send(kModels);
+  const auto clients = ask_many(server.port(), kControlCallsMax);
   std::vector<int> calls;
-  for (int i = 0; i < 16; ++i) calls.push_back(plane.accept());
+  for (std::size_t i = 0; i < kControlCallsMax; ++i) calls.push_back(plane.accept());
   last.send(kModels);
-  await([&] { return server.engine().loops()[0]->stats().control_forwarded.get() == 17; });
+  await([&] { return server.engine().loops()[0]->stats().control_forwarded.get() == kControlCallsMax + 1; });
   plane.stop();
   const timeval patience{.tv_sec = 4, .tv_usec = 0};
   CHECK(::setsockopt(last.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);

@@ -15,8 +15,7 @@
 namespace penstock::dataplane {
 namespace {
 
-// Administration is not load: a few calls at a time, a few more waiting, then a refusal.
-constexpr std::size_t kActiveMax = 64;
+// Administration is not load: a few more calls waiting, then a refusal.
 constexpr std::size_t kWaitingMax = 256;
 constexpr std::size_t kAnswerBytesMax = 64u << 20;
 // A change may take as long as a model takes to load (load_timeout_s), whatever predictions may take.
@@ -135,7 +134,7 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
   loop_.stats.control_forwarded.add();
   ControlCall& started = *call;
   calls_.push_back(std::move(call));
-  if (active_ >= kActiveMax) {
+  if (active_ >= kControlCallsMax) {
     waiting_.push_back(&started);
     return;
   }
@@ -312,7 +311,7 @@ void ControlProxy::close(ControlCall& call) {
 }
 
 void ControlProxy::start_waiting() {
-  while (!waiting_.empty() && active_ < kActiveMax) {
+  while (!waiting_.empty() && active_ < kControlCallsMax) {
     ControlCall& call = *waiting_.front();
     waiting_.erase(waiting_.begin());
     if (!connect(call)) fail(call, "the control plane cannot be reached");

@@ -26,6 +26,9 @@ struct ControlCall : Watch {
   std::string incoming;
 };
 
+// Under way at a time: a change may wait until a model is loaded, and others must not wait behind it.
+inline constexpr std::size_t kControlCallsMax = 64;
+
 class ControlProxy {
  public:
   ControlProxy(LoopContext& loop, HttpSession& session) : loop_(loop), session_(session) {}
