@@ -24,7 +24,7 @@ class Results:
     """One run of the benchmarks. Lists grow while it goes on; their entries are dataclasses, or dicts once read back.
 
     samples: bench.run.Sample. capacities: bench.capacity.Capacity. bare: bench.bare.BareResult.
-    verdicts: bench.verdicts.Verdict. not_run: what could not be run, and why.
+    verdicts: bench.verdicts.Verdict. swaps: bench.swaps.SwapResult. not_run: what could not be run, and why.
     """
 
     command: str
@@ -32,6 +32,7 @@ class Results:
     capacities: list[Any] = field(default_factory=list)
     bare: list[Any] = field(default_factory=list)
     verdicts: list[Any] = field(default_factory=list)
+    swaps: list[Any] = field(default_factory=list)
     stages: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)

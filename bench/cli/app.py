@@ -20,6 +20,7 @@ from bench.report import print_tables, write_report
 from bench.report.progress import showing_progress
 from bench.results import Results
 from bench.run import RunOptions
+from bench.swaps import SwapError
 from bench.targets import NotInstalledError
 from penstock.core.errors import PenstockError
 from penstock.load.dialects import DIALECTS, Dialect
@@ -79,7 +80,7 @@ def running() -> Iterator[Path]:
     try:
         with ending_by_sigterm(), tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
             yield Path(folder)
-    except (PenstockError, NotInstalledError, RevisionError, WrongAnswerError) as error:
+    except (PenstockError, NotInstalledError, RevisionError, SwapError, WrongAnswerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         raise typer.Exit(getattr(error, "exit_code", 1)) from None
 

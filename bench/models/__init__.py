@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bench.models.affine import AFFINE_WIDTH, affine_answers, write_affine
 from bench.models.graphs import write_cnn, write_encoder, write_extremes, write_mlp
+from bench.models.mlp import mlp_answers, mlp_layers, write_exported_mlp, write_saved_mlp
 from bench.models.python import POISON, PYTHON_MODEL
 from bench.models.trees import tree_answers, tree_rows, write_trees
 
@@ -14,14 +15,18 @@ __all__ = [
     "W1_WIDTHS",
     "W2_WIDTHS",
     "affine_answers",
+    "mlp_answers",
+    "mlp_layers",
     "tree_answers",
     "tree_rows",
     "write_affine",
     "write_cnn",
     "write_encoder",
+    "write_exported_mlp",
     "write_extremes",
     "write_mlp",
     "write_models",
+    "write_saved_mlp",
     "write_trees",
 ]
 

@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.models.mlp import mlp_layers
+
 __all__ = ["write_cnn", "write_encoder", "write_extremes", "write_mlp"]
 
 OPSET = 18
@@ -24,13 +26,11 @@ Tensor: TypeAlias = tuple[str, int, Sequence[int]]
 
 def write_mlp(path: Path, widths: Sequence[int], seed: int = 1) -> Path:
     """Write a multilayer perceptron with ReLU and softmax: "x" float32 [widths[0]] to "y" float32 [widths[-1]]."""
-    generator = np.random.default_rng(seed)
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, NDArray[Any]] = {}
     value = "x"
-    for layer, (rows, columns) in enumerate(pairwise(widths)):
-        constants[f"w{layer}"] = (generator.standard_normal((rows, columns)) / np.sqrt(rows)).astype(np.float32)
-        constants[f"b{layer}"] = (generator.standard_normal(columns) / 10).astype(np.float32)
+    for layer, (weights, bias) in enumerate(mlp_layers(widths, seed)):
+        constants[f"w{layer}"], constants[f"b{layer}"] = weights, bias
         nodes.append(helper.make_node("Gemm", [value, f"w{layer}", f"b{layer}"], [f"z{layer}"]))
         value = f"z{layer}"
         if layer < len(widths) - 2:

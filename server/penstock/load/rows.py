@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Row", "TensorSpec", "random_rows", "same"]
+__all__ = ["TOLERANCE", "Row", "TensorSpec", "random_rows", "same"]
 
 # One row: arrays by input or output name, without the batch dimension.
 Row: TypeAlias = Mapping[str, NDArray[Any]]
