@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ServerConfig
 from penstock.core.errors import RegistryUnavailableError, StartError
+from penstock.registry.places import registry_places
 from penstock.serve.lifecycle import Following, LifecycleOptions, RegistryLifecycle, RepositoryFolder
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.registry.registry import Registry
     from penstock.serve.supervisor import Supervisor
 
-__all__ = ["Registered", "data_folder", "follow_registry", "open_registry"]
+__all__ = ["Registered", "follow_registry", "open_registry"]
 
 _log = logging.getLogger("penstock.serve")
 
@@ -34,14 +33,6 @@ class Registered:
     following: Following
 
 
-def data_folder(config: ServerConfig) -> Path:
-    """Return the folder of the registry: as configured, else where this user's programs keep their data."""
-    if config.data_dir is not None:
-        return config.data_dir
-    base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "penstock"
-
-
 def open_registry(config: ServerConfig, bridge: AsyncBridge, cleanup: ExitStack) -> tuple[Registry | None, str]:
     """Open the registry; or None, and why it cannot be.
 
@@ -49,18 +40,16 @@ def open_registry(config: ServerConfig, bridge: AsyncBridge, cleanup: ExitStack)
     """
     from penstock.registry.registry import Registry
 
-    folder = data_folder(config)
-    store = config.store or f"sqlite:///{folder / 'penstock.db'}"
-    artefacts = config.artefacts or str(folder / "artefacts")
     try:
-        registry = bridge.call(Registry.open(store, artefacts, folder / "cache"))
+        registry = bridge.call(Registry.open(*registry_places(config)))
     except RegistryUnavailableError as error:
         if config.data_dir is not None or config.store is not None or config.artefacts is not None:
             raise StartError(f"the registry cannot be opened: {error}") from error
         _log.warning(
             "serving without a registry; set data_dir to a folder that can be written", extra={"why": str(error)}
         )
-        return None, str(error)
+        # Clients are told this; the reason may name places.
+        return None, "it could not be opened when the server started, whose log says why"
     cleanup.callback(lambda: bridge.call(registry.close()))
     return registry, ""
 

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 from penstock.core.config import LogFormat, ModelConfig, ServerConfig
 from penstock.core.errors import ListenError, ModelLoadError, PortInUseError
 from penstock.core.status import ModelStatus
+from penstock.registry.places import data_folder
 from penstock.serve.banner import public_url, render_banner
 from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
-from penstock.serve.registered import Registered, data_folder, follow_registry, open_registry
+from penstock.serve.registered import Registered, follow_registry, open_registry
 from penstock.serve.supervisor import Supervisor
 
 if TYPE_CHECKING:
