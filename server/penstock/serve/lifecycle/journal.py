@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,8 @@ class Journal:
         self._registry = registry
         self._node = node
         self._unsaved: deque[Callable[[], Awaitable[object]]] = deque(maxlen=_UNSAVED_MAX)
+        # Whoever flushes writes what others have added, too: two at once would write the same event.
+        self._flushing = asyncio.Lock()
 
     async def note(
         self, version: VersionRecord, kind: EventKind, by: str, detail: str = "", at: datetime | None = None
@@ -61,14 +64,18 @@ class Journal:
 
     async def flush(self) -> None:
         """Write what could not be written before."""
-        while self._unsaved:
-            try:
-                await self._unsaved[0]()
-            except RegistryUnavailableError:
-                return
-            except RequestError as error:
-                _log.warning("an event is not recorded", extra={"reason": str(error)})
-            self._unsaved.popleft()
+        async with self._flushing:
+            while self._unsaved:
+                write = self._unsaved[0]
+                try:
+                    await write()
+                except RegistryUnavailableError:
+                    return
+                except RequestError as error:
+                    _log.warning("an event is not recorded", extra={"reason": str(error)})
+                # A full deque has dropped it itself meanwhile.
+                if self._unsaved and self._unsaved[0] is write:
+                    self._unsaved.popleft()
 
     async def _write(self, write: Callable[[], Awaitable[object]]) -> None:
         self._unsaved.append(write)
