@@ -8,7 +8,6 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import LoadOptions, find_artefact
 from penstock.worker.backends.tensorflow.backend import TensorFlowBackend
 from penstock.worker.backends.tensorflow.keras_model import open_keras
-from penstock.worker.backends.tensorflow.runtime import start_tensorflow
 from penstock.worker.backends.tensorflow.saved_model import open_saved_model
 
 __all__ = ["TensorFlowBackend", "load"]
@@ -22,7 +21,6 @@ def load(path: Path, options: LoadOptions) -> TensorFlowBackend:
     model = _model_of(path)
     if options.convert != "none":
         raise ModelLoadError(f"convert = {options.convert!r} is not for TensorFlow models: leave it out")
-    start_tensorflow(options.threads)
     opened = open_saved_model(model, options) if model.is_dir() else open_keras(model, options)
     return TensorFlowBackend(opened, options.lengths)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import LoadOptions
 from penstock.worker.backends.probing import first_line
-from penstock.worker.backends.tensorflow.runtime import Opened
+from penstock.worker.backends.tensorflow.runtime import NOT_INSTALLED, Opened, start_tensorflow
 from penstock.worker.backends.trust import GROWTH_MAX, UNPACKED_BYTES_MIN, check_archive, refuse_code
 
 __all__ = ["open_keras"]
@@ -39,11 +39,13 @@ _OTHERWISE = (
 
 def open_keras(path: Path, options: LoadOptions) -> Opened:
     """Load a .keras or .h5 file; ModelLoadError when it needs code that is no part of Keras."""
-    import keras
-
     found = next(_needed_code(_config_of(path)), None)
     if found:
         refuse_code(path, options, f"has {found}.", _OTHERWISE)
+    # Not before: what is refused is refused in no time.
+    start_tensorflow(options.threads)
+    import keras
+
     try:
         # A digest that is trusted stands for the code, too.
         model = keras.models.load_model(str(path), compile=False, safe_mode=not found)
@@ -123,7 +125,10 @@ def _check_weights(file: IO[bytes], size: int, path: Path) -> str | bytes | None
     HDF5 has links to other files, datasets that lie in other files, and datasets that are put together of others; Keras
     writes none of them, and reading one reads the machine's files.
     """
-    import h5py
+    try:
+        import h5py
+    except ImportError as error:
+        raise ModelLoadError(NOT_INSTALLED) from error
 
     sizes = []
 

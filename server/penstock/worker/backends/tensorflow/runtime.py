@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from penstock.core.errors import ModelLoadError
 
-__all__ = ["Opened", "start_tensorflow"]
+__all__ = ["NOT_INSTALLED", "Opened", "start_tensorflow"]
+
+NOT_INSTALLED = "TensorFlow models need tensorflow: pip install 'penstock[tensorflow]'"
 
 logger = logging.getLogger("penstock.worker.tensorflow")
 
@@ -38,7 +40,7 @@ def start_tensorflow(threads: int) -> None:
         with _quiet():
             import tensorflow
     except ImportError as error:
-        raise ModelLoadError("TensorFlow models need tensorflow: pip install 'penstock[tensorflow]'") from error
+        raise ModelLoadError(NOT_INSTALLED) from error
     tensorflow.get_logger().setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:

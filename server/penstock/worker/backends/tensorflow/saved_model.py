@@ -10,7 +10,7 @@ from typing import Any
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import LoadOptions
 from penstock.worker.backends.probing import first_line
-from penstock.worker.backends.tensorflow.runtime import Opened
+from penstock.worker.backends.tensorflow.runtime import Opened, start_tensorflow
 from penstock.worker.backends.trust import refuse_code
 
 __all__ = ["open_saved_model"]
@@ -45,6 +45,7 @@ _STREAMS = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
 
 def open_saved_model(folder: Path, options: LoadOptions) -> Opened:
     """Load a SavedModel and take its signature; ModelLoadError when its graph reaches out of the process."""
+    start_tensorflow(options.threads)
     import tensorflow
 
     _check_graph(folder, options)
