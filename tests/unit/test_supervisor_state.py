@@ -167,3 +167,12 @@ def test_models_of_a_group_are_loaded_one_after_the_other() -> None:
 )
 def test_instances_share_the_cpus(settings: dict[str, Any], slot: int | None, placement: Placement) -> None:
     assert placement_of(config(**settings), slot) == placement
+
+
+def test_states_of_a_model_that_comes_and_goes() -> None:
+    group = serving()
+    group.retiring = True
+    assert status_of(group).state is ModelState.DRAINING
+    (group,) = make_groups([config()])
+    group.instances[0].phase = Phase.WARMING_UP
+    assert status_of(group).state is ModelState.WARMING

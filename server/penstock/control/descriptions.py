@@ -59,12 +59,16 @@ def summary_of_registered(record: VersionRecord, *, latest: bool) -> dict[str, o
         "name": record.model,
         "version": record.version,
         "latest": latest,
-        "state": ModelState.REGISTERED,
+        "state": _state(record),
         "backend": _backend(record),
         "origin": Origin.REGISTRY,
         "digest": record.digest,
         "aliases": list(record.aliases),
     }
+
+
+def _state(record: VersionRecord) -> ModelState:
+    return ModelState.REGISTERED if record.load_seconds is None else ModelState.UNLOADED
 
 
 def version_in_memory(
@@ -109,7 +113,7 @@ def version_registered(record: VersionRecord, *, latest: bool) -> dict[str, obje
     return {
         "version": record.version,
         "latest": latest,
-        "state": ModelState.REGISTERED,
+        "state": _state(record),
         "detail": None,
         "backend": _backend(record),
         "origin": Origin.REGISTRY,

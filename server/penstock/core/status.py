@@ -17,7 +17,7 @@ Tensor: TypeAlias = tuple[str, str, tuple[int | None, ...]]
 class ModelState(StrEnum):
     """Where a model version is in its life."""
 
-    REGISTERED = "registered"  # known to the registry; nothing has loaded it here
+    REGISTERED = "registered"  # known to the registry; no server has loaded it yet
     LOADING = "loading"
     WARMING = "warming"
     READY = "ready"

@@ -161,8 +161,10 @@ class WorkerGroup:
             return ModelState.STOPPED
         if self.failed:
             return ModelState.FAILED
+        if self.retiring:
+            return ModelState.DRAINING
         if not self.served:
-            return ModelState.LOADING
+            return ModelState.WARMING if Phase.WARMING_UP in phases else ModelState.LOADING
         return ModelState.READY if Phase.READY in phases else ModelState.RESTARTING
 
 
