@@ -262,6 +262,18 @@ nb::dict recover(Engine& engine, std::uint32_t ring, std::uint32_t worker) {
   return result;
 }
 
+nb::dict mirror(const Engine& engine, std::uint32_t ring) {
+  const MirrorCounts counts = engine.mirror(ring);
+  nb::dict result;
+  result["mirrored"] = counts.mirrored;
+  result["compared"] = counts.compared;
+  result["differing"] = counts.differing;
+  result["dropped"] = counts.dropped;
+  result["failed"] = counts.failed;
+  result["max_abs_difference"] = counts.max_abs_difference;
+  return result;
+}
+
 void publish(Engine& engine, const std::vector<Route>& routes) {
   std::vector<RouteSpec> specs;
   specs.reserve(routes.size());
@@ -366,6 +378,17 @@ NB_MODULE(_dataplane, module) {
       .def("recover", &recover, "ring"_a, "worker"_a, "A worker is dead: run its batches again, or fail them.")
       .def("fail_quarantined", &Engine::fail_quarantined, "ring"_a,
            "Rows that wait for a worker in quarantine get an error: there will be none.")
+      .def("close_ring", &Engine::close_ring, "ring"_a,
+           "The ring's workers have ended and there will be no others: rows that are out get an error.")
+      .def(
+          "set_mirror",
+          [](Engine& engine, std::uint32_t ring, std::uint32_t shadow_ring, double share, double rtol, double atol) {
+            engine.set_mirror(ring, shadow_ring, {.share = share, .rtol = rtol, .atol = atol});
+          },
+          "ring"_a, "shadow_ring"_a, nb::kw_only(), "share"_a, "rtol"_a, "atol"_a,
+          "Have a share of a ring's rows run by another ring, too, and compare the outputs.")
+      .def("mirror", &mirror, "ring"_a, "What came out of set_mirror() so far.")
+      .def("clear_mirror", &Engine::clear_mirror, "ring"_a, "Mirror the ring's rows no more.")
       .def("publish", &publish, "routes"_a,
            "Swap the whole route table: (model, version, ring, latest, available, lazy) each. Any thread.")
       .def("ring_idle", &Engine::ring_idle, "ring"_a, "Whether nothing gets to the ring any more and nothing is out.")

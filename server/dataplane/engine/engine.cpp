@@ -75,7 +75,10 @@ bool Engine::ring_idle(std::uint32_t ring) {
 
 bool Engine::remove_ring(std::uint32_t ring) {
   const std::lock_guard publishing(publish_mutex_);
-  if (rings_.begin_removal(ring)) publish_table();
+  if (rings_.begin_removal(ring)) {
+    if (ring < mirrors_.size()) mirrors_[ring] = nullptr;
+    publish_table();
+  }
   return rings_.finish_removal(ring);
 }
 
@@ -120,8 +123,34 @@ void Engine::publish(std::vector<RouteSpec> routes) {
   }
 }
 
+void Engine::set_mirror(std::uint32_t ring, std::uint32_t shadow, const MirrorRules& rules) {
+  const std::lock_guard publishing(publish_mutex_);
+  auto mirror = std::make_shared<Mirror>(*rings_.entry(ring), *rings_.entry(shadow), rules);
+  if (ring >= mirrors_.size()) mirrors_.resize(ring + 1);
+  mirrors_[ring] = std::move(mirror);
+  publish_table();
+}
+
+MirrorCounts Engine::mirror(std::uint32_t ring) const {
+  const std::lock_guard publishing(publish_mutex_);
+  if (ring >= mirrors_.size() || mirrors_[ring] == nullptr) throw std::invalid_argument("the ring has no shadow");
+  return mirrors_[ring]->counts();
+}
+
+void Engine::clear_mirror(std::uint32_t ring) {
+  const std::lock_guard publishing(publish_mutex_);
+  if (ring >= mirrors_.size() || mirrors_[ring] == nullptr) return;
+  mirrors_[ring] = nullptr;
+  publish_table();
+}
+
+void Engine::close_ring(std::uint32_t ring) {
+  entry(ring)->ring.close(batcher::RowError::kWorkerDied);
+  state_.wake_loops();
+}
+
 void Engine::publish_table() {
-  auto table = std::make_shared<const RouteTable>(routes_, rings_.entries(), &state_.misses);
+  auto table = std::make_shared<const RouteTable>(routes_, rings_.entries(), &state_.misses, mirrors_);
   rings_.note_published(*table);
   {
     const std::lock_guard lock(state_.table_mutex);

@@ -11,6 +11,7 @@
 #include "engine/event_loop.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/mirror.hpp"
 #include "engine/ring_directory.hpp"
 #include "engine/route_table.hpp"
 
@@ -44,6 +45,15 @@ class Engine {
   // std::invalid_argument for a route to a ring that does not exist: then nothing has changed.
   void publish(std::vector<RouteSpec> routes);
 
+  // From now on a share of the rows of `ring` is run by `shadow`, too, and the outputs are compared; instead of a
+  // shadow that it had. std::invalid_argument as Mirror. The shadow's ring is not idle until clear_mirror().
+  void set_mirror(std::uint32_t ring, std::uint32_t shadow, const MirrorRules& rules);
+  // Since set_mirror(). std::invalid_argument for a ring that has no shadow.
+  [[nodiscard]] MirrorCounts mirror(std::uint32_t ring) const;
+  void clear_mirror(std::uint32_t ring);
+
+  // Its workers have ended and there will be no others: rows that are out get an error, and it takes no more.
+  void close_ring(std::uint32_t ring);
   // No request can get to the ring any more, and none that did is unanswered: its workers may end.
   [[nodiscard]] bool ring_idle(std::uint32_t ring);
   // Gives an idle ring's memory back, as soon as nothing can look at it; whether that has happened: else ask again.
@@ -69,9 +79,10 @@ class Engine {
   JobPool jobs_;
   std::vector<int> listeners_;
   std::vector<std::string> socket_paths_;
-  std::mutex publish_mutex_;  // of the next two: a table of fewer rings must not replace one of more
+  mutable std::mutex publish_mutex_;  // of the next three: a table of fewer rings must not replace one of more
   RingDirectory rings_;
   std::vector<RouteSpec> routes_;  // as published last
+  RouteTable::Mirrors mirrors_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
   bool running_ = false;
 };

@@ -109,6 +109,7 @@ void EventLoop::pass() {
   session_.flush_dirty();
   send_refusals(loop_.now_ns);  // of requests that had waited for room
   predict_.ring_bells();
+  predict_.compare_mirrored();
   finish_pass();
 }
 
@@ -156,7 +157,8 @@ void EventLoop::wait(epoll_event* events, int& count) {
 }
 
 bool EventLoop::spin_for_answer() {
-  return predict_.rows_in_flight() <= kSpinRowsMax && spinner_.find([this] { return predict_.has_done(); });
+  const std::uint64_t rows = predict_.rows_awaited();
+  return rows > 0 && rows <= kSpinRowsMax && spinner_.find([this] { return predict_.has_done(); });
 }
 
 // Large bodies may make a pass long. It stops reading then, answers what is done, and goes on with the next connection.

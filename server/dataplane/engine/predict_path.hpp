@@ -10,6 +10,7 @@
 #include "engine/http_session.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/mirror.hpp"
 #include "engine/rejoin.hpp"
 
 namespace penstock::dataplane {
@@ -19,7 +20,7 @@ inline constexpr std::size_t kInlineBytesMax = 256 * 1024;  // decoded or encode
 class PredictPath {
  public:
   PredictPath(LoopContext& loop, HttpSession& session, JobPool& jobs, JobInbox& inbox)
-      : loop_(loop), session_(session), jobs_(jobs), inbox_(inbox) {}
+      : loop_(loop), session_(session), jobs_(jobs), inbox_(inbox), mirrored_(loop.index) {}
 
   void start(Connection& connection, Pending& pending, const Request& request);
   void abandon(Pending& pending);
@@ -27,7 +28,12 @@ class PredictPath {
 
   // Once per pass: further rows of requests that have more than one pass may take.
   void continue_requests();
-  [[nodiscard]] bool has_unfinished() const noexcept { return !unfinished_.empty(); }
+  // Once per pass, after all answers were sent: compares rows that are mirrored.
+  void compare_mirrored() noexcept {
+    if (mirrored_.has_ready()) mirrored_.compare_some();
+  }
+  // There is something to do in a next pass, whatever happens.
+  [[nodiscard]] bool has_unfinished() const noexcept { return !unfinished_.empty() || mirrored_.has_ready(); }
   // Once per pass, after all sockets were read: wake the workers for everything published.
   void ring_bells();
   // Answers the rows of completed blocks.
@@ -38,6 +44,8 @@ class PredictPath {
   // After the table was swapped: a ring's id is stable, so only new ones appear.
   void adopt_table();
   [[nodiscard]] std::uint64_t rows_in_flight() const noexcept { return rows_in_flight_; }
+  // Of them, those that somebody waits for.
+  [[nodiscard]] std::uint64_t rows_awaited() const noexcept { return rows_in_flight_ - rows_shadowed_; }
   [[nodiscard]] bool has_done() const noexcept;
 
  private:
@@ -93,6 +101,13 @@ class PredictPath {
   // Nobody waits for what is still out of a request of many rows.
   void give_up(Pending& pending) noexcept;
 
+  // --- mirrored rows (predict_mirror.cpp) ----------------------------------------------------------------------------
+
+  void mirror_row(const Connection& connection, const Pending& pending, ModelEntry& entry, const batcher::Claim& claim,
+                  std::uint32_t k, const std::byte* row) noexcept;
+  [[nodiscard]] bool settle_mirrored(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
+                                     const Ticket& ticket) noexcept;
+
   // --- answers (predict_reply.cpp) ---------------------------------------------------------------
 
   void answer_block(ModelEntry& entry, const batcher::DoneBlock& block, std::uint64_t now_ns);
@@ -122,6 +137,8 @@ class PredictPath {
   std::vector<RingUse> rings_;         // by ring id
   std::vector<std::uint32_t> active_;  // ring ids with rows in flight
   std::uint64_t rows_in_flight_ = 0;
+  std::uint64_t rows_shadowed_ = 0;  // of them, that nobody waits for
+  MirrorPairs mirrored_;
   RejoinPool rejoins_;
   std::vector<Unfinished> unfinished_;
   std::vector<const std::byte*> outputs_;

@@ -65,6 +65,8 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
                              std::uint32_t row, const Ticket& ticket) {
   if (ticket.slot != kNoSlot) entry.ring.release_slot(ticket.slot);
   row_left(entry);
+  if (ticket.pair != kNoPair && settle_mirrored(entry, block, row, ticket)) [[unlikely]]
+    return true;
   RingStats& stats = entry.stats[loop_.index];
   Connection* connection = loop_.find(ticket.connection, ticket.generation);
   if (connection == nullptr) return true;

@@ -46,6 +46,8 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
   entry.ring.publish(claim, loop_.index);
   pending.claim = claim;
   count_rows(entry, pending, 1);
+  if (loop_.table->mirror(entry.id) != nullptr) [[unlikely]]
+    mirror_row(connection, pending, entry, claim, 0, slot == kNoSlot ? row : nullptr);
   enter_request(connection, pending, entry, reply_bytes);
 }
 
@@ -84,6 +86,7 @@ void PredictPath::write_row(const Connection& connection, const Pending& pending
   ticket.slot = slot;
   ticket.row = row;
   ticket.part = rejoin == nullptr ? 0 : static_cast<std::uint32_t>(rejoin->parts.size());
+  ticket.pair = kNoPair;
   ticket.owner.store(loop_.index, std::memory_order_relaxed);
 }
 
@@ -215,6 +218,12 @@ bool PredictPath::submit_part(Connection& connection, Pending& pending, std::uin
   }
   for (std::uint32_t k = 0; k < count; ++k) write_row(connection, pending, entry, claim, k, slot);
   entry.ring.publish(claim, loop_.index);
+  if (loop_.table->mirror(entry.id) != nullptr) [[unlikely]] {
+    for (std::uint32_t k = 0; k < count; ++k) {  // of one tensor, so that the bytes are packed rows
+      const auto* const row = reinterpret_cast<const std::byte*>(bytes.data()) + k * rejoin.row_bytes;
+      mirror_row(connection, pending, entry, claim, k, slot == kNoSlot ? row : nullptr);
+    }
+  }
   rejoin.parts.push_back({claim});
   rejoin.submitted += count;
   count_rows(entry, pending, count);

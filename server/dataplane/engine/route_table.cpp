@@ -5,6 +5,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "engine/mirror.hpp"
+
 namespace penstock::dataplane {
 namespace {
 
@@ -23,8 +25,9 @@ std::uint32_t hash(std::string_view text) noexcept {
 }  // namespace
 
 RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
-                       MissList* misses)
-    : entries_(std::move(entries)), misses_(misses) {
+                       MissList* misses, Mirrors mirrors)
+    : entries_(std::move(entries)), mirrors_(std::move(mirrors)), misses_(misses) {
+  mirrors_.resize(entries_.size());
   std::size_t bytes = sizeof(Header) + routes.size() * sizeof(Route);
   std::set<std::string_view> models;
   for (const RouteSpec& route : routes) {
@@ -74,6 +77,9 @@ std::vector<std::uint32_t> RouteTable::routed_rings() const {
   std::vector<std::uint32_t> rings;
   for (const Route* route = routes(); route != routes() + header().routes; ++route) {
     if (route->ring != kNoRing) rings.push_back(route->ring);
+  }
+  for (const std::shared_ptr<Mirror>& mirror : mirrors_) {
+    if (mirror != nullptr) rings.push_back(mirror->shadow());
   }
   std::ranges::sort(rings);
   return rings;

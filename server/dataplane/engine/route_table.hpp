@@ -15,6 +15,8 @@
 
 namespace penstock::dataplane {
 
+class Mirror;
+
 inline constexpr std::uint32_t kNoRing = ~std::uint32_t{0};
 
 struct RouteSpec {
@@ -28,11 +30,14 @@ struct RouteSpec {
 
 class RouteTable {
  public:
+  using Mirrors = std::vector<std::shared_ptr<Mirror>>;  // by the ring that answers; null, or shorter, without a shadow
+
   RouteTable() : RouteTable({}, {}) {}
   // `entries[i]` is the model version of ring i, null where there is none. `misses` hears of requests for lazy routes;
-  // without it they are forgotten. Throws std::invalid_argument for a route to a ring that does not exist.
+  // without it they are forgotten. `mirrors`: of rings with a shadow. Throws std::invalid_argument for a route to a
+  // ring that does not exist.
   RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
-             MissList* misses = nullptr);
+             MissList* misses = nullptr, Mirrors mirrors = {});
   ~RouteTable();
   RouteTable(const RouteTable&) = delete;
   RouteTable& operator=(const RouteTable&) = delete;
@@ -48,6 +53,9 @@ class RouteTable {
   // The other model versions that share workers with ring `ring`.
   [[nodiscard]] const std::vector<const ModelEntry*>& peers(std::uint32_t ring) const noexcept { return peers_[ring]; }
 
+  // Where a share of the ring's rows goes, too; null: nowhere.
+  [[nodiscard]] const std::shared_ptr<Mirror>& mirror(std::uint32_t ring) const noexcept { return mirrors_[ring]; }
+
   // Upper bound of a predict body; of one model when it is named and known.
   [[nodiscard]] std::uint64_t body_bytes_max(std::string_view model) const noexcept;
 
@@ -55,7 +63,8 @@ class RouteTable {
 
   // Set when nobody holds the table any more. Load with acquire: what its holders did happened before.
   [[nodiscard]] std::shared_ptr<const std::atomic<bool>> gone() const noexcept { return gone_; }
-  [[nodiscard]] std::vector<std::uint32_t> routed_rings() const;  // ascending
+  // Rings that requests get to, or copies of their rows, ascending.
+  [[nodiscard]] std::vector<std::uint32_t> routed_rings() const;
 
  private:
   // Records in the flat buffer. Names are offsets into it, so that the buffer could come from another process.
@@ -94,6 +103,7 @@ class RouteTable {
   std::vector<std::byte> bytes_;
   std::vector<std::shared_ptr<ModelEntry>> entries_;
   std::vector<std::vector<const ModelEntry*>> peers_;  // by ring
+  Mirrors mirrors_;                                    // as long as entries_
   MissList* misses_;
   std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t body_bytes_max_ = 0;

@@ -78,6 +78,24 @@ class Engine:
         """
     def fail_quarantined(self, ring: int) -> None:
         """Rows that wait for a worker in quarantine get an error: there will be none."""
+    def close_ring(self, ring: int) -> None:
+        """The ring's workers have ended and there will be no others: rows that are out get an error."""
+    def set_mirror(self, ring: int, shadow_ring: int, *, share: float, rtol: float, atol: float) -> None:
+        """Have every 1 / share-th row of a ring run by another ring, too, and compare the outputs. Any thread.
+
+        Floats are the same when |shadow - live| <= atol + rtol * |live| or both are NaN, all else when it is equal. The
+        shadow answers nobody: what it has no room for is dropped, and so are rows in the arena and those with more than
+        64 KiB of outputs. ValueError when the tensors of the two differ. Takes the place of the ring's earlier mirror.
+        """
+    def mirror(self, ring: int) -> dict[str, Any]:
+        """What came out of set_mirror() so far; ValueError when the ring has no mirror.
+
+        {'mirrored', 'compared', 'differing', 'dropped', 'failed', 'max_abs_difference'}: rows that the shadow was
+        given; that were compared; that differed; whose turn it was, but that were not compared; that the ring answered
+        and for which the shadow had an error. The last one is over all elements compared.
+        """
+    def clear_mirror(self, ring: int) -> None:
+        """Mirror the ring's rows no more; the shadow is idle when it has run those that it has."""
     def publish(self, routes: Sequence[tuple[str, str, int | None, bool, bool, bool]]) -> None:
         """Swap the whole route table: (model, version, ring, latest, available, lazy) each. Any thread.
 

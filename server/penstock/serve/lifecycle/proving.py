@@ -22,14 +22,14 @@ async def prove(engine: Engine, live: int, shadow: int, mirror: Mirror) -> None:
     RequestError load_failed when an output differs, a row fails that the other answered, or too few rows came.
     """
     try:
-        engine.set_mirror(live, shadow, share=mirror.share, rtol=mirror.rtol, atol=mirror.atol)  # type: ignore[attr-defined]
+        engine.set_mirror(live, shadow, share=mirror.share, rtol=mirror.rtol, atol=mirror.atol)
     except ValueError as error:
         raise RequestError("load_failed", f"its traffic cannot be mirrored: {error}") from error
     try:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + mirror.timeout_s
         while True:
-            seen = engine.mirror(live)  # type: ignore[attr-defined]
+            seen = engine.mirror(live)
             if seen["differing"] or seen["failed"]:
                 raise RequestError(
                     "load_failed",
@@ -47,4 +47,4 @@ async def prove(engine: Engine, live: int, shadow: int, mirror: Mirror) -> None:
                 )
             await asyncio.sleep(LOOK_SECONDS)
     finally:
-        engine.clear_mirror(live)  # type: ignore[attr-defined]
+        engine.clear_mirror(live)
