@@ -54,8 +54,8 @@ class ContentFolder:
 
     def make(self) -> None:
         """Make the folders."""
-        for folder in (self._contents, self._staging):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root, self._contents, self._staging):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a model may be a secret, too
         sync(self.root)
 
     def place(self, digest: str) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,12 +44,16 @@ class SqliteDatabase:
 
     def _connect(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise RegistryUnavailableError(
                 f"cannot make the folder {self._path.parent} of the registry's database: {error.strerror}; "
                 "choose another with data_dir or store"
             ) from error
+        # It holds what keys are checked against. SQLite gives the files beside it the rights that it has, and says what
+        # is the matter when it cannot be made.
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # One connection for each purpose: a query does not see, and does not wait for, a transaction that is under way.
         self._reader = self._connection()
         self._writer = self._connection()
