@@ -13,7 +13,7 @@ from penstock.core.errors import RequestError
 from penstock.core.status import ModelState, Origin
 from penstock.registry.records import CHAMPION, EventKind
 from tests.integration.registered import BY, Node
-from tests.integration.supervised import until
+from tests.integration.supervised import DEADLINE_SECONDS, until
 from tests.integration.test_added_models import ROW, times
 
 
@@ -155,6 +155,19 @@ def test_lazy_models_are_loaded_by_the_first_request(node: Callable[..., Node], 
     status, body = server.answer(ROW)
     assert (status, body["code"]) == (503, "model_loading")
     server.until_answering(ROW, "2.0.0")
+
+
+def test_requests_do_not_have_a_broken_model_loaded_again_and_again(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    (folder / "broken.onnx").write_bytes(b"no model")
+    server.register(folder / "broken.onnx", "1.0.0")
+    server.call(server.lifecycle.load("m", None, lazy=True, by=BY))
+    asked = [server.begin(server.lifecycle.bring_missed([("m", "1.0.0")])) for _ in range(5)]
+    for each in asked:
+        each.result(DEADLINE_SECONDS)
+    server.call(server.lifecycle.bring_missed([("m", "1.0.0")]))
+    assert server.answer(ROW)[0] == 503
+    assert kinds(server).count(("loading", "1.0.0")) == 1
 
 
 def test_what_was_not_used_makes_room(node: Callable[..., Node], folder: Path) -> None:

@@ -68,6 +68,7 @@ class RegistryLifecycle:
             budget=options.memory_budget_bytes,
         )
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._bringing: set[Key] = set()
         self._settler = Settler(registry, supervisor, self._loader, self._journal, options.standby_s)
 
     # --- what administrators ask for ----------------------------------------------------------------------------------
@@ -236,13 +237,27 @@ class RegistryLifecycle:
 
     async def bring_missed(self, missed: Iterable[Key]) -> None:
         """Load what requests have asked for and that is to be loaded lazily."""
-        for name, ref in missed:
-            async with self._locks[name]:
-                try:
-                    await self._loader.bring(await self._record(name, ref), self._options.node)
-                except RequestError as error:
-                    _log.warning("asked for and not loaded", extra={"model": name, "reason": str(error)})
-                await self._settler.settle(name, self._options.node)
+        for key in missed:
+            # Until it is there every further request for it is a miss, too: one load answers them all.
+            if key in self._bringing:
+                continue
+            self._bringing.add(key)
+            try:
+                await self._bring_missed(*key)
+            finally:
+                self._bringing.discard(key)
+
+    async def _bring_missed(self, name: str, ref: str) -> None:
+        async with self._locks[name]:
+            try:
+                record = await self._record(name, ref)
+                failure = self._loader.failures.get((name, record.version))
+                if failure is not None and failure.is_fresh:
+                    return  # whoever may predict must not have a server do nothing else than fail to load
+                await self._loader.bring(record, self._options.node)
+            except RequestError as error:
+                _log.warning("asked for and not loaded", extra={"model": name, "reason": str(error)})
+            await self._settler.settle(name, self._options.node)
 
     def note_use(self, rows_claimed: Mapping[Key, int]) -> None:
         """Take note of which versions are used: the others make room first."""
