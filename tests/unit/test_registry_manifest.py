@@ -47,6 +47,47 @@ def test_a_file_brings_what_belongs_to_it(tmp_path: Path) -> None:
     assert [member.source for member in members_of(model) if member.path == "schema.json"] == [own]
 
 
+def schema_with(folder: Path, declared: object) -> Path:
+    written(folder / "net.schema.json", json.dumps({"inputs": [], "class": declared}))
+    return written(folder / "net.pt")
+
+
+def test_weights_bring_the_file_of_their_class(tmp_path: Path) -> None:
+    written(tmp_path / "net.py")
+    written(tmp_path / "unrelated.py")
+    assert paths(schema_with(tmp_path, "net.py:Net")) == ["net.pt", "net.py", "schema.json"]
+    # A plain Python model with a schema beside it is there once.
+    assert paths(tmp_path / "net.py") == ["net.py", "schema.json"]
+    written(tmp_path / "nets" / "small.py")
+    assert paths(schema_with(tmp_path, "./nets/small.py:Net")) == ["net.pt", "nets/small.py", "schema.json"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("missing.py:Net", "names the class file 'missing.py', and there is none: put it beside net.schema.json"),
+        ("../secret.py:Net", "must lie in the folder"),
+        ("/etc/secret.py:Net", "must lie in the folder"),
+        ("link.py:Net", "must lie in the folder"),
+        ("model.py:Net", "would be taken for a plain Python model: give it another name"),
+    ],
+)
+def test_class_files_that_cannot_be_registered_are_told(tmp_path: Path, declared: str, said: str) -> None:
+    folder, secret = tmp_path / "model", written(tmp_path / "secret.py")
+    written(folder / "model.py")
+    (folder / "link.py").symlink_to(secret)
+    with pytest.raises(ArtefactError, match=said):
+        members_of(schema_with(folder, declared))
+
+
+@pytest.mark.parametrize("declared", [None, 5, "", "net.txt:Net", "net.py"])
+def test_what_else_is_wrong_with_a_schema_is_left_to_the_worker(tmp_path: Path, declared: object) -> None:
+    written(tmp_path / "net.txt")
+    assert paths(schema_with(tmp_path, declared)) == ["net.pt", "schema.json"]
+    written(tmp_path / "net.schema.json", "{")
+    assert paths(tmp_path / "net.pt") == ["net.pt", "schema.json"]
+
+
 def test_links_are_followed_within_the_folder_alone(tmp_path: Path) -> None:
     folder, outside = tmp_path / "model", written(tmp_path / "secret")
     written(folder / "sub" / "real.bin")

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from penstock.registry.records import ManifestEntry
@@ -30,7 +30,12 @@ _CHUNK = 1 << 20
 # Made by running what lies beside them, and different each time.
 _LEFT_OUT = {"__pycache__"}
 # What may lie beside a single file and belong to it, and how it is called in the artefact's folder.
-_BESIDE = ("schema.json", "golden.json")
+_SCHEMA = "schema.json"
+_BESIDE = (_SCHEMA, "golden.json")
+# As the worker has it, which refuses more.
+_SCHEMA_BYTES_MAX = 16 << 20
+# What makes a folder a plain Python model, whatever else is in it.
+_PYTHON_MODELS = ("__init__.py", "model.py")
 
 
 class ArtefactError(ValueError):
@@ -49,7 +54,7 @@ def members_of(source: Path) -> list[Member]:
     """List the files of an artefact, ordered by their paths; ArtefactError for what cannot be registered.
 
     A single file brings its `STEM.schema.json` and `STEM.golden.json`, or else those without a stem, under the names
-    that they have in a folder. `__pycache__` is left out.
+    that they have in a folder, and the Python file whose class the schema names. `__pycache__` is left out.
     """
     if not source.is_absolute():
         source = Path.cwd() / source
@@ -71,6 +76,31 @@ def _file_members(file: Path) -> Iterator[Member]:
         present = next((path for path in beside if path.is_file() and path != file), None)
         if present is not None and file.name not in _BESIDE:
             yield _member(name, present)
+            if name == _SCHEMA:
+                yield from _class_member(file, present)
+
+
+def _class_member(file: Path, schema: Path) -> Iterator[Member]:
+    """Give the Python file that declares the class of weights, if the schema names one.
+
+    What is wrong with the schema in any other way is said by the worker that reads it.
+    """
+    try:
+        declared = json.loads(schema.read_bytes())["class"] if schema.stat().st_size <= _SCHEMA_BYTES_MAX else ""
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return
+    path = PurePosixPath(declared.rpartition(":")[0] if isinstance(declared, str) else "")
+    if path.suffix != ".py" or path == PurePosixPath(file.name):
+        return
+    where, folder = f"{schema.name} names the class file {str(path)!r}", schema.parent.resolve()
+    if str(path) in _PYTHON_MODELS:
+        raise ArtefactError(f"{where}, which would be taken for a plain Python model: give it another name")
+    found = (folder / path).resolve()
+    if path.is_absolute() or ".." in path.parts or not found.is_relative_to(folder):
+        raise ArtefactError(f"{where}: it must lie in the folder of {schema.name}")
+    if not found.is_file():
+        raise ArtefactError(f"{where}, and there is none: put it beside {schema.name}")
+    yield _member(str(path), found)
 
 
 def _folder_members(folder: Path) -> Iterator[Member]:
