@@ -157,6 +157,17 @@ def test_lazy_models_are_loaded_by_the_first_request(node: Callable[..., Node], 
     server.until_answering(ROW, "2.0.0")
 
 
+def test_an_alias_has_its_version_loaded_as_the_version_itself_does(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    server.register(times(folder, 2), "2.0.0")
+    server.call(server.lifecycle.set_alias("m", "staging", "2.0.0", by=BY))
+    server.call(server.lifecycle.load("m", None, lazy=True, by=BY))
+    status, body = server.answer(ROW, version="staging")
+    assert (status, body["code"]) == (503, "model_loading")
+    server.until_answering(ROW, "2.0.0")
+    assert server.answer(ROW, version="staging")[1]["version"] == "2.0.0"
+
+
 def test_requests_do_not_have_a_broken_model_loaded_again_and_again(node: Callable[..., Node], folder: Path) -> None:
     server = node()
     (folder / "broken.onnx").write_bytes(b"no model")

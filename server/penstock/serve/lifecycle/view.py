@@ -67,8 +67,9 @@ def routes_of(view: ModelView, answering: str | None) -> list[Route]:
     ]
     # An alias that has moved leads where it led, as long as the version it leads to now is not there.
     routes += [
-        Route(view.name, alias, answering if alias == CHAMPION and answering is not None else version)
+        Route(view.name, alias, target, lazy=target in view.lazy)
         for alias, version in sorted(view.aliases.items())
         if version in versions
+        for target in (answering if alias == CHAMPION and answering is not None else version,)
     ]
     return routes
