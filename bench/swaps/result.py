@@ -13,12 +13,14 @@ from bench.swaps.sizes import Sizes
 from penstock.load.generator import Progress
 from penstock.load.measurement import Measurement
 
-__all__ = ["WARM_UP_SECONDS", "Round", "SwapOptions", "SwapResult"]
+__all__ = ["LEVEL_AFTER", "WARM_UP_SECONDS", "Round", "SwapOptions", "SwapResult"]
 
 # The first seconds of a load: connections are made, and the server learns what batches cost.
 WARM_UP_SECONDS = 2
-ROUND_SWAPS_MAX = 25
+ROUND_SWAPS_MAX = 24
 ROUND_SECONDS_MAX = 60
+# After so many swaps memory has reached its level.
+LEVEL_AFTER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class SwapOptions:
     load: float = 0.5
     connections: int = 64
     clients: int = 3
-    burst: int = 5
-    rest_seconds: float = 4.0
+    burst: int = 12
+    rest_seconds: float = 3.5
     rollbacks: int = 20
     watch: Callable[[str, Progress], None] = lambda _, __: None
 
@@ -42,11 +44,11 @@ class SwapOptions:
         """Swaps in one load at most: memory is looked at between loads, so there must be several."""
         return max(1, min(ROUND_SWAPS_MAX, self.swaps // 4))
 
-    @property
-    def round_seconds(self) -> int:
-        """Seconds of one load: as many as its swaps take where they are slow, up to a limit."""
-        rests = -(-self.round_swaps // self.burst)
-        return min(ROUND_SECONDS_MAX, math.ceil(WARM_UP_SECONDS + rests * self.rest_seconds + self.round_swaps * 6))
+    def round_seconds(self, swap_seconds: float) -> int:
+        """Return how long one load is, when a swap takes so long."""
+        rests = -(-self.round_swaps // self.burst) + 1
+        seconds = WARM_UP_SECONDS + rests * self.rest_seconds + self.round_swaps * swap_seconds
+        return min(ROUND_SECONDS_MAX, math.ceil(seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class Round:
 
 @dataclass(slots=True)
 class SwapResult:
-    """What was seen. `level` and `end` are the main process's sizes after the first swaps and after the last.
+    """What was seen.
+
+    The main process's sizes: `start` after the first load, `level` after LEVEL_AFTER swaps, `end` after the last.
 
     `wrong` answers are not those of the version that they name; `outdated` ones are of a version that, as the API had
     said before they were asked for, does not answer any more.
@@ -75,6 +79,7 @@ class SwapResult:
     outdated: int = 0
     problems: list[str] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    start: Sizes | None = None
     level: Sizes | None = None
     end: Sizes | None = None
     rollback_seconds: list[float] = field(default_factory=list)

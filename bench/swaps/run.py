@@ -14,7 +14,7 @@ from bench.scenario import LoadPlan
 from bench.server import Penstock, PenstockTarget, Settings
 from bench.swaps.answers import KnownAnswers, problems_of
 from bench.swaps.clients import Checked, checking, outdated
-from bench.swaps.result import WARM_UP_SECONDS, Round, SwapOptions, SwapResult
+from bench.swaps.result import LEVEL_AFTER, WARM_UP_SECONDS, Round, SwapOptions, SwapResult
 from bench.swaps.rollback import rollbacks
 from bench.swaps.seconds import seconds_of
 from bench.swaps.sizes import settled_sizes
@@ -30,8 +30,7 @@ from penstock.load.schedule import poisson
 __all__ = ["run_swaps"]
 
 CAPACITY_SECONDS = 4.0
-# After so many swaps memory has reached its level.
-LEVEL_AFTER = 50
+ROLLBACK_SECONDS = 1.0
 OUTPUT = TensorSpec("y", "float32", (3,))
 
 _T = TypeVar("_T")
@@ -47,7 +46,8 @@ def run_swaps(options: SwapOptions) -> SwapResult:
         swapper = Swapper(server, options.burst, options.rest_seconds)
         while result.swaps < options.swaps:
             _swap_for_a_round(server, known, options, swapper, result)
-            if result.level is None and result.swaps >= min(LEVEL_AFTER, options.round_swaps):
+            result.start = result.start or settled_sizes(server.pid)
+            if result.level is None and LEVEL_AFTER <= result.swaps < options.swaps:
                 result.level = settled_sizes(server.pid)
         result.end = settled_sizes(server.pid)
     if options.rollbacks:
@@ -71,19 +71,18 @@ def _swap_for_a_round(
 ) -> None:
     """Swap under a load until it ends, judge everything that was answered, and add it to the result."""
     count = min(options.round_swaps, options.swaps - result.swaps)
-    seed = len(result.rounds) + 1
+    load_seconds = options.round_seconds(swapper.expected_seconds)
+    load = _load(server, known, options, result.rate, load_seconds, seed=len(result.rounds) + 1)
 
     def swap(ends_ns: int, stop: Event) -> list[Any]:
         stop.wait(WARM_UP_SECONDS)
         return swapper.run(ends_ns, count, stop)
 
     with checking(server.port, MODEL, known, options.clients) as checked:
-        recording, measurement, swaps = _under_load(
-            server, _load(server, known, options, result.rate, options.round_seconds, seed), options, swap
-        )
+        recording, measurement, swaps = _under_load(server, load, options, swap)
     if not swaps:
-        raise SwapError(f"no swap fits into a load of {options.round_seconds} s: they take too long here")
-    measured = range(WARM_UP_SECONDS, options.round_seconds)
+        raise SwapError(f"no swap fits into a load of {load_seconds} s: they take too long here")
+    measured = range(WARM_UP_SECONDS, load_seconds)
     seconds = seconds_of(recording.records, recording.started_ns, measured, swaps)
     _judge(recording, known, checked, result)
     result.outdated += outdated(checked.seen, swaps)
@@ -92,7 +91,8 @@ def _swap_for_a_round(
 
 def _roll_back(server: Penstock, known: KnownAnswers, options: SwapOptions, result: SwapResult) -> None:
     """Roll back under the same load, to a version that is still in memory."""
-    load = _load(server, known, options, result.rate, options.round_seconds, len(result.rounds) + 1)
+    seconds = WARM_UP_SECONDS + options.rollbacks * ROLLBACK_SECONDS
+    load = _load(server, known, options, result.rate, seconds, seed=len(result.rounds) + 1)
     with checking(server.port, MODEL, known, options.clients, pause_seconds=0.001) as checked:
         recording, _, times = _under_load(
             server, load, options, lambda ends_ns, stop: rollbacks(server, checked, options.rollbacks, ends_ns)

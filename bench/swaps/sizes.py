@@ -7,20 +7,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.load.accounting import memory_of
-
 __all__ = ["Sizes", "rings_of", "settled_sizes"]
 
 RING = "memfd:penstock-ring"
+OWN = ("Pss_Anon:", "Pss_Shmem:")
 LOOKS = 20
 LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of one process: bytes (shared pages divided among those that share them), mappings of rings, open descriptors."""
+    """Of one process: bytes that no file holds, mappings of rings, open descriptors.
 
-    pss: int
+    Bytes are those that it has written and its part of the rings. Its part of programs and libraries is left out: that
+    depends on who else runs them, on a machine that others use by many MiB.
+    """
+
+    own: int
     rings: int
     descriptors: int
 
@@ -34,8 +37,13 @@ def settled_sizes(pid: int) -> Sizes:
     """Look for a while and take the least: connections and versions that are on their way out are no leaks."""
     looks = []
     for _ in range(LOOKS):
-        looks.append(Sizes(memory_of(pid).pss, rings_of(pid), len(os.listdir(f"/proc/{pid}/fd"))))
+        looks.append(Sizes(_own_bytes(pid), rings_of(pid), len(os.listdir(f"/proc/{pid}/fd"))))
         time.sleep(LOOK_SECONDS)
     return Sizes(
-        min(look.pss for look in looks), min(look.rings for look in looks), min(look.descriptors for look in looks)
+        min(look.own for look in looks), min(look.rings for look in looks), min(look.descriptors for look in looks)
     )
+
+
+def _own_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(OWN))

@@ -29,9 +29,10 @@ FORMATS: Mapping[str, tuple[str, Callable[[Path, Sequence[int], int], Path]]] = 
 }
 GONE_SECONDS = 120.0
 POLL_SECONDS = 0.02
-# A swap may take so many times as long as the longest before; the load must not end meanwhile.
-MARGIN = 2.0
-FIRST_SWAP_SECONDS = 5.0
+# What a swap is thought to take: before the first one, and over the longest of late. The load must not end meanwhile.
+FIRST_SWAP_SECONDS = 6.0
+MARGIN = 1.5
+LATE = 20
 
 
 class SwapError(Exception):
@@ -77,13 +78,19 @@ class Swapper:
     rest_seconds: float
     swaps: list[Swap] = field(default_factory=list)
 
+    @property
+    def expected_seconds(self) -> float:
+        """What a swap takes at most, as far as is known."""
+        late = [(swap.gone_ns - swap.began_ns) / 1e9 for swap in self.swaps[-LATE:]]
+        return MARGIN * max(late) if late else FIRST_SWAP_SECONDS
+
     def run(self, ends_ns: int, count: int, stop: Event) -> list[Swap]:
         """Swap at most `count` times, and begin none that may not end before `ends_ns`; those that were done."""
         done: list[Swap] = []
         while len(done) < count and not stop.is_set():
             if len(done) % self.burst == 0 and stop.wait(self.rest_seconds):
                 break
-            if time.monotonic_ns() + self._longest_ns() * MARGIN > ends_ns:
+            if time.monotonic_ns() + self.expected_seconds * 1e9 > ends_ns:
                 break
             done.append(self._swap())
             self.swaps.append(done[-1])
@@ -102,7 +109,3 @@ class Swapper:
                 raise SwapError(f"{GONE_SECONDS:g} s after version {version} took over, the other is still in memory")
             time.sleep(POLL_SECONDS)
         return Swap(version, began, returned, time.monotonic_ns())
-
-    def _longest_ns(self) -> float:
-        recent = self.swaps[-20:]
-        return max((swap.gone_ns - swap.began_ns for swap in recent), default=FIRST_SWAP_SECONDS * 1e9)

@@ -151,8 +151,10 @@ def test_clients_tell_failures_from_mixed_answers() -> None:
 
 
 def seen_by_a_run(**more: Any) -> SwapResult:
-    sizes = Sizes(pss=50 << 20, rings=2, descriptors=30)
-    return SwapResult("onnx", 1000, **{"requests": 10, "checked": 5, "level": sizes, "end": sizes} | more)
+    sizes = Sizes(own=50 << 20, rings=2, descriptors=30)
+    return SwapResult(
+        "onnx", 1000, **{"requests": 10, "checked": 5, "start": sizes, "level": sizes, "end": sizes} | more
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,7 @@ def seen_by_a_run(**more: Any) -> SwapResult:
         {"end": Sizes(50 << 20, 3, 30)},
         {"end": Sizes(50 << 20, 2, 31)},
         {"end": None},
+        {"start": None},
     ],
 )
 def test_what_must_not_be_is_missed(more: dict[str, Any]) -> None:
@@ -180,4 +183,4 @@ def test_what_must_not_be_is_missed(more: dict[str, Any]) -> None:
 def test_memory_is_looked_at_between_several_loads(swaps: int, tmp_path: Path) -> None:
     options = SwapOptions(tmp_path, swaps=swaps)
     assert 1 <= options.round_swaps <= max(1, swaps // 4)
-    assert options.round_seconds > options.rest_seconds + 4
+    assert options.round_seconds(4) > options.rest_seconds + 4
