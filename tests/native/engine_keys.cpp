@@ -5,7 +5,6 @@
 namespace {
 
 using penstock::dataplane::Key;
-using penstock::dataplane::KeyRules;
 using penstock::dataplane::KeyTable;
 using penstock::dataplane::Method;
 using penstock::dataplane::Principal;
@@ -17,8 +16,10 @@ using penstock::dataplane::sha256;
 using penstock::test::Client;
 using penstock::test::Server;
 
-const std::string kAdminKey = "psk_b1_secret-of-an-admin";
-const std::string kPredictKey = "psk_a2_secret-of-a-client";
+constexpr std::string_view kAdminKey = "psk_b1_secret-of-an-admin";
+constexpr std::string_view kPredictKey = "psk_a2_secret-of-a-client";
+
+std::string bearer(std::string_view key) { return "Bearer " + std::string(key); }
 
 std::vector<Key> keys() {
   return {{"b1", sha256(kAdminKey), Role::kAdmin}, {"a2", sha256(kPredictKey), Role::kPredict}};
@@ -59,23 +60,24 @@ void changes_need_a_key() {
   CHECK(admitted(table, head(Method::kOptions, {})) == Role::kNone);
   for (const Method method : {Method::kPost, Method::kPut, Method::kPatch, Method::kDelete, Method::kOther})
     CHECK(!admitted(table, head(method, {})));
-  CHECK(admitted(table, head(Method::kPost, "Bearer " + kAdminKey)) == Role::kAdmin);
-  CHECK(admitted(table, head(Method::kPost, "bEARER   " + kAdminKey)) == Role::kAdmin);
+  CHECK(admitted(table, head(Method::kPost, bearer(kAdminKey))) == Role::kAdmin);
+  CHECK(admitted(table, head(Method::kPost, "bEARER   " + std::string(kAdminKey))) == Role::kAdmin);
   CHECK(admitted(table, head(Method::kPost, {}, kPredictKey)) == Role::kPredict);
-  CHECK(admitted(table, head(Method::kPost, "Bearer " + kAdminKey, kAdminKey)) == Role::kAdmin);
+  CHECK(admitted(table, head(Method::kPost, bearer(kAdminKey), kAdminKey)) == Role::kAdmin);
   CHECK(predicts(table, head(Method::kPost, {})));
 }
 
 void wrong_keys() {
   const KeyTable table(keys(), {});
-  for (const std::string& wrong : {kAdminKey + "x", kAdminKey.substr(0, kAdminKey.size() - 1), std::string("psk_b1_"),
-                                   std::string("psk_"), std::string("psk_b1"), std::string("psk_zz_secret"),
-                                   "psk_a2_secret-of-an-admin" + std::string(), "psk_b1_" + std::string(4096, 'x')}) {
-    CHECK(!admitted(table, head(Method::kPost, "Bearer " + wrong)));
+  for (const std::string& wrong :
+       {std::string(kAdminKey) + "x", std::string(kAdminKey.substr(0, kAdminKey.size() - 1)), std::string("psk_b1_"),
+        std::string("psk_"), std::string("psk_b1"), std::string("psk_zz_secret"),
+        std::string("psk_a2_secret-of-an-admin"), "psk_b1_" + std::string(4096, 'x')}) {
+    CHECK(!admitted(table, head(Method::kPost, bearer(wrong))));
     CHECK(!admitted(table, head(Method::kGet, {}, wrong)));  // it is refused wherever it is sent
     CHECK(!predicts(table, head(Method::kPost, {}, wrong)));
   }
-  CHECK(!admitted(table, head(Method::kGet, "Bearer " + kAdminKey, kPredictKey)));
+  CHECK(!admitted(table, head(Method::kGet, bearer(kAdminKey), kPredictKey)));
 }
 
 // What is meant for somebody else is no reason to refuse what needs no key.
@@ -119,12 +121,12 @@ void over_http() {
   client.send(predict({}));
   const std::string refused = client.receive_head();
   CHECK(refused.starts_with("HTTP/1.1 401") && refused.find("WWW-Authenticate: Bearer\r\n") != std::string::npos);
-  client.send(predict("Authorization: Bearer " + kPredictKey + "\r\n"));
+  client.send(predict("Authorization: " + bearer(kPredictKey) + "\r\n"));
   CHECK(client.receive_reply(body) == 200);
   client.send("GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n");
   CHECK(client.receive_reply(body) == 200);
   server.engine().set_keys({}, {.required = true});  // revoked
-  client.send(predict("X-Api-Key: " + kPredictKey + "\r\n"));
+  client.send(predict("X-Api-Key: " + std::string(kPredictKey) + "\r\n"));
   CHECK(client.receive_reply(body) == 401);
   // Refused before its body is read: nobody without a key takes up memory.
   Client stranger(server.port());
