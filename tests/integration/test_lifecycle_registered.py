@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.core.errors import RequestError
+from penstock.core.models import Mirror
 from penstock.core.status import ModelState, Origin
 from penstock.registry.records import CHAMPION, EventKind
 from tests.integration.registered import BY, Node
@@ -309,3 +310,34 @@ def test_a_registered_version_can_be_removed_when_nothing_leads_to_it(node: Call
     assert refusal(server, server.lifecycle.remove("m", "2.0.0", by=BY)).code == "conflict"
     server.call(server.lifecycle.remove("m", "1.0.0", by=BY))
     assert refusal(server, server.lifecycle.promote("m", "1.0.0", by=BY)).code == "version_not_found"
+
+
+def test_a_version_is_proven_on_live_requests_before_it_answers(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.register(times(folder, 2), "2.0.0")
+    same = folder / "same"
+    same.mkdir()
+    times(same, 1)
+    (same / "notes.txt").write_text("trained again")
+    server.register(same, "3.0.0")
+    server.promote("1.0.0")
+    mirror = Mirror(share=1.0, rows=20, timeout_s=DEADLINE_SECONDS)
+    assert refusal(server, server.lifecycle.promote("m", "1.0.0", by=BY, mirror=mirror)).code == "conflict"
+
+    promoted = server.begin(server.lifecycle.promote("m", "2.0.0", by=BY, mirror=mirror))
+    while not promoted.done():
+        assert server.answering(ROW) == "1.0.0"
+    error = promoted.exception()
+    assert isinstance(error, RequestError)
+    assert (error.code, "differ" in error.detail) == ("load_failed", True)
+    until(lambda: server.in_memory() == ["1.0.0"], "what did not pass has left")
+
+    promoted = server.begin(server.lifecycle.promote("m", "3.0.0", by=BY, mirror=mirror))
+    answered = [server.answering(ROW)]
+    while not promoted.done():
+        answered.append(server.answering(ROW))
+    promoted.result()
+    assert set(answered) <= {"1.0.0", "3.0.0"}
+    assert answered == sorted(answered)
+    assert server.answering(ROW) == "3.0.0"

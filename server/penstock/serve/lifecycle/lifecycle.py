@@ -179,16 +179,16 @@ class RegistryLifecycle:
         resident = await self._loader.bring(record, by)
         view = await self._settler.view(record.model)
         before = view.aliases.get(CHAMPION)
-        if mirror is not None:
-            await self._prove(record, mirror, by)
-        await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
         try:
+            if mirror is not None:
+                await self._prove(record, mirror, by)
+            await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
             changed = await self._registry.set_alias(
                 record.model, CHAMPION, record.version, by=by, reason=reason, expected=expected
             )
         except RequestError:
             if record.version not in view.wanted:
-                resident.standby_until = time.monotonic() + self._options.standby_s
+                resident.standby_until = time.monotonic()  # it was loaded for this alone
                 await self._registry.set_wanted(record.model, record.version, None, by=by)
             raise
         await self._want_instead(record, before, by)
@@ -202,6 +202,8 @@ class RegistryLifecycle:
 
     async def _prove(self, record: VersionRecord, mirror: Mirror, by: str) -> None:
         answering = self._settler.answering.get(record.model)
+        if answering is not None and answering.version == record.version:
+            raise RequestError("conflict", f"version {record.version!r} answers already: there is nothing to compare")
         rings = {(status.config.name, status.config.version): status.ring for status in self._supervisor.models()}
         live = None if answering is None else rings.get((record.model, answering.version))
         shadow = rings.get((record.model, record.version))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import RequestError
 from penstock.core.models import Mirror
@@ -29,7 +31,7 @@ async def prove(engine: Engine, live: int, shadow: int, mirror: Mirror) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + mirror.timeout_s
         while True:
-            seen = engine.mirror(live)
+            seen = _look(engine, live)
             if seen["differing"] or seen["failed"]:
                 raise RequestError(
                     "load_failed",
@@ -47,4 +49,14 @@ async def prove(engine: Engine, live: int, shadow: int, mirror: Mirror) -> None:
                 )
             await asyncio.sleep(LOOK_SECONDS)
     finally:
-        engine.clear_mirror(live)
+        with suppress(ValueError):  # the ring has gone, and its mirror with it
+            engine.clear_mirror(live)
+
+
+def _look(engine: Engine, live: int) -> Mapping[str, Any]:
+    try:
+        return engine.mirror(live)
+    except ValueError:
+        raise RequestError(
+            "conflict", "the version that answers was started anew meanwhile, and what was compared is gone: try again"
+        ) from None
