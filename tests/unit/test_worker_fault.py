@@ -1,6 +1,7 @@
 """What a client and the log are told about a model's exception."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,9 @@ def test_stacks_go_to_the_log_but_do_not_flood_it(caplog: pytest.LogCaptureFixtu
 def test_paths_are_left_out_of_longer_texts() -> None:
     text = "onnxruntime cannot load /srv/models/m.onnx: broken.\nCheck ./m.onnx"
     assert without_paths(text) == "onnxruntime cannot load <path>: broken.\nCheck <path>"
+
+
+def test_files_of_the_model_keep_their_names() -> None:
+    text = "/data/ab/net.pt needs /data/ab/net.schema.json, not /data/c/x, /srv2/y or /etc/data/ab/z"
+    said = without_paths(text, [Path("/data/ab"), Path("/srv")])
+    assert said == "net.pt needs net.schema.json, not <path>, <path> or <path>"

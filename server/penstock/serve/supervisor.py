@@ -297,7 +297,7 @@ class Supervisor:
         elif group in self._loading or (group.retiring and not group.served):
             # It has no traffic yet, and will have none: whoever asked for it hears why.
             instance.phase, instance.due = Phase.STOPPED, None
-            self._fail_loading(group, without_paths(instance.last_words or ""))
+            self._fail_loading(group, _for_clients(group, instance))
             if not group.retiring:
                 self._retire(group)
         elif not instance.was_ready and not self._settled.is_set():
@@ -315,7 +315,7 @@ class Supervisor:
 
     def _explain(self, group: WorkerGroup, instance: Instance) -> None:
         for model in group.models:
-            model.detail = without_paths(instance.last_words or "")
+            model.detail = _for_clients(group, instance)
 
     def _mind(self, group: WorkerGroup) -> None:
         if not self._stopping:
@@ -346,3 +346,9 @@ class Supervisor:
         statuses = [status for group in self._groups for status in group.statuses()]
         last = len(self._order)
         self._snapshot = tuple(sorted(statuses, key=lambda s: self._order.get((s.config.name, s.config.version), last)))
+
+
+def _for_clients(group: WorkerGroup, instance: Instance) -> str:
+    """Return what a process said last; of paths only the names of the models' own files."""
+    paths = [model.config.path for model in group.models]
+    return without_paths(instance.last_words or "", [path if path.is_dir() else path.parent for path in paths])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from penstock.core.errors import ModelLoadError
 
@@ -16,8 +18,13 @@ DETAIL_BYTES_MAX = 125  # of a completion record (batcher/row.hpp)
 _PATH = re.compile(r"(?<![\w.])(?:(?:~|\.{1,2})(?=/))?(?:/[\w.@%+~-]+)+/?")
 
 
-def without_paths(text: str) -> str:
-    """Return the text with each absolute path replaced: it may be shown to clients."""
+def without_paths(text: str, folders: Iterable[Path] = ()) -> str:
+    """Return the text with each absolute path replaced: it may be shown to clients.
+
+    Files in `folders`, those of models, keep their names: an error is no help that does not say which file it means.
+    """
+    for folder in folders:
+        text = re.sub(rf"(?<![\w./~-]){re.escape(str(folder))}/", "", text)
     return _PATH.sub("<path>", text)
 
 
