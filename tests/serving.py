@@ -85,10 +85,16 @@ class Server:
         return cls(host=event["address"], port=event["port"], process=process, log=log)
 
     def request(
-        self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        seconds: float = 30,
     ) -> Reply:
-        """Send one request over a connection of its own."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        """Send one request over a connection of its own; TimeoutError when it is silent for so many seconds."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["column", "folder", "tensor"]
+import skops.io
+
+__all__ = ["as_skops", "column", "folder", "tensor"]
 
 
 def tensor(dtype: str, *shape: int, name: str | None = None) -> dict[str, Any]:
@@ -37,4 +39,12 @@ def folder(
         lines += ["signature:", f"  inputs: {json.dumps(json.dumps(list(inputs)))}"]
         lines += [f"  outputs: {json.dumps(json.dumps(list(outputs)))}", "  params: null"]
     (path / "MLmodel").write_text("\n".join([*lines, "utc_time_created: '2026-11-21 10:16:51.838055'", ""]))
+    return path
+
+
+def as_skops(path: Path, estimator: Any, **signature: Any) -> Path:
+    """Make the folder of an estimator that is saved with skops."""
+    flavour = {"pickled_model": "model.skops", "serialization_format": "skops", "skops_trusted_types": None}
+    folder(path, {"sklearn": flavour}, **signature)
+    skops.io.dump(estimator, path / "model.skops")
     return path

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-import skops.io
 import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
@@ -22,7 +21,7 @@ from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.backends.trust import sha256_of
 from penstock.worker.model import TensorSpec
 from tests import models
-from tests.formats.mlflow_folders import column, folder, tensor
+from tests.formats.mlflow_folders import as_skops, column, folder, tensor
 from tests.serving import Server
 
 pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore")]
@@ -43,13 +42,6 @@ def answers(backend: Backend, *inputs: np.ndarray) -> list[np.ndarray]:
 
 def wine() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(WINE, KIND)
-
-
-def as_skops(path: Path, estimator: Any, **signature: Any) -> Path:
-    flavour = {"pickled_model": "model.skops", "serialization_format": "skops", "skops_trusted_types": None}
-    folder(path, {"sklearn": flavour}, **signature)
-    skops.io.dump(estimator, path / "model.skops")
-    return path
 
 
 # --- flavours ---------------------------------------------------------------------------------------------------------
