@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.errors import StartError
 from penstock.core.status import ModelState
+from penstock.serve import retirement
 from penstock.serve.routes import Route
 from tests import models
 from tests.integration.supervised import DEADLINE_SECONDS, WAIT, Running, Scripted, doubled, until
@@ -202,3 +203,20 @@ def test_an_unloaded_name_says_so(run: Callable[..., Running], tmp_path: Path) -
     status, body = running.predict(ROW, model="l")
     assert (status, body["code"]) == (503, "model_loading")
     assert running.engine.take_misses() == [("l", "1")]
+
+
+def test_rows_that_no_worker_will_run_keep_no_removed_version(
+    run: Callable[..., Running], scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retirement, "DRAIN_SECONDS", 0.0)
+    running = run([])
+    config = ModelConfig(name="m", path=scripted.path, on_worker_death=OnWorkerDeath.RERUN)
+    wait(running.supervisor.add(config))
+    wait(running.supervisor.route([Route("m", "1", "1", latest=True)]))
+    answer = running.predict_later([WAIT, 0])
+    scripted.wait_until_inside()  # and stays there
+    wait(running.supervisor.route([]))
+    wait(running.supervisor.remove("m", "1"))
+    status, body = answer.result(DEADLINE_SECONDS)
+    assert (status, body["code"]) == (503, "worker_died")
+    assert running.engine.stats()["rings"] == []

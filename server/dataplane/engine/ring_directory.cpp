@@ -54,7 +54,12 @@ void RingDirectory::forget_gone_tables() {
   std::erase_if(tables_, [](const Published& table) { return table.gone->load(std::memory_order_acquire); });
 }
 
+bool RingDirectory::is_leaving(std::uint32_t ring) const {
+  return std::ranges::find(leaving_, ring, &Leaving::ring) != leaving_.end();
+}
+
 bool RingDirectory::is_idle(std::uint32_t ring) {
+  if (is_leaving(ring)) return true;
   forget_gone_tables();
   const auto routes_to = [ring](const Published& table) { return std::ranges::binary_search(table.routed, ring); };
   if (std::ranges::any_of(tables_, routes_to)) return false;
@@ -63,7 +68,7 @@ bool RingDirectory::is_idle(std::uint32_t ring) {
 }
 
 bool RingDirectory::begin_removal(std::uint32_t ring) {
-  if (std::ranges::find(leaving_, ring, &Leaving::ring) != leaving_.end()) return false;
+  if (is_leaving(ring)) return false;
   if (!entry(ring)->group.empty()) throw std::invalid_argument("a ring of a group stays as long as the group");
   if (!is_idle(ring)) return false;
   const std::lock_guard lock(mutex_);

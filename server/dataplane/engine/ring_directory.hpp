@@ -28,7 +28,7 @@ class RingDirectory {
 
   // `table` is about to be given to the loops.
   void note_published(const RouteTable& table);
-  // No request can get to the ring any more, and none that did is unanswered.
+  // No request can get to the ring any more, and none that did is unanswered; also while it is being removed.
   [[nodiscard]] bool is_idle(std::uint32_t ring);
   // Takes an idle ring out of the tables to come: true when that made a difference and the next one must be published.
   // std::invalid_argument for a ring of a group, whose workers sleep in one of its rings.
@@ -47,6 +47,7 @@ class RingDirectory {
     std::uint64_t last_table;  // the last one that holds it
     std::shared_ptr<ModelEntry> entry;
   };
+  [[nodiscard]] bool is_leaving(std::uint32_t ring) const;
   void forget_gone_tables();
 
   mutable std::mutex mutex_;  // of the next two

@@ -19,7 +19,7 @@ logger = logging.getLogger("penstock.supervisor")
 
 # Nothing tells when the last row of a ring has been answered, or the last loop has let go of it.
 LOOK_SECONDS = 0.01
-# After which rows that are still out are left to their own time-outs: the workers end.
+# After which the workers end; rows that are still out get an error.
 DRAIN_SECONDS = 60.0
 
 
@@ -85,7 +85,11 @@ class Retirement:
         if any(instance.process is not None for instance in group.processes):
             return False
         for model in group.models:
-            if model.ring is not None and self._is_gone(model.ring):
+            if model.ring is None:
+                continue
+            if not self._engine.ring_idle(model.ring):
+                self._engine.close_ring(model.ring)  # nobody is left to run its rows, which would keep it for ever
+            if self._is_gone(model.ring):
                 model.ring = None
         return all(model.ring is None for model in group.models)
 
