@@ -75,6 +75,7 @@ class Loader:
         if resident is not None:
             resident.standby_until = None
             resident.used_at = time.monotonic()
+            resident.pinned = True  # until it is settled: nobody else's need may take away what is about to answer
             return resident
         async with self._turns:
             await self._journal.note(record, EventKind.LOADING, by)
@@ -90,29 +91,37 @@ class Loader:
         path = await self._registry.fetch(record)
         config = registered_model(record.model, record.version, path, record.backend, record.settings, self._defaults)
         if self._budget:
+            # Until it is known what it takes: the next one must find it among those that share the budget.
             async with self._making_room:
                 await self._make_room(record, by)
-                status = await asyncio.wrap_future(self._supervisor.add(config))
+                resident, status = await self._add(record, config)
         else:
-            status = await asyncio.wrap_future(self._supervisor.add(config))
-        memory = await asyncio.to_thread(memory_of, status)
-        resident = Resident(record, memory)
-        self.residents.put(resident)
-        self.failures.pop(resident.key, None)
-        await self._journal.note_loaded(record, status, time.monotonic() - started, memory)
+            resident, status = await self._add(record, config)
+        await self._journal.note_loaded(record, status, time.monotonic() - started, resident.memory_bytes)
         await self._journal.note(record, EventKind.READY, by)
         return resident
 
+    async def _add(self, record: VersionRecord, config: ModelConfig) -> tuple[Resident, ModelStatus]:
+        status = await asyncio.wrap_future(self._supervisor.add(config))
+        resident = Resident(record, await asyncio.to_thread(memory_of, status), pinned=True)
+        self.residents.put(resident)
+        self.failures.pop(resident.key, None)
+        return resident, status
+
     async def _make_room(self, record: VersionRecord, by: str) -> None:
         needed = record.memory_bytes or record.bytes + _PROCESS_BYTES
-        for resident in self.residents.to_make_room(needed, self._budget):
-            await self.let_go(resident, by, "it made room")
-        held = sum(resident.memory_bytes for resident in self.residents)
-        if held and held + needed > self._budget:
-            raise ModelLoadError(
-                f"it needs about {format_size(needed)} and memory_budget_bytes ({format_size(self._budget)}) has "
-                f"{format_size(max(0, self._budget - held))} left: unload a model, load some lazily, or raise it"
-            )
+        while True:
+            leaving = self.residents.to_make_room(needed, self._budget)
+            held = sum(resident.memory_bytes for resident in self.residents if resident not in leaving)
+            if held and held + needed > self._budget:  # then nobody leaves for nothing
+                raise ModelLoadError(
+                    f"it needs about {format_size(needed)} and memory_budget_bytes ({format_size(self._budget)}) has "
+                    f"{format_size(max(0, self._budget - held))} left: unload a model, load some lazily, or raise it"
+                )
+            if not leaving:
+                return
+            # One by one: while it answers what it has, another one may become what is needed.
+            await self.let_go(leaving[0], by, "it made room")
 
     async def _fail(self, record: VersionRecord, reason: str, by: str) -> None:
         config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
