@@ -1,6 +1,9 @@
 """Registered models on a server: loaded, swapped, rolled back and let go, through crashes and beside other servers."""
 
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -44,6 +47,11 @@ def folder(tmp_path: Path) -> Path:
 def kinds(server: Node, model: str = "m") -> list[tuple[str, str | None]]:
     events = server.call(server.registry.history(model))
     return [(str(event.kind), event.version) for event in reversed(events) if event.node]
+
+
+def state_of(server: Node, version: str) -> ModelState | None:
+    status = server.status(version)
+    return None if status is None else status.state
 
 
 def memory_bytes(server: Node, model: str) -> int:
@@ -131,6 +139,25 @@ def test_what_cannot_be_loaded_gets_no_traffic(node: Callable[..., Node], folder
     assert failed is not None
     assert (failed.state, failed.detail is not None) == (ModelState.FAILED, True)
     assert ("failed", "2.0.0") in kinds(server)
+
+
+def test_what_has_died_since_it_was_loaded_gets_no_traffic(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    for number in (1, 2):
+        record = server.register(times(folder, number), f"{number}.0.0")
+    server.promote("1.0.0")
+    server.call(server.lifecycle.load("m", "2.0.0", lazy=False, by=BY))
+    shutil.rmtree(server.call(server.registry.fetch(record)))  # so that it cannot start again
+    loaded = server.status("2.0.0")
+    assert loaded is not None
+    pid = loaded.workers[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: state_of(server, "2.0.0") is not ModelState.READY, "its worker's death is known")
+    error = refusal(server, server.lifecycle.promote("m", "2.0.0", by=BY))
+    assert error.code == "load_failed"
+    assert server.answering(ROW) == "1.0.0"
+    assert server.call(server.registry.version("m")).version == "1.0.0"
 
 
 def test_golden_rows_that_do_not_match_are_a_reason_to_refuse(node: Callable[..., Node], folder: Path) -> None:
@@ -225,7 +252,7 @@ def test_loads_at_the_same_time_share_the_budget(node: Callable[..., Node], fold
 
 
 def test_nothing_makes_room_for_what_does_not_fit_all_the_same(node: Callable[..., Node], folder: Path) -> None:
-    server = node("small", memory_budget_bytes=budget_of(node(), folder, 2.5))
+    server = node("small", memory_budget_bytes=budget_of(node(), folder, 8.0))
     for number, model in enumerate(("lazy", "pinned", "huge"), 2):
         server.register(times(folder, number), "1.0.0", model)
     server.call(server.lifecycle.load("lazy", None, lazy=True, by=BY))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.errors import RequestError
 from penstock.core.models import Mirror
-from penstock.core.status import ModelStatus
+from penstock.core.status import ModelState, ModelStatus
 from penstock.registry.records import CHAMPION, UNSET, AliasRecord, EventKind, Unset, VersionRecord, WantedMode
 from penstock.registry.versions import version_key
 from penstock.serve.lifecycle.journal import Journal
@@ -115,6 +115,7 @@ class RegistryLifecycle:
             record = await self._registry.version(name, await self._registry.before(name))
             # A version that cannot be loaded any more must not become the champion.
             await self._loader.bring(record, by)
+            self._refuse_unless(record, ModelState.READY, ModelState.RESTARTING)
             before = (await self._settler.view(name)).aliases.get(CHAMPION)
             await self._registry.rollback(name, by=by, reason=reason, expected=before)
             await self._want_instead(record, before, by)
@@ -182,6 +183,8 @@ class RegistryLifecycle:
         try:
             if mirror is not None:
                 await self._prove(record, mirror, by)
+            if before != record.version:
+                self._refuse_unless(record, ModelState.READY)
             await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
             changed = await self._registry.set_alias(
                 record.model, CHAMPION, record.version, by=by, reason=reason, expected=expected
@@ -194,6 +197,18 @@ class RegistryLifecycle:
         await self._want_instead(record, before, by)
         await self._settler.settle(record.model, by)
         return changed
+
+    def _refuse_unless(self, record: VersionRecord, *states: ModelState) -> None:
+        """Refuse to let a version answer whose workers have died since it was loaded."""
+        for status in self._supervisor.models():
+            if (status.config.name, status.config.version) == (record.model, record.version):
+                if status.state not in states:
+                    raise RequestError(
+                        "load_failed",
+                        f"model {record.model!r} version {record.version!r} was loaded, but its workers have died "
+                        f"({status.detail or 'nothing says why'}); what was served before is served on",
+                    )
+                return
 
     async def _want_instead(self, record: VersionRecord, before: str | None, by: str) -> None:
         await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
