@@ -208,10 +208,17 @@ class Registry:
         found = [Wanted(model, version, WantedMode(mode)) for model, version, mode in rows]
         return sorted(found, key=lambda wanted: (wanted.model, version_key(wanted.version)))
 
-    async def set_wanted(self, name: str, version: str, mode: WantedMode | None, *, by: str) -> None:
-        """Have a version in memory always or lazily, or, with None, not any more."""
+    async def set_wanted(
+        self, name: str, version: str, mode: WantedMode | None, *, by: str, unless: str | None = None
+    ) -> None:
+        """Have a version in memory always or lazily, or, with None, not any more.
+
+        `unless`: nothing happens if that alias points to it now.
+        """
         async with self._database.transaction() as transaction:
             await _check_exists(transaction, name, version)
+            if unless is not None and (await aliases.aliases_of(transaction, name)).get(unless) == version:
+                return
             row = await transaction.fetch_one("SELECT mode FROM wanted WHERE model = ? AND version = ?", name, version)
             present = WantedMode(row[0]) if row is not None else None
             if present is mode:

@@ -112,11 +112,12 @@ class RegistryLifecycle:
         """Let the version answer that did before; which one that is."""
         async with self._locks[name]:
             self._refuse_configured(name)
+            # First: it says below whether another server has moved the champion since.
+            before = (await self._settler.view(name)).aliases.get(CHAMPION)
             record = await self._registry.version(name, await self._registry.before(name))
             # A version that cannot be loaded any more must not become the champion.
             await self._loader.bring(record, by)
             self._refuse_unless(record, ModelState.READY, ModelState.RESTARTING)
-            before = (await self._settler.view(name)).aliases.get(CHAMPION)
             await self._registry.rollback(name, by=by, reason=reason, expected=before)
             await self._want_instead(record, before, by)
             await self._settler.settle(name, by)
@@ -213,7 +214,8 @@ class RegistryLifecycle:
     async def _want_instead(self, record: VersionRecord, before: str | None, by: str) -> None:
         await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
         if before is not None and before != record.version:
-            await self._registry.set_wanted(record.model, before, None, by=by)
+            # Another server may have made it the champion again meanwhile, and then nobody else wants it.
+            await self._registry.set_wanted(record.model, before, None, by=by, unless=CHAMPION)
 
     async def _prove(self, record: VersionRecord, mirror: Mirror, by: str) -> None:
         answering = self._settler.answering.get(record.model)
