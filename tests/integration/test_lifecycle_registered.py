@@ -161,6 +161,15 @@ def test_what_has_died_since_it_was_loaded_gets_no_traffic(node: Callable[..., N
     assert server.call(server.registry.version("m")).version == "1.0.0"
 
 
+def test_a_lost_artefact_does_not_tell_where_it_was(node: Callable[..., Node], folder: Path, tmp_path: Path) -> None:
+    server = node()
+    record = server.register(times(folder, 1), "1.0.0")
+    shutil.rmtree(server.call(server.registry.fetch(record)))
+    error = refusal(server, server.lifecycle.load("m", None, lazy=False, by=BY))
+    told = [error.detail, str(server.status("1.0.0")), str(server.call(server.registry.history("m")))]
+    assert [str(tmp_path) in each for each in told] == [False, False, False]
+
+
 def test_golden_rows_that_do_not_match_are_a_reason_to_refuse(node: Callable[..., Node], folder: Path) -> None:
     server = node()
     for number, expected in ((2, [[2.0, 4.0, 6.0, 8.0]]), (3, [[0.0, 0.0, 0.0, 1.0]])):

@@ -82,9 +82,12 @@ class Loader:
             try:
                 return await self._load(record, by)
             except (StartError, ConfigError, RequestError) as error:
-                await self._fail(record, str(error), by)
+                # Only the log may say where an artefact was: anybody may ask what became of a model.
+                reason = error.detail if isinstance(error, RequestError) else str(error)
+                _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": str(error)})
+                await self._fail(record, reason, by)
                 where = f"model {record.model!r} version {record.version!r}"
-                raise RequestError("load_failed", f"{where} cannot be served: {error}") from error
+                raise RequestError("load_failed", f"{where} cannot be served: {reason}") from error
 
     async def _load(self, record: VersionRecord, by: str) -> Resident:
         started = time.monotonic()
@@ -127,7 +130,6 @@ class Loader:
         config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
         status = ModelStatus(config=config, state=ModelState.FAILED, latest=False, detail=reason)
         self.failures[record.model, record.version] = Failure(status, time.monotonic())
-        _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": reason})
         await self._journal.note(record, EventKind.FAILED, by, reason)
 
     async def let_go(self, resident: Resident, by: str, why: str = "") -> None:
