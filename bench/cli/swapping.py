@@ -35,7 +35,9 @@ def swaps(
         for form, wanted in counts.items():
             if wanted == 0:
                 continue
-            options = SwapOptions(folder / form, form, swaps=wanted, rate=rate, rollbacks=rollbacks, watch=watch)
+            options = SwapOptions(
+                folder / form, form, swaps=wanted, rate=rate, rollbacks=rollbacks, watch=watch, note=_note
+            )
             found = run_swaps(options)
             results.swaps.append(found)
             results.verdicts += judge(found)
@@ -48,3 +50,7 @@ def swaps(
         print(f"\n{saved}")
     if not all(verdict.reached for verdict in results.verdicts):
         raise typer.Exit(1)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -25,7 +25,10 @@ LEVEL_AFTER = 50
 
 @dataclass(frozen=True, slots=True)
 class SwapOptions:
-    """How much and how hard. `rate`: requests per second, else `load` times the capacity that is found first."""
+    """How much and how hard. `rate`: requests per second, else `load` times the capacity that is found first.
+
+    `note` is told what was seen so far, after each load: a long run that is cut short has said something.
+    """
 
     folder: Path
     form: str = "onnx"
@@ -38,6 +41,7 @@ class SwapOptions:
     rest_seconds: float = 3.5
     rollbacks: int = 20
     watch: Callable[[str, Progress], None] = lambda _, __: None
+    note: Callable[[str], None] = lambda _: None
 
     @property
     def round_swaps(self) -> int:
@@ -88,3 +92,10 @@ class SwapResult:
     def swaps(self) -> int:
         """Swaps that were done."""
         return sum(len(each.swaps) for each in self.rounds)
+
+    def __str__(self) -> str:
+        failed = sum(self.errors.values())
+        mixed = self.wrong + self.outdated
+        return (
+            f"{self.form}: {self.swaps:,} swaps, {failed} of {self.requests:,} requests failed, {mixed} answers mixed"
+        )

@@ -46,6 +46,7 @@ def run_swaps(options: SwapOptions) -> SwapResult:
         swapper = Swapper(server, options.burst, options.rest_seconds)
         while result.swaps < options.swaps:
             _swap_for_a_round(server, known, options, swapper, result)
+            options.note(str(result))
             result.start = result.start or settled_sizes(server.pid)
             if result.level is None and LEVEL_AFTER <= result.swaps < options.swaps:
                 result.level = settled_sizes(server.pid)

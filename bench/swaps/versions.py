@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ FORMATS: Mapping[str, tuple[str, Callable[[Path, Sequence[int], int], Path]]] = 
 }
 GONE_SECONDS = 120.0
 POLL_SECONDS = 0.02
-# What a swap is thought to take: before the first one, and over the longest of late. The load must not end meanwhile.
+# What a swap is thought to take: before the first one, and over those of late. The load must not end meanwhile.
 FIRST_SWAP_SECONDS = 6.0
 MARGIN = 1.5
 LATE = 20
@@ -80,9 +81,9 @@ class Swapper:
 
     @property
     def expected_seconds(self) -> float:
-        """What a swap takes at most, as far as is known."""
-        late = [(swap.gone_ns - swap.began_ns) / 1e9 for swap in self.swaps[-LATE:]]
-        return MARGIN * max(late) if late else FIRST_SWAP_SECONDS
+        """What most swaps take, as far as is known."""
+        late = self._late_seconds()
+        return MARGIN * statistics.median(late) if late else FIRST_SWAP_SECONDS
 
     def run(self, ends_ns: int, count: int, stop: Event) -> list[Swap]:
         """Swap at most `count` times, and begin none that may not end before `ends_ns`; those that were done."""
@@ -90,7 +91,7 @@ class Swapper:
         while len(done) < count and not stop.is_set():
             if len(done) % self.burst == 0 and stop.wait(self.rest_seconds):
                 break
-            if time.monotonic_ns() + self.expected_seconds * 1e9 > ends_ns:
+            if time.monotonic_ns() + MARGIN * max(self._late_seconds(), default=FIRST_SWAP_SECONDS) * 1e9 > ends_ns:
                 break
             done.append(self._swap())
             self.swaps.append(done[-1])
@@ -109,3 +110,6 @@ class Swapper:
                 raise SwapError(f"{GONE_SECONDS:g} s after version {version} took over, the other is still in memory")
             time.sleep(POLL_SECONDS)
         return Swap(version, began, returned, time.monotonic_ns())
+
+    def _late_seconds(self) -> list[float]:
+        return [(swap.gone_ns - swap.began_ns) / 1e9 for swap in self.swaps[-LATE:]]
