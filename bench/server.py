@@ -80,10 +80,15 @@ class Penstock:
         return [pid for pid in descendants(self.pid) if pid != self.pid]
 
     def request(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 60.0,
     ) -> tuple[int, bytes]:
         """Send one request over a connection of its own; (status, body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_seconds)
         try:
             connection.request(method, path, body or None, dict(headers or {}))
             response = connection.getresponse()

@@ -9,7 +9,7 @@ from threading import Event
 from time import monotonic_ns
 from typing import Any, TypeVar
 
-from bench.run import SPIN_US, RunOptions, sample_closed
+from bench.run import RunOptions, sample_closed
 from bench.scenario import LoadPlan
 from bench.server import Penstock, PenstockTarget, Settings
 from bench.swaps.answers import KnownAnswers, problems_of
@@ -142,7 +142,7 @@ def _load(server: Penstock, known: KnownAnswers, options: SwapOptions, rate: flo
         poisson(rate, seconds, seed),
         connections=options.connections,
         warm_up=0.0,  # a request that fails in the first second has failed
-        spin_us=SPIN_US,
+        # Without spinning: a generator that is always at work takes the time in which new versions load.
         seed=seed,
     )
 

@@ -29,6 +29,8 @@ FORMATS: Mapping[str, tuple[str, Callable[[Path, Sequence[int], int], Path]]] = 
     "tensorflow": ("saved", write_saved_mlp),
 }
 GONE_SECONDS = 120.0
+# Frameworks take long to import at idle priority; the server itself gives up after load_timeout_s.
+CHANGE_SECONDS = 300.0
 POLL_SECONDS = 0.02
 # What a swap is thought to take: before the first one, and over those of late. The load must not end meanwhile.
 FIRST_SWAP_SECONDS = 6.0
@@ -62,7 +64,7 @@ def register_versions(server: Penstock, form: str, folder: Path) -> None:
 def post(server: Penstock, path: str, document: Mapping[str, object]) -> None:
     """Ask the control plane to change something; SwapError when it does not."""
     body = json.dumps(document).encode()
-    status, answer = server.request("POST", path, body, {"Content-Type": "application/json"})
+    status, answer = server.request("POST", path, body, {"Content-Type": "application/json"}, CHANGE_SECONDS)
     if status not in (200, 201):
         raise SwapError(f"POST {path} {document}: {status} {answer[:1000].decode(errors='replace')}")
 
