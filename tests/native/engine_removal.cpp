@@ -17,16 +17,16 @@ using penstock::test::AffineWorker;
 using penstock::test::Client;
 using penstock::test::Server;
 
-constexpr std::uint32_t kCycles = 10'000;
-constexpr std::size_t kResidentSlack = 4 << 20;  // bytes: less than 500 a cycle, where a ring keeps thousands
-constexpr std::uint32_t kSwaps = 60;
-
-// Sanitizers keep freed memory for a while.
+// Sanitizers keep freed memory for a while, and take their time.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
 #endif
+
+constexpr std::uint32_t kCycles = kSanitized ? 1'000 : 10'000;
+constexpr std::size_t kResidentSlack = 4 << 20;  // bytes: less than 500 a cycle, where a ring keeps thousands
+constexpr std::uint32_t kSwaps = 60;
 
 std::uint32_t add(Engine& engine, const std::string& version, std::uint32_t elements = 4,
                   const std::string& group = {}) {
