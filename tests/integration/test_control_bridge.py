@@ -109,6 +109,20 @@ def test_stop_cancels_what_runs_and_refuses_what_comes() -> None:
     bridge.stop()  # a second time does nothing
 
 
+def test_drain_refuses_calls_but_not_what_is_left_to_do(bridge: AsyncBridge) -> None:
+    gate = Gate(bridge)
+    waiting = gevent.spawn(bridge.call, gate.pass_through(1))
+    assert wait_until(lambda: gate.inside == 1, SECONDS)
+    bridge.drain()
+    for call in (lambda: waiting.get(timeout=SECONDS), lambda: bridge.call(gate.pass_through(2))):
+        with pytest.raises(RequestError) as refused:
+            call()
+        assert refused.value.code == "draining"
+    assert wait_until(lambda: gate.cancelled == 1, SECONDS)
+    gate.open()
+    assert bridge.finish(gate.pass_through(3)) == 3
+
+
 def test_stop_lets_a_coroutine_clean_up(bridge: AsyncBridge) -> None:
     cleaned = threading.Event()
     entered = threading.Event()

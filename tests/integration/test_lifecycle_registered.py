@@ -17,6 +17,7 @@ from penstock.core.errors import RequestError
 from penstock.core.models import Mirror
 from penstock.core.status import ModelState, Origin
 from penstock.registry.records import CHAMPION, EventKind, WantedMode
+from penstock.serve.lifecycle import loading
 from tests.integration.registered import BY, Node
 from tests.integration.supervised import DEADLINE_SECONDS, until
 from tests.integration.test_added_models import ROW, times
@@ -453,3 +454,48 @@ def test_a_rollback_goes_nowhere_else_when_another_server_rolls_back_first(
     monkeypatch.setattr(here.registry, "before", and_the_other_one_rolls_back)
     assert refusal(here, here.lifecycle.rollback("m", by=BY)).code == "conflict"
     assert here.call(here.registry.version("m")).version == "2.0.0"
+
+
+def test_a_rollback_outlives_a_restart_beside_a_repository_folder(node: Callable[..., Node], tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    for number in (1, 2):
+        (repository / "m" / str(number)).mkdir(parents=True)
+        times(repository / "m" / str(number), number)
+    server = node(repository=repository, repository_poll_s=0.05)
+    server.until_answering(ROW, "2")
+    server.call(server.lifecycle.rollback("m", by=BY))
+    server.stop()
+    server = node(repository=repository, repository_poll_s=0.05)
+    (repository / "other" / "1").mkdir(parents=True)
+    times(repository / "other" / "1", 3)
+    server.until_answering(ROW, "1", "other")  # by now it has looked at all of them
+    assert server.answering(ROW) == "1"
+
+
+def test_a_version_that_was_registered_and_not_promoted_is_promoted_later(
+    node: Callable[..., Node], tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    (repository / "m" / "1").mkdir(parents=True)
+    times(repository / "m" / "1", 1)
+    server = node()
+    server.register(repository / "m" / "1", "1")  # as a server that is killed leaves it
+    server.stop()
+    node(repository=repository, repository_poll_s=0.05).until_answering(ROW, "1")
+
+
+def test_artefacts_that_were_away_are_loaded_when_they_are_back(
+    node: Callable[..., Node], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "RETRY_SECONDS", 0.0)
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.promote("1.0.0")
+    server.stop()
+    artefacts = tmp_path / "registry" / "artefacts"
+    artefacts.rename(tmp_path / "away")
+    server = node()
+    assert server.answering(ROW) in ("model_unavailable", "model_not_found")
+    shutil.rmtree(artefacts, ignore_errors=True)
+    (tmp_path / "away").rename(artefacts)
+    server.until_answering(ROW, "1.0.0")

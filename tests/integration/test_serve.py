@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -237,3 +238,17 @@ def test_workers_do_not_inherit_the_ready_descriptor(server: Server) -> None:
         assert "PENSTOCK_READY_FD" not in worker.environ()
         pipes = [link for link in Path(f"/proc/{worker.pid}/fd").iterdir() if os.readlink(link).startswith("pipe:")]
         assert pipes == []
+
+
+def test_a_server_that_stops_waits_for_no_model_to_load(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import threading\nthreading.Event().wait()\n")
+    server = Server.start(["--development"], tmp_path)
+    body = json.dumps({"name": "slow", "path": str(tmp_path / "slow.py")})
+    assert server.request("POST", "/models", body, {"Content-Type": "application/json"}).status == 201
+    with ThreadPoolExecutor(1) as client:
+        loading = client.submit(server.request, "POST", "/models/slow/load", "{}", {"Content-Type": "application/json"})
+        while "loading" not in server.request("GET", "/models/slow").body.decode():
+            pass
+        server.stop()
+        refused = loading.result(SECONDS)
+    assert (refused.status, refused.json()["code"]) == (503, "draining")

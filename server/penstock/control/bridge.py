@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from penstock.control.hub import HubEvent
@@ -27,6 +27,8 @@ class AsyncBridge:
         # Whoever submits holds it, so that nothing is put behind the last callback that the loop runs.
         self._lock = threading.Lock()
         self._stopped = False
+        self._draining = False
+        self._calls: set[Future[Any]] = set()
 
     def start(self) -> None:
         """Start the thread and return once its loop runs."""
@@ -52,21 +54,44 @@ class AsyncBridge:
     def call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop; its result, or what it raised. The calling greenlet waits, the hub goes on.
 
-        A greenlet that is killed meanwhile takes the coroutine with it. RequestError (`draining`) when the bridge ends.
+        A greenlet that is killed meanwhile takes the coroutine with it. RequestError (`draining`) after drain(), or
+        when the bridge ends.
         """
+        future = self._submit(coroutine, may=not self._draining)
+        self._calls.add(future)
+        try:
+            return self._result_of(future)
+        finally:
+            self._calls.discard(future)
+
+    def finish(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run what is to be done after drain(), as call() does."""
+        return self._result_of(self._submit(coroutine, may=True))
+
+    def drain(self) -> None:
+        """Have calls under way and later ones raise `draining`: a server that stops waits for no model to load.
+
+        To be called by the thread of the hub.
+        """
+        self._draining = True
+        for future in list(self._calls):
+            future.cancel()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, _T], *, may: bool) -> Future[_T]:
+        with self._lock:
+            if self._stopped or not may:
+                coroutine.close()
+                raise _draining()
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def _result_of(self, future: Future[_T]) -> _T:
         done = HubEvent()
         try:
-            with self._lock:
-                if self._stopped:
-                    coroutine.close()
-                    raise _draining()
-                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             future.add_done_callback(lambda _: done.set())
-            try:
-                done.wait()
-            except BaseException:
-                future.cancel()
-                raise
+            done.wait()
+        except BaseException:
+            future.cancel()
+            raise
         finally:
             done.close()
         try:

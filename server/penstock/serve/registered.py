@@ -50,7 +50,7 @@ def open_registry(config: ServerConfig, bridge: AsyncBridge, cleanup: ExitStack)
         )
         # Clients are told this; the reason may name places.
         return None, "it could not be opened when the server started, whose log says why"
-    cleanup.callback(lambda: bridge.call(registry.close()))
+    cleanup.callback(lambda: bridge.finish(registry.close()))
     return registry, ""
 
 

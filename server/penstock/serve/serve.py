@@ -116,6 +116,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
         supervisor.release().result()
         _announce(config, port, state.models.models(), ready_fd)
         stop.wait()
+    bridge.drain()
     _drain(engine, config.drain_timeout_s)
 
 
@@ -214,7 +215,7 @@ def _follow(
     settled = HubEvent()
     started = asyncio.run_coroutine_threadsafe(registered.following.start(config.preload), bridge.loop)
     started.add_done_callback(lambda _: settled.set())
-    cleanup.callback(lambda: bridge.call(registered.following.stop()))
+    cleanup.callback(lambda: bridge.finish(registered.following.stop()))
     HubEvent.wait_any(settled, stop)
     if stop.is_set():
         started.cancel()

@@ -43,6 +43,7 @@ class Following:
         self._repository = repository
         self._repository_poll_s = repository_poll_s
         self._revision = -1
+        self._keys_revision = -1
         self._tasks: list[asyncio.Task[None]] = []
         self._complained: set[str] = set()
 
@@ -63,6 +64,7 @@ class Following:
             await self._look_into_repository()
         asyncio.get_running_loop().add_reader(self._engine.miss_fd(), self._on_miss)
         self._repeat(self._follow, LOOK_SECONDS)
+        self._repeat(self._follow_keys, LOOK_SECONDS)  # a key that is revoked waits for no model that loads
         if self._repository is not None:
             self._repeat(self._look_into_repository, self._repository_poll_s)
 
@@ -100,11 +102,17 @@ class Following:
         self._lifecycle.note_use({(ring["model"], ring["version"]): ring["rows_claimed"] for ring in stats["rings"]})
         await self._lifecycle.flush()
         await self._lifecycle.expire_standbys()
+        await self._lifecycle.retry_failures()
         revision = await self._registry.revision()
         if revision != self._revision:
-            await self._lifecycle.keys_changed()
             await self._lifecycle.settle_all(self._node)
             self._revision = revision
+
+    async def _follow_keys(self) -> None:
+        revision = await self._registry.revision()
+        if revision != self._keys_revision:
+            await self._lifecycle.keys_changed()
+            self._keys_revision = revision
 
     def _on_miss(self) -> None:
         os.eventfd_read(self._engine.miss_fd())
@@ -121,10 +129,9 @@ class Following:
             return
         for found in await asyncio.to_thread(self._repository.settled):
             try:
-                record, new = await self._registry.register(
+                record, _ = await self._registry.register(
                     found.model, found.path, version=found.version, by="repository"
                 )
-                if new:
-                    await self._lifecycle.promote_if_higher(record, by="repository")
+                await self._lifecycle.promote_if_higher(record, by="repository")
             except RequestError as error:
                 _log.error("a model of the repository folder is not served", extra={"reason": str(error)})

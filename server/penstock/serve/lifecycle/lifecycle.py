@@ -157,10 +157,13 @@ class RegistryLifecycle:
         await self._registry.collect_garbage()
 
     async def promote_if_higher(self, record: VersionRecord, *, by: str) -> None:
-        """Let a version answer unless a higher one does."""
+        """Let a version answer, unless a higher one does or it did before: then somebody has rolled back from it."""
         async with self._locks[record.model]:
             self._refuse_configured(record.model)
             champion = (await self._settler.view(record.model)).aliases.get(CHAMPION)
+            changes = await self._registry.alias_changes(record.model, CHAMPION, limit=1000)
+            if any(change.version == record.version for change in changes):
+                return
             if champion is None or version_key(champion) < version_key(record.version):
                 await self._promote(record, by=by, reason="the highest version of the repository folder")
 
@@ -248,6 +251,12 @@ class RegistryLifecycle:
             await self._settler.settle(name, by)
 
     # --- in the background --------------------------------------------------------------------------------------------
+
+    async def retry_failures(self) -> None:
+        """Try to load again what could not be for a reason that may have passed."""
+        due = [key for key, failure in self._loader.failures.items() if failure.passing and not failure.is_fresh]
+        for name in {name for name, _ in due}:
+            await self._settle_one(name, self._options.node)
 
     async def expire_standbys(self) -> None:
         """Let go of versions that nobody rolled back to."""

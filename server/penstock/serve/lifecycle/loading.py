@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ModelConfig
-from penstock.core.errors import ConfigError, ModelLoadError, RequestError, StartError
+from penstock.core.errors import ConfigError, ModelLoadError, RegistryUnavailableError, RequestError, StartError
 from penstock.core.settings import format_size
 from penstock.core.sources import registered_model
 from penstock.core.status import ModelState, ModelStatus
@@ -36,10 +36,15 @@ RETRY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a version is not in memory though it should be."""
+    """Why a version is not in memory though it should be.
+
+    It may be `passing`: the store of the artefacts was away. A model that is broken stays so, and is not tried again
+    unless something changes.
+    """
 
     status: ModelStatus
     at: float
+    passing: bool = False
 
     @property
     def is_fresh(self) -> bool:
@@ -85,7 +90,7 @@ class Loader:
                 # Only the log may say where an artefact was: anybody may ask what became of a model.
                 reason = error.detail if isinstance(error, RequestError) else str(error)
                 _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": str(error)})
-                await self._fail(record, reason, by)
+                await self._fail(record, reason, by, passing=isinstance(error, RegistryUnavailableError))
                 where = f"model {record.model!r} version {record.version!r}"
                 raise RequestError("load_failed", f"{where} cannot be served: {reason}") from error
 
@@ -126,10 +131,10 @@ class Loader:
             # One by one: while it answers what it has, another one may become what is needed.
             await self.let_go(leaving[0], by, "it made room")
 
-    async def _fail(self, record: VersionRecord, reason: str, by: str) -> None:
+    async def _fail(self, record: VersionRecord, reason: str, by: str, *, passing: bool) -> None:
         config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
         status = ModelStatus(config=config, state=ModelState.FAILED, latest=False, detail=reason)
-        self.failures[record.model, record.version] = Failure(status, time.monotonic())
+        self.failures[record.model, record.version] = Failure(status, time.monotonic(), passing)
         await self._journal.note(record, EventKind.FAILED, by, reason)
 
     async def let_go(self, resident: Resident, by: str, why: str = "") -> None:
