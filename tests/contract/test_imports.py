@@ -1,6 +1,8 @@
 """Who may import whom, what each kind of process loads, and what each module calls public."""
 
+import ast
 import importlib
+import importlib.util
 import pkgutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 # Running these starts a program.
 PROGRAMS = {"__main__"}
+FRAMEWORKS = {"keras", "pandas", "safetensors", "skops", "tensorflow", "torch", "yaml"}
 
 
 def modules() -> list[str]:
@@ -50,9 +53,39 @@ def test_worker_loads_no_server() -> None:
     }
 
 
+def names_in_source(name: str) -> tuple[list[str], set[str]]:
+    """Return what a module lists in __all__, and what it defines."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    known: set[str] = set()
+    listed: list[str] = []
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            known.add(node.target.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            known |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            known.add(node.targets[0].id)
+            if node.targets[0].id == "__all__":
+                listed = ast.literal_eval(node.value)
+    assert listed, f"{name} has no __all__"
+    return listed, known
+
+
 @pytest.mark.parametrize("name", modules())
 def test_public_names_are_listed_and_exist(name: str) -> None:
-    module = importlib.import_module(name)
-    assert hasattr(module, "__all__"), f"{name} has no __all__"
-    assert not [public for public in module.__all__ if not hasattr(module, public)]
-    assert len(set(module.__all__)) == len(module.__all__)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Parts of a backend whose framework only `make test-formats` installs: read instead of imported.
+        if error.name not in FRAMEWORKS:
+            raise
+        listed, known = names_in_source(name)
+    else:
+        assert hasattr(module, "__all__"), f"{name} has no __all__"
+        listed, known = module.__all__, set(dir(module))
+    assert not set(listed) - known
+    assert len(set(listed)) == len(listed)
