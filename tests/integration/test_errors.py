@@ -153,14 +153,19 @@ def test_refusal(wire: Wire, case: Case) -> None:
         ("PUT", "/predict", {"POST"}),
         ("POST", "/health/live", {"GET", "HEAD"}),
         ("DELETE", "/health/ready", {"GET", "HEAD"}),
-        ("POST", "/models", {"GET", "HEAD", "OPTIONS"}),
-        ("DELETE", "/metrics", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 def test_wrong_method_is_told_the_right_ones(wire: Wire, method: str, target: str, allow: set[str]) -> None:
     reply = wire.ask(method, target, b"")
     assert_problem(reply, "method_not_allowed")
     assert set(reply.headers["allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("target", ["/models", "/metrics", "/nowhere"])
+def test_whoever_changes_something_needs_a_key(wire: Wire, target: str) -> None:
+    reply = wire.ask("DELETE", target, b"")
+    assert_problem(reply, "unauthorized")
+    assert reply.headers["www-authenticate"] == "Bearer"
 
 
 def test_body_without_a_length(wire: Wire) -> None:
