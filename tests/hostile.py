@@ -23,7 +23,7 @@ from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running, until
 __all__ = ["Hostile", "check_refusals"]
 
 # What the server may keep of all hostile models together; the files of one declare gigabytes.
-GROWTH_BYTES_MAX = 24 << 20
+GROWTH_BYTES_MAX = 48 << 20
 # 1.5 GiB holds any framework, and none of the bombs.
 MEMORY_BYTES = 3 << 29
 REQUESTS_PER_SECOND = 100
