@@ -115,9 +115,10 @@ STEPS: list[Callable[[Watched], bool]] = [
 
 
 def wait_for(step: Callable[[Watched], bool], watched: Watched) -> None:
-    deadline = time.monotonic() + 60
-    while not seen(step, watched):
-        assert watched.process.poll() is None and time.monotonic() < deadline, step
+    """Look until the step is seen. One that was over between two looks is missed: then it is killed later than meant."""
+    deadline = time.monotonic() + 5
+    while not seen(step, watched) and time.monotonic() < deadline:
+        assert watched.process.poll() is None, step
 
 
 def seen(step: Callable[[Watched], bool], watched: Watched) -> bool:
