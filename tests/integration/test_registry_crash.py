@@ -115,7 +115,7 @@ STEPS: list[Callable[[Watched], bool]] = [
 
 
 def wait_for(step: Callable[[Watched], bool], watched: Watched) -> None:
-    """Look until the step is seen. One that was over between two looks is missed: then it is killed later than meant."""
+    """Look until the step is seen. One that was over between two looks is missed: the kill comes later then."""
     deadline = time.monotonic() + 5
     while not seen(step, watched) and time.monotonic() < deadline:
         assert watched.process.poll() is None, step
