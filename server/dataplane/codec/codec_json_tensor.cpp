@@ -5,35 +5,11 @@
 #include <type_traits>
 
 #include "codec/codec_element.hpp"
+#include "codec/codec_json_element.hpp"
 #include "codec/codec_number.hpp"
 
 namespace penstock::dataplane {
 namespace {
-
-// The fast path of one element: behind it, or nullptr for anything that is not a value of T.
-template <typename T>
-inline const char* read_element(const char* p, const char* end, T& value) noexcept {
-  if constexpr (std::is_same_v<T, bool>) {
-    const std::string_view rest(p, static_cast<std::size_t>(end - p));
-    value = rest.starts_with("true");
-    if (value) return p + 4;
-    return rest.starts_with("false") ? p + 5 : nullptr;
-  } else if constexpr (FloatElement<T>) {
-    if (p != end && *p == '"') [[unlikely]] {
-      double special = 0;
-      const char* const next = read_special(p, end, special);
-      if constexpr (std::is_same_v<T, Half>) {
-        value = to_half(special);
-      } else {
-        value = static_cast<T>(special);
-      }
-      return next;
-    }
-    return read_number(p, end, value);
-  } else {
-    return read_number(p, end, value);
-  }
-}
 
 class TensorReader {
  public:
