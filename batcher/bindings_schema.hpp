@@ -39,7 +39,8 @@ inline RowLayout layout_of(const std::vector<Tensor>& tensors) {
   for (const auto& [name, dtype_name, shape] : tensors) {
     const std::optional<DType> dtype = dtype_from_name(dtype_name);
     if (!dtype) throw std::invalid_argument("unknown dtype '" + dtype_name + "'");
-    specs.push_back({name, *dtype, nb::cast<std::vector<std::uint32_t>>(shape)});
+    TensorSpec& spec = specs.emplace_back(TensorSpec{name, *dtype, nb::cast<std::vector<std::uint32_t>>(shape)});
+    if (*dtype == DType::kBytes) spec.heap_bytes = heap_bytes_of(spec.elements());
   }
   return RowLayout(std::move(specs));
 }
@@ -65,8 +66,10 @@ inline nb::dlpack::dtype dlpack_of(DType dtype) {
     case DType::kFloat32:
     case DType::kFloat64:
       return make(dtype_code::Float);
+    case DType::kBytes:
+      break;
   }
-  throw std::invalid_argument("unknown dtype");
+  throw std::invalid_argument("NumPy has no such dtype");
 }
 
 // `rows` rows of `tensor` as a NumPy array, without a copy. `owner` keeps the memory mapped.

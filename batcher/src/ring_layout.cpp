@@ -23,6 +23,9 @@ void check_tensor(const TensorSpec& tensor) {
     if (bytes > kRowBytesMax / extent) throw std::invalid_argument(what + " is larger than 4 GiB a row");
     bytes *= extent;
   }
+  if ((tensor.dtype != DType::kBytes && tensor.heap_bytes != 0) || tensor.heap_bytes % kTextSpanBytes != 0)
+    throw std::invalid_argument(what + ": only strings have a heap, and it is a multiple of 8 bytes");
+  if (bytes + tensor.heap_bytes > kRowBytesMax) throw std::invalid_argument(what + " is larger than 4 GiB a row");
 }
 
 void check_tensors(const RowLayout& layout, const char* which) {
@@ -50,6 +53,7 @@ void write_tensor(TensorRecord& record, const TensorSpec& tensor) {
   record.dtype = static_cast<std::uint32_t>(tensor.dtype);
   record.rank = static_cast<std::uint32_t>(tensor.shape.size());
   record.varies = tensor.varies ? 1 : 0;
+  record.heap_bytes = tensor.heap_bytes;
   std::ranges::copy(tensor.shape, record.shape.begin());
 }
 
@@ -61,6 +65,7 @@ TensorSpec read_tensor(const TensorRecord& record) {
   tensor.dtype = static_cast<DType>(record.dtype);
   tensor.shape.assign(record.shape.begin(), record.shape.begin() + record.rank);
   tensor.varies = record.varies != 0 && record.rank > 0;
+  tensor.heap_bytes = record.heap_bytes;
   return tensor;
 }
 

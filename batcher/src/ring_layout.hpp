@@ -21,7 +21,7 @@
 namespace penstock::batcher {
 
 inline constexpr std::uint64_t kRingMagic = 0x676e69726b6f7473;  // "stokring"
-inline constexpr std::uint32_t kRingVersion = 2;
+inline constexpr std::uint32_t kRingVersion = 3;
 inline constexpr std::uint32_t kLoopsMax = 64;
 inline constexpr std::uint32_t kTensorsMax = 64;  // inputs, and outputs
 inline constexpr std::uint32_t kBucketsMax = 16;
@@ -42,9 +42,10 @@ struct TensorRecord {
   std::uint32_t dtype;
   std::uint32_t rank;
   std::uint32_t varies;
+  std::uint32_t heap_bytes;
   std::array<std::uint32_t, kShapeRankMax> shape;
 };
-static_assert(sizeof(TensorRecord) == 168);
+static_assert(sizeof(TensorRecord) == 172);
 
 // How many rows a lane has, and how they are divided.
 struct LaneSize {

@@ -28,7 +28,7 @@ using Tensor = std::tuple<std::string, std::string, std::vector<std::optional<st
 // Model, version or alias, ring, latest, available, lazy.
 using Route = std::tuple<std::string, std::string, std::optional<std::uint32_t>, bool, bool, bool>;
 
-TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& lengths) {
+TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& lengths, std::uint32_t string_bytes) {
   const auto& [name, dtype_name, extents] = tensor;
   const std::optional<DType> dtype = dtype_from_name(dtype_name);
   if (!dtype.has_value())
@@ -41,12 +41,14 @@ TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& l
     spec.varies = spec.varies || varies;
     spec.shape.push_back(varies ? lengths.back() : *extent);
   }
+  if (spec.dtype == DType::kBytes) spec.heap_bytes = heap_bytes_of(spec.elements(), string_bytes);
   return spec;
 }
 
-RowLayout layout_of(const std::vector<Tensor>& tensors, const std::vector<std::uint32_t>& lengths) {
+RowLayout layout_of(const std::vector<Tensor>& tensors, const std::vector<std::uint32_t>& lengths,
+                    std::uint32_t string_bytes) {
   std::vector<TensorSpec> specs;
-  for (const Tensor& tensor : tensors) specs.push_back(tensor_spec(tensor, lengths));
+  for (const Tensor& tensor : tensors) specs.push_back(tensor_spec(tensor, lengths, string_bytes));
   return RowLayout(std::move(specs));
 }
 
@@ -186,12 +188,13 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        std::uint32_t max_batch_size, std::uint32_t max_queue_delay_us, std::uint64_t queue_bytes,
                        bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
-                       const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens) {
+                       const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens,
+                       std::uint32_t string_bytes_max) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
   batcher::RingConfig config;
-  config.schema = {layout_of(inputs, lengths), layout_of(outputs, lengths)};
+  config.schema = {layout_of(inputs, lengths, string_bytes_max), layout_of(outputs, lengths, string_bytes_max)};
   config.max_batch_size = max_batch_size;
   config.max_queue_delay_us = max_queue_delay_us;
   config.queue_bytes = queue_bytes;
@@ -352,7 +355,7 @@ NB_MODULE(_dataplane, module) {
            "max_batch_size"_a = 64, "max_queue_delay_us"_a = 0, "queue_bytes"_a = 64u << 20,
            "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
-           "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0,
+           "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
            "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,

@@ -60,7 +60,7 @@ class RowFixture final : public dataplane::RowResolver {
       if (!untouched(next, first)) return false;
       const TensorSpec& tensor = schema_.inputs.tensors()[i];
       next = first + tensor.bytes();
-      if (tensor.varies && taken) next = first + tensor.bytes() / tensor.shape.front() * length();
+      if (tensor.varies && taken) next = first + tensor.bytes_of_length(length());
     }
     return untouched(next, bytes_ + 2 * kGuard);
   }

@@ -1,4 +1,4 @@
-// What version 2 of a ring's region looks like, and that a worker refuses any other.
+// What version 3 of a ring's region looks like, and that a worker refuses any other.
 //
 // A failure here means that the layout has changed: bump kRingVersion, then write the new numbers down.
 #include "ring_layout.hpp"
@@ -19,7 +19,7 @@ namespace {
 using namespace penstock;
 using namespace penstock::test;
 
-static_assert(kRingVersion == 2);
+static_assert(kRingVersion == 3);
 static_assert(offsetof(RingHeader, magic) == 0);
 static_assert(offsetof(RingHeader, version) == 8);
 static_assert(offsetof(RingHeader, header_bytes) == 12);
@@ -29,13 +29,13 @@ static_assert(offsetof(RingHeader, lengths) == 48);
 static_assert(offsetof(RingHeader, lane_sizes) == 112);
 static_assert(offsetof(RingHeader, settings) == 880);
 static_assert(offsetof(RingHeader, tensors) == 976);
-static_assert(offsetof(RingHeader, lanes) == 22'528);
-static_assert(offsetof(RingHeader, waiting_for_rows) == 26'624);
-static_assert(offsetof(RingHeader, queued) == 26'816);
-static_assert(offsetof(RingHeader, costs) == 27'392);
-static_assert(offsetof(RingHeader, loop_lines) == 29'440);
-static_assert(offsetof(RingHeader, workers) == 33'536);
-static_assert(sizeof(RingHeader) == 41'728);
+static_assert(offsetof(RingHeader, lanes) == 23'040);
+static_assert(offsetof(RingHeader, waiting_for_rows) == 27'136);
+static_assert(offsetof(RingHeader, queued) == 27'328);
+static_assert(offsetof(RingHeader, costs) == 27'904);
+static_assert(offsetof(RingHeader, loop_lines) == 29'952);
+static_assert(offsetof(RingHeader, workers) == 34'048);
+static_assert(sizeof(RingHeader) == 42'240);
 static_assert(sizeof(BufferControl) == 192 && offsetof(BufferControl, word) == 0);
 static_assert(offsetof(BufferControl, cancelled) == 68 && offsetof(BufferControl, loops) == 72);
 static_assert(offsetof(BufferControl, first_arrival_ns) == 80 && offsetof(BufferControl, deadline_ns) == 88);

@@ -83,6 +83,12 @@ class ReplyEncoder {
   // The same for a row of this length; 0: nothing varies.
   [[nodiscard]] std::size_t bytes_max(Encoding encoding, std::uint32_t length) const noexcept;
 
+  // Strings may be spoilt, or bytes that are no UTF-8, which JSON cannot carry. False: `problem` is set (kModelError).
+  // Only for outputs that hold strings; encode() is safe without, and writes something in their place.
+  [[nodiscard]] bool has_texts() const noexcept { return has_texts_; }
+  [[nodiscard]] bool check_texts(Encoding encoding, std::span<const std::byte* const> outputs, std::uint32_t length,
+                                 Problem& problem) const noexcept;
+
   // Writes a body into `out` (at least bytes_max bytes) and returns its length. `outputs[i]` points at output i of this
   // row. `output` selects the tensor for kRaw and is ignored otherwise. Outputs that vary are cut to `length`.
   [[nodiscard]] std::size_t encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
@@ -112,6 +118,7 @@ class ReplyEncoder {
   void add_bounds(const TensorSpec& output, std::size_t json_bytes, std::size_t msgpack_bytes);
 
   const ModelSchema* schema_ = nullptr;
+  bool has_texts_ = false;
   // Everything of a reply that does not depend on the values, rendered once: what stands before each output's value.
   std::vector<std::string> json_prefix_;
   std::vector<std::string> msgpack_prefix_;

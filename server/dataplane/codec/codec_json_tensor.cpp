@@ -7,6 +7,7 @@
 #include "codec/codec_element.hpp"
 #include "codec/codec_json_element.hpp"
 #include "codec/codec_number.hpp"
+#include "codec/codec_text.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -18,6 +19,7 @@ class TensorReader {
 
   [[nodiscard]] bool read() noexcept {
     text_.skip_space();
+    if (place_.spec.dtype == DType::kBytes) return read_texts();
     return place_.spec.shape.empty() ? read_by_dtype(0) : read_dimension(0);
   }
 
@@ -25,8 +27,9 @@ class TensorReader {
   // The array of dimension `depth`, at the first `depth` indices.
   [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
     text_.skip_space();
-    if (text_.at == text_.end || *text_.at != '[') return refuse_kind(depth);
-    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth);
+    if (depth == place_.spec.shape.size()) return read_text(depth);  // numbers end one dimension before
+    if (text_.at == text_.end || *text_.at != '[') return refuse_kind(depth, "an array");
+    if (depth + 1 == place_.spec.shape.size() && place_.spec.dtype != DType::kBytes) return read_by_dtype(depth);
     ++text_.at;
     const std::uint32_t extent = place_.spec.shape[depth];
     for (std::uint32_t i = 0; i < extent; ++i) {
@@ -37,6 +40,24 @@ class TensorReader {
       if (!read_dimension(depth + 1)) return false;
     }
     return text_.consume(']') || refuse_length(depth, extent);
+  }
+
+  [[gnu::noinline]] bool read_texts() noexcept {
+    TextWriter texts(place_.spec, out_);
+    texts_ = &texts;
+    if (!read_dimension(0)) return false;
+    texts.finish();
+    return true;
+  }
+
+  [[nodiscard]] bool read_text(std::size_t depth) noexcept {
+    if (text_.at == text_.end || *text_.at != '"') return refuse_kind(depth, "a string");
+    bool full = false;
+    const std::optional<std::uint32_t> bytes = text_.read_text(texts_->free(), texts_->left(), full);
+    if (full) refuse_text(text_.problem, place_, depth);
+    if (!bytes) return false;
+    texts_->commit(next_text_++, *bytes);
+    return true;
   }
 
   [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {
@@ -137,11 +158,11 @@ class TensorReader {
     return p != text_.begin && p[-1] == ',';
   }
 
-  // Where an array was expected, something else stands.
-  [[gnu::cold]] bool refuse_kind(std::size_t depth) noexcept {
+  // Something else stands where an array or a string was expected.
+  [[gnu::cold]] bool refuse_kind(std::size_t depth, const char* expected) noexcept {
     const char* const got = text_.describe_value();
     if (got == nullptr) return false;
-    refuse_tensor(text_.problem, place_, depth, "an array", got);
+    refuse_tensor(text_.problem, place_, depth, expected, got);
     return false;
   }
 
@@ -167,6 +188,8 @@ class TensorReader {
   TensorPlace place_;
   std::byte* out_;
   std::uint32_t& length_;
+  TextWriter* texts_ = nullptr;  // of a tensor of strings
+  std::uint64_t next_text_ = 0;
 };
 
 }  // namespace

@@ -131,6 +131,12 @@ std::int32_t read_escape(const char*& p, const char* end) noexcept {
   }
 }
 
+// A byte of a string that stands for itself, whatever is around it.
+bool is_plain(char c) noexcept {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte < 0x80 && c != '"' && c != '\\';
+}
+
 }  // namespace
 
 bool JsonText::refuse_at(const char* where, const char* expected) noexcept {
@@ -183,6 +189,45 @@ bool JsonText::read_string(NameScratch& scratch, std::string_view& out) noexcept
       escaped ? std::string_view(scratch.data(), used) : std::string_view(first, static_cast<std::size_t>(at - first));
   ++at;
   return true;
+}
+
+std::optional<std::uint32_t> JsonText::read_text(char* out, std::uint32_t room, bool& full) noexcept {
+  full = false;
+  if (!expect('"', "a string")) return std::nullopt;
+  std::uint32_t used = 0;
+  const auto append = [&](const char* from, std::size_t count) {
+    full = count > room - used;
+    if (full) return false;
+    if (count != 0) std::memcpy(out + used, from, count);
+    used += static_cast<std::uint32_t>(count);
+    return true;
+  };
+  const auto refuse = [this](const char* where, const char* expected) {
+    static_cast<void>(refuse_at(where, expected));
+    return std::nullopt;
+  };
+  for (;;) {
+    const char* const first = at;
+    while (at != end && is_plain(*at)) ++at;
+    if (!append(first, static_cast<std::size_t>(at - first))) return std::nullopt;
+    if (at == end) return refuse(at, "the end of a string");
+    if (*at == '"') break;
+    if (*at == '\\') {
+      const char* const backslash = at++;
+      const std::int32_t character = read_escape(at, end);
+      if (character < 0) return refuse(backslash, "an escape of JSON");
+      char utf8[4];
+      if (!append(utf8, encode_utf8(character, utf8))) return std::nullopt;
+      continue;
+    }
+    if (static_cast<unsigned char>(*at) < 0x20) return refuse(at, "no control character in a string");
+    const std::size_t length = utf8_length(at, end);
+    if (length == 0) return refuse(at, "UTF-8");
+    if (!append(at, length)) return std::nullopt;
+    at += length;
+  }
+  ++at;
+  return used;
 }
 
 bool JsonText::skip_value() noexcept {

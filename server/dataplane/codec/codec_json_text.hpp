@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "codec/codec_request.hpp"
@@ -45,6 +47,10 @@ struct JsonText {
   // A string behind white space. `out` views the text, or `scratch` if there are escapes; it is valid UTF-8 then.
   // A string with escapes of more than the scratch is kInvalidInput.
   [[nodiscard]] bool read_string(NameScratch& scratch, std::string_view& out) noexcept;
+
+  // A string behind white space, as UTF-8 with its escapes resolved, into `out` of `room` bytes: the bytes written, or
+  // nothing. `full` says whether that is for want of room (no problem is set) or a fault.
+  [[nodiscard]] std::optional<std::uint32_t> read_text(char* out, std::uint32_t room, bool& full) noexcept;
 
   // The name of a member and the colon behind it.
   [[nodiscard]] bool read_name(NameScratch& scratch, std::string_view& out) noexcept {

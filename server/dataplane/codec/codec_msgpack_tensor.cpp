@@ -8,6 +8,8 @@
 #include <type_traits>
 
 #include "codec/codec_element.hpp"
+#include "codec/codec_text.hpp"
+#include "codec/codec_utf8.hpp"
 #include "penstock/kernels/half.hpp"
 
 namespace penstock::dataplane {
@@ -68,6 +70,7 @@ class TensorReader {
       : text_(text), place_{spec, named, {}}, out_(out), length_(length) {}
 
   [[nodiscard]] bool read() noexcept {
+    if (place_.spec.dtype == DType::kBytes) return read_texts();
     const char* const start = text_.at;
     MsgpackToken token;
     if (!text_.next(token)) return false;
@@ -83,26 +86,68 @@ class TensorReader {
     return true;
   }
 
+  [[gnu::noinline]] bool read_texts() noexcept {
+    TextWriter texts(place_.spec, out_);
+    texts_ = &texts;
+    if (!read_text_dimension(0)) return false;
+    texts.finish();
+    return true;
+  }
+
+  // A str must be UTF-8, as msgpack has it; a bin may hold any bytes.
+  [[nodiscard]] bool read_text(std::size_t depth) noexcept {
+    const char* const start = text_.at;
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind != MsgpackKind::kString && token.kind != MsgpackKind::kBinary) {
+      refuse_tensor(text_.problem, place_, depth, "a string", describe(token));
+      return false;
+    }
+    if (token.kind == MsgpackKind::kString && !is_utf8(token.bytes)) return text_.refuse_at(start, "UTF-8 in a string");
+    if (texts_->append(next_text_, token.bytes)) {
+      ++next_text_;
+      return true;
+    }
+    refuse_text(text_.problem, place_, depth);
+    return false;
+  }
+
   [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
+    std::uint32_t extent = 0;
+    if (!open_array(depth, extent)) return false;
+    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth, extent);
+    for (std::uint32_t i = 0; i < extent; ++i) {
+      place_.index[depth] = i;
+      if (!read_dimension(depth + 1)) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool read_text_dimension(std::size_t depth) noexcept {
+    if (depth == place_.spec.shape.size()) return read_text(depth);
+    std::uint32_t extent = 0;
+    if (!open_array(depth, extent)) return false;
+    for (std::uint32_t i = 0; i < extent; ++i) {
+      place_.index[depth] = i;
+      if (!read_text_dimension(depth + 1)) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard, gnu::always_inline]] bool open_array(std::size_t depth, std::uint32_t& extent) noexcept {
     MsgpackToken token;
     if (!text_.next(token)) return false;
     if (token.kind != MsgpackKind::kArray) {
       refuse_tensor(text_.problem, place_, depth, "an array", describe(token));
       return false;
     }
-    std::uint32_t extent = place_.spec.shape[depth];
-    if (token.number != extent) {
-      if (depth != 0 || !is_length(place_.spec, token.number)) {
-        refuse_count(text_.problem, place_, depth, token.number);
-        return false;
-      }
-      extent = length_ = static_cast<std::uint32_t>(token.number);
+    extent = place_.spec.shape[depth];
+    if (token.number == extent) return true;
+    if (depth != 0 || !is_length(place_.spec, token.number)) {
+      refuse_count(text_.problem, place_, depth, token.number);
+      return false;
     }
-    if (depth + 1 == place_.spec.shape.size()) return read_by_dtype(depth, extent);
-    for (std::uint32_t i = 0; i < extent; ++i) {
-      place_.index[depth] = i;
-      if (!read_dimension(depth + 1)) return false;
-    }
+    extent = length_ = static_cast<std::uint32_t>(token.number);
     return true;
   }
 
@@ -169,6 +214,8 @@ class TensorReader {
   TensorPlace place_;
   std::byte* out_;
   std::uint32_t& length_;
+  TextWriter* texts_ = nullptr;  // of a tensor of strings
+  std::uint64_t next_text_ = 0;
 };
 
 }  // namespace

@@ -103,4 +103,18 @@ template <typename T>
   return out + text.size();
 }
 
+// Needs text.size() + kMsgpackHeadBytesMax bytes; text is shorter than 2^32.
+[[nodiscard]] inline char* write_msgpack_binary(std::string_view bytes, char* out) noexcept {
+  using namespace msgpack_detail;
+  if (bytes.size() <= 0xFF) {
+    out = write_marked(0xc4, static_cast<std::uint8_t>(bytes.size()), out);
+  } else if (bytes.size() <= 0xFFFF) {
+    out = write_marked(0xc5, static_cast<std::uint16_t>(bytes.size()), out);
+  } else {
+    out = write_marked(0xc6, static_cast<std::uint32_t>(bytes.size()), out);
+  }
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
+  return out + bytes.size();
+}
+
 }  // namespace penstock::dataplane

@@ -41,6 +41,8 @@ namespace penstock::dataplane {
       return 18;
     case DType::kFloat64:
       return 27;
+    case DType::kBytes:
+      return 2;  // its quotes
   }
   return 0;
 }

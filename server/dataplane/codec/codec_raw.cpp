@@ -27,12 +27,17 @@ bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& res
     return false;
   }
   const TensorPlace place{request.inputs().tensors()[0], false, {}};
+  if (place.spec.dtype == DType::kBytes) {
+    refuse_tensor(problem, place, 0, "strings as application/json or application/msgpack", "raw bytes");
+    return false;
+  }
   if (place.spec.varies) return copy_varying(problem, place, body, request.input(0), resolver);
   return copy_tensor(problem, place, body, request.input(0));
 }
 
 std::uint32_t count_raw_rows(const ModelSchema& schema, std::size_t body_bytes) noexcept {
   if (schema.inputs.size() != 1 || schema.inputs.tensors()[0].varies) return 1;
+  if (schema.inputs.tensors()[0].dtype == DType::kBytes) return 1;  // which is refused
   const std::uint64_t row_bytes = schema.inputs.tensors()[0].bytes();
   if (row_bytes == 0 || body_bytes % row_bytes != 0 || body_bytes / row_bytes > UINT32_MAX) return 1;
   return std::max(static_cast<std::uint32_t>(body_bytes / row_bytes), std::uint32_t{1});

@@ -86,6 +86,8 @@ ReplyEncoder::ReplyEncoder(std::string_view model, std::string_view version, con
     : schema_(&schema) {
   check(schema.inputs);
   check(schema.outputs);
+  has_texts_ = std::ranges::any_of(schema.outputs.tensors(),
+                                   [](const TensorSpec& tensor) { return tensor.dtype == DType::kBytes; });
   std::string json = json_opening(model, version);
   std::string msgpack = msgpack_opening(model, version, schema.outputs.size());
   // One prefix in front of every output, and one behind the last.
@@ -119,7 +121,10 @@ void ReplyEncoder::add_bounds(const TensorSpec& output, std::size_t json_bytes, 
   raw.bytes_max = std::max(raw.bytes_max, checked(output.bytes()));
   // Bounds are linear in the first extent. Of raw outputs one is sent, so that this one is generous.
   TensorSpec item = output;
-  if (output.varies) item.shape.erase(item.shape.begin());
+  if (output.varies) {
+    item.shape.erase(item.shape.begin());
+    item.heap_bytes = 0;  // does not grow with the length
+  }
   const std::uint64_t items = output.varies ? output.shape.front() : 0;
   json.add_value(json_value_bytes_max(output), json_value_bytes_max(item), items);
   msgpack.add_value(msgpack_value_bytes_max(output), msgpack_value_bytes_max(item), items);
@@ -131,13 +136,24 @@ std::size_t ReplyEncoder::bytes_max(Encoding encoding, std::uint32_t length) con
   return length == 0 ? bounds.bytes_max : bounds.fixed_bytes + length * bounds.item_bytes;
 }
 
+bool ReplyEncoder::check_texts(Encoding encoding, std::span<const std::byte* const> outputs, std::uint32_t length,
+                               Problem& problem) const noexcept {
+  const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].dtype == DType::kBytes &&
+        !dataplane::check_texts(tensors[i], outputs[i], length, encoding == Encoding::kJson, problem))
+      return false;
+  }
+  return true;
+}
+
 std::size_t ReplyEncoder::encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
                                  char* out, std::uint32_t length) const noexcept {
   const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
   if (encoding == Encoding::kRaw) {
     const TensorSpec& tensor = tensors[output];
     auto bytes = static_cast<std::size_t>(tensor.bytes());
-    if (tensor.varies) bytes = bytes / tensor.shape.front() * length;
+    if (tensor.varies) bytes = static_cast<std::size_t>(tensor.bytes_of_length(length));
     if (bytes != 0) std::memcpy(out, outputs[output], bytes);
     return bytes;
   }

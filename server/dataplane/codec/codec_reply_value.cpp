@@ -10,6 +10,8 @@
 #include "codec/codec_element.hpp"
 #include "codec/codec_msgpack_write.hpp"
 #include "codec/codec_number_text.hpp"
+#include "codec/codec_text.hpp"
+#include "codec/codec_utf8.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -36,6 +38,7 @@ struct JsonForm {
   static char* element(T value, char* out) noexcept {
     return write_element(value, out);
   }
+  static char* text(std::string_view text, char* out) noexcept { return write_json_text(text, out); }
   static char* open(std::uint32_t, char* out) noexcept {
     *out = '[';
     return out + 1;
@@ -54,6 +57,9 @@ struct MsgpackForm {
   template <typename T>
   static char* element(T value, char* out) noexcept {
     return write_msgpack(value, out);
+  }
+  static char* text(std::string_view text, char* out) noexcept {
+    return is_utf8(text) ? write_msgpack_string(text, out) : write_msgpack_binary(text, out);
   }
   static char* open(std::uint32_t count, char* out) noexcept { return write_msgpack_array(count, out); }
   static char* separate(char* out) noexcept { return out; }
@@ -103,24 +109,76 @@ template <typename Form>
   return write_value<Form>(spec, {shape.data(), spec.shape.size()}, data, out);
 }
 
+template <typename Form>
+char* write_text_dimension(std::span<const std::uint32_t> shape, TextReader& texts, char* out) noexcept {
+  if (shape.empty()) {
+    std::string_view text;
+    // What check_texts() has refused is empty here: it may have been spoilt since.
+    return Form::text(texts.next(text) ? text : std::string_view(), out);
+  }
+  out = Form::open(shape.front(), out);
+  for (std::uint32_t i = 0; i < shape.front(); ++i) {
+    if (i != 0) out = Form::separate(out);
+    out = write_text_dimension<Form>(shape.subspan(1), texts, out);
+  }
+  return Form::close(out);
+}
+
+template <typename Form>
+[[gnu::noinline]] char* write_texts(const TensorSpec& spec, const std::byte* data, std::uint32_t length,
+                                    char* out) noexcept {
+  std::array<std::uint32_t, kRankMax> shape{};
+  std::ranges::copy(spec.shape, shape.begin());
+  if (spec.varies) shape.front() = length;
+  TextReader texts(spec, data);
+  return write_text_dimension<Form>({shape.data(), spec.shape.size()}, texts, out);
+}
+
 }  // namespace
 
+bool check_texts(const TensorSpec& spec, const std::byte* data, std::uint32_t length, bool utf8,
+                 Problem& problem) noexcept {
+  const std::uint64_t count = spec.varies ? spec.elements() / spec.shape.front() * length : spec.elements();
+  TextReader texts(spec, data);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    std::string_view text;
+    const std::string_view name = clip(spec.name);
+    if (!texts.next(text)) {
+      problem.set(ProblemCode::kModelError, "output '%.*s': the worker left a string that cannot be read",
+                  static_cast<int>(name.size()), name.data());
+      return false;
+    }
+    if (utf8 && !is_utf8(text)) {
+      problem.set(ProblemCode::kModelError,
+                  "output '%.*s' has bytes that are not UTF-8, which JSON cannot carry: accept application/msgpack",
+                  static_cast<int>(name.size()), name.data());
+      return false;
+    }
+  }
+  return true;
+}
+
 std::uint64_t json_value_bytes_max(const TensorSpec& spec) noexcept {
-  return value_bytes_max(spec, json_bytes_max(spec.dtype) + 1, 3);
+  // \u0000 is the longest a byte can become.
+  return value_bytes_max(spec, json_bytes_max(spec.dtype) + 1, 3) + std::uint64_t{6} * spec.heap_bytes;
 }
 
 std::uint64_t msgpack_value_bytes_max(const TensorSpec& spec) noexcept {
   const std::size_t size = spec.dtype == DType::kFloat16 ? sizeof(float) : size_of(spec.dtype);
-  return value_bytes_max(spec, 1 + size, kMsgpackHeadBytesMax);
+  return value_bytes_max(spec, 1 + size, kMsgpackHeadBytesMax) + spec.heap_bytes;
 }
 
 char* write_json_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length, char* out) noexcept {
+  if (spec.dtype == DType::kBytes) [[unlikely]]
+    return write_texts<JsonForm>(spec, data, length, out);
   if (spec.varies) [[unlikely]]
     return write_cut<JsonForm>(spec, data, length, out);
   return write_value<JsonForm>(spec, spec.shape, data, out);
 }
 
 char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length, char* out) noexcept {
+  if (spec.dtype == DType::kBytes) [[unlikely]]
+    return write_texts<MsgpackForm>(spec, data, length, out);
   if (spec.varies) [[unlikely]]
     return write_cut<MsgpackForm>(spec, data, length, out);
   return write_value<MsgpackForm>(spec, spec.shape, data, out);

@@ -19,4 +19,9 @@ namespace penstock::dataplane {
 [[nodiscard]] char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, std::uint32_t length,
                                         char* out) noexcept;
 
+// Of a tensor of strings: whether each can be read, and with `utf8` whether each is UTF-8. False: `problem` is set
+// (kModelError). The writers above write nothing that is worse for a tensor that was not checked.
+[[nodiscard]] bool check_texts(const TensorSpec& spec, const std::byte* data, std::uint32_t length, bool utf8,
+                               Problem& problem) noexcept;
+
 }  // namespace penstock::dataplane

@@ -78,6 +78,8 @@ void encode(Job& job) {
   const std::size_t count = job.entry->ring.schema().outputs.size();
   std::vector<const std::byte*> outputs(count);
   for (std::size_t i = 0; i < count; ++i) outputs[i] = job.entry->ring.output(job.done, job.done_row, i);
+  if (job.entry->encoder.has_texts() && !job.entry->encoder.check_texts(job.encoding, outputs, job.length, job.problem))
+    return;
   job.reply_bytes =
       job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset, job.length);
 }

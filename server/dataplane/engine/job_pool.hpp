@@ -45,7 +45,8 @@ struct Job {
   std::shared_ptr<const RouteTable> table;  // keeps `entry` alive
   ModelEntry* entry = nullptr;
 
-  // kDecode: block holds the request, body lies in it. Result: the arena slot or the packed row, or a problem.
+  // kDecode: block holds the request, body lies in it. Result: the arena slot or the packed row, or a problem, which
+  // kEncode may have, too.
   Block block;
   std::string_view body;
   std::string model;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "penstock/kernels/half.hpp"
+#include "penstock/kernels/text.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -17,7 +18,7 @@ constexpr std::uint64_t kComparedBytesMax = 256 * 1024;  // a pass
 
 bool is_same_tensor(const TensorSpec& left, const TensorSpec& right) {
   return left.name == right.name && left.dtype == right.dtype && left.shape == right.shape &&
-         left.varies == right.varies;
+         left.varies == right.varies && left.heap_bytes == right.heap_bytes;
 }
 
 bool is_same_layout(const RowLayout& left, const RowLayout& right) {
@@ -83,8 +84,19 @@ void compare_elements(const Outputs& outputs, const MirrorRules& rules, Differen
   }
 }
 
-void compare_tensors(DType dtype, const Outputs& outputs, const MirrorRules& rules, Difference& difference) noexcept {
-  switch (dtype) {
+// Strings are equal or not. One that cannot be read differs: the request that waits for it gets an error.
+void compare_texts(const TensorSpec& tensor, const Outputs& outputs, Difference& difference) noexcept {
+  for (std::uint64_t i = 0; i < outputs.elements; ++i) {
+    std::string_view live;
+    std::string_view shadow;
+    if (!text_at(tensor, outputs.live, i, live) || !text_at(tensor, outputs.shadow, i, shadow) || live != shadow)
+      difference.beyond = true;
+  }
+}
+
+void compare_tensors(const TensorSpec& tensor, const Outputs& outputs, const MirrorRules& rules,
+                     Difference& difference) noexcept {
+  switch (tensor.dtype) {
     case DType::kBool:
     case DType::kUint8:
       return compare_elements<std::uint8_t>(outputs, rules, difference);
@@ -108,6 +120,8 @@ void compare_tensors(DType dtype, const Outputs& outputs, const MirrorRules& rul
       return compare_elements<float>(outputs, rules, difference);
     case DType::kFloat64:
       return compare_elements<double>(outputs, rules, difference);
+    case DType::kBytes:
+      return compare_texts(tensor, outputs, difference);
   }
 }
 
@@ -151,7 +165,7 @@ void Mirror::compare(std::uint32_t loop, const std::byte* live, const std::byte*
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     const TensorSpec& tensor = outputs_.tensors()[i];
     const std::uint64_t offset = outputs_.offset(i);
-    compare_tensors(tensor.dtype, {live + offset, shadow + offset, elements_of(tensor, length)}, rules_, difference);
+    compare_tensors(tensor, {live + offset, shadow + offset, elements_of(tensor, length)}, rules_, difference);
   }
   LoopCounts& counts = loops_[loop];
   if (difference.largest > counts.max_abs_difference.load(std::memory_order_relaxed))
@@ -187,7 +201,7 @@ void MirrorPairs::settle(std::uint32_t index, Side side, Outcome outcome, const 
     for (std::size_t i = 0; i < layout.size(); ++i) {
       const TensorSpec& tensor = layout.tensors()[i];
       std::memcpy(to + layout.offset(i), ring.output(block, row, i),
-                  elements_of(tensor, pair.length) * size_of(tensor.dtype));
+                  tensor.varies ? tensor.bytes_of_length(pair.length) : tensor.bytes());
     }
   }
   const Outcome live = pair.of(Side::kLive);

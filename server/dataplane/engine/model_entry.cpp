@@ -14,8 +14,12 @@ constexpr std::uint64_t kRowsBytesMax = 16ull << 20;
 std::uint64_t largest_body(const RowLayout& inputs) {
   // The longest honest JSON number is about 25 bytes; white space beyond that is on the client.
   std::uint64_t elements = 0;
-  for (const TensorSpec& tensor : inputs.tensors()) elements += tensor.elements();
-  const std::uint64_t one_row = elements * 32 + 64 * 1024;
+  std::uint64_t text_bytes = 0;  // of strings in which every byte is escaped
+  for (const TensorSpec& tensor : inputs.tensors()) {
+    elements += tensor.elements();
+    text_bytes += std::uint64_t{6} * tensor.heap_bytes;
+  }
+  const std::uint64_t one_row = elements * 32 + text_bytes + 64 * 1024;
   const std::uint64_t many_rows = std::min(kRowsBytesMax, inputs.tensors().front().bytes() * kRequestRowsMax);
   return inputs.size() == 1 ? std::max(one_row, many_rows) : one_row;
 }

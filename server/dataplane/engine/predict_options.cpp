@@ -54,6 +54,16 @@ bool read_flag(std::string_view text, const char* name, bool& flag, Problem& pro
   return false;
 }
 
+// Whether raw bytes can be the value of an output.
+bool is_raw(const TensorSpec& output, Problem& problem) noexcept {
+  if (output.dtype != DType::kBytes) return true;
+  problem.set(ProblemCode::kNotAcceptable,
+              "output '%.*s' holds strings, which application/octet-stream cannot carry: accept application/json or "
+              "application/msgpack",
+              static_cast<int>(std::min<std::size_t>(output.name.size(), 80)), output.name.data());
+  return false;
+}
+
 }  // namespace
 
 bool read_options(const RequestHead& head, Pending& pending, Problem& problem) {
@@ -124,7 +134,8 @@ bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending,
 bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pending, Problem& problem) {
   const std::vector<TensorSpec>& outputs = entry.ring.schema().outputs.tensors();
   if (name.empty()) {
-    if (outputs.size() == 1 || pending.encoding != Encoding::kRaw) return true;
+    if (pending.encoding != Encoding::kRaw || (outputs.size() == 1 && is_raw(outputs[0], problem))) return true;
+    if (outputs.size() == 1) return false;
     problem.set(
         ProblemCode::kInvalidInput,
         "the model has %zu outputs: name the one to send as application/octet-stream with ?output=", outputs.size());
@@ -133,7 +144,7 @@ bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pend
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].name == name) {
       pending.output = static_cast<std::uint8_t>(i);
-      return true;
+      return pending.encoding != Encoding::kRaw || is_raw(outputs[i], problem);
     }
   }
   problem.set(ProblemCode::kInvalidInput, "the model has no output '%.*s'",

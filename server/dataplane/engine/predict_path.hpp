@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/batch_stamps.hpp"
@@ -122,6 +123,11 @@ class PredictPath {
   void answer_error(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::Completion& completion,
                     std::uint32_t row);
   [[nodiscard]] ResponseOptions reply_options(const Pending& pending) const noexcept;
+  [[nodiscard]] std::span<const std::byte* const> outputs_of(ModelEntry& entry, const batcher::DoneBlock& block,
+                                                             std::uint32_t row) noexcept;
+  // Whether the strings of an answer can be sent as they are wanted. False: the request is refused.
+  [[nodiscard]] bool check_texts(Connection& connection, Pending& pending, ModelEntry& entry,
+                                 const batcher::DoneBlock& block, std::uint32_t row);
   bool submit_encode(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                      std::uint32_t row);
   void finish_decode(Job& job);

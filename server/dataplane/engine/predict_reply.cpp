@@ -78,6 +78,9 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
     answer_error(*connection, pending, entry, completion, ticket.row);
     return true;
   }
+  if (entry.encoder.has_texts() && pending.rejoin == nullptr) [[unlikely]] {
+    if (!check_texts(*connection, pending, entry, block, row)) return true;
+  }
   stats.rows_ok.add();
   if (pending.rejoin != nullptr) {
     std::memcpy(pending.rejoin->out + ticket.row * pending.rejoin->output_bytes,
@@ -119,11 +122,28 @@ void PredictPath::note_answer(Pending& pending, ModelEntry& entry, const BatchSt
   };
 }
 
+bool PredictPath::check_texts(Connection& connection, Pending& pending, ModelEntry& entry,
+                              const batcher::DoneBlock& block, std::uint32_t row) {
+  if (entry.encoder.bytes_max(pending.encoding, pending.length) > kInlineBytesMax) return true;  // the job does it
+  const std::span<const std::byte* const> outputs = outputs_of(entry, block, row);
+  Problem problem;
+  if (entry.encoder.check_texts(pending.encoding, outputs, pending.length, problem)) return true;
+  entry.stats[loop_.index].rows_failed.add();
+  pending.reply.reset();
+  session_.refuse(connection, pending, problem);
+  return false;
+}
+
+std::span<const std::byte* const> PredictPath::outputs_of(ModelEntry& entry, const batcher::DoneBlock& block,
+                                                          std::uint32_t row) noexcept {
+  const std::size_t count = entry.ring.schema().outputs.size();
+  for (std::size_t i = 0; i < outputs_.size() && i < count; ++i) outputs_[i] = entry.ring.output(block, row, i);
+  return {outputs_.data(), count};
+}
+
 void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry& entry,
                             const batcher::DoneBlock& block, std::uint32_t row) {
-  for (std::size_t i = 0; i < outputs_.size() && i < entry.ring.schema().outputs.size(); ++i)
-    outputs_[i] = entry.ring.output(block, row, i);
-  const std::span<const std::byte* const> outputs(outputs_.data(), entry.ring.schema().outputs.size());
+  const std::span<const std::byte* const> outputs = outputs_of(entry, block, row);
   loop_.stats.responses[200].add();
   if (pending.reply) {
     finish_large(connection, pending,
@@ -233,6 +253,10 @@ void PredictPath::finish_encode(Job& job) {
   if (connection == nullptr) return;
   Pending& pending = connection->slot(job.request);
   if (pending.id != job.request || pending.state != Pending::State::kJob) return;
+  if (job.problem) {
+    session_.refuse(*connection, pending, job.problem);
+    return;
+  }
   pending.reply = std::move(job.reply);
   loop_.stats.responses[200].add();
   finish_large(*connection, pending, job.reply_bytes);

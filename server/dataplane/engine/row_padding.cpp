@@ -8,7 +8,7 @@ namespace {
 // `tensor` is the bucket's. The places may overlap.
 void copy_padded(const TensorSpec& tensor, std::uint32_t length, const std::byte* from, std::byte* to) noexcept {
   const std::uint64_t room = tensor.bytes();
-  const std::uint64_t bytes = tensor.varies ? room / tensor.shape.front() * length : room;
+  const std::uint64_t bytes = tensor.varies ? tensor.bytes_of_length(length) : room;
   if (from != to) std::memmove(to, from, bytes);
   std::memset(to + bytes, 0, room - bytes);
 }

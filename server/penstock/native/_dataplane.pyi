@@ -46,6 +46,7 @@ class Engine:
         group: str = "",
         lengths: Sequence[int] = [],
         max_batch_tokens: int = 0,
+        string_bytes_max: int = 0,
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 
@@ -53,6 +54,7 @@ class Engine:
         rings share workers; a ring without a group has its own. batch_sizes: those that the model may run, ascending,
         at most 16; none for any. lengths: length buckets of tensors that vary, ascending, at most 16, the last one the
         longest. max_batch_tokens: rows times bucket length of a batch; 0 for no bound.
+        string_bytes_max: room for all strings of a tensor of a row together; 0 for 64 bytes each, at least 1024.
         """
     def ring_fd(self, ring: int) -> int:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""

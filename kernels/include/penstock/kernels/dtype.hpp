@@ -23,15 +23,16 @@ enum class DType : std::uint8_t {
   kFloat16 = 9,
   kFloat32 = 10,
   kFloat64 = 11,
+  kBytes = 12,  // strings: descriptors and a heap, see text.hpp
 };
 
 struct DTypeInfo {
   DType dtype;
-  std::string_view name;  // NumPy's name
-  std::uint8_t bytes;
+  std::string_view name;  // NumPy's name; strings have none there
+  std::uint8_t bytes;     // of an element; of a string, of its descriptor
 };
 
-inline constexpr std::array<DTypeInfo, 12> kDTypes{{
+inline constexpr std::array<DTypeInfo, 13> kDTypes{{
     {DType::kBool, "bool", 1},
     {DType::kUint8, "uint8", 1},
     {DType::kUint16, "uint16", 2},
@@ -44,6 +45,7 @@ inline constexpr std::array<DTypeInfo, 12> kDTypes{{
     {DType::kFloat16, "float16", 2},
     {DType::kFloat32, "float32", 4},
     {DType::kFloat64, "float64", 8},
+    {DType::kBytes, "bytes", 8},
 }};
 
 [[nodiscard]] constexpr std::size_t size_of(DType dtype) noexcept {

@@ -1,6 +1,7 @@
 // The tensors of one row, and where each of them lies when the row is packed.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,6 +12,9 @@
 
 namespace penstock {
 
+// A descriptor of a string: text.hpp.
+inline constexpr std::uint64_t kTextSpanBytes = 8;
+
 // One named tensor of a row. `shape` has no batch dimension; an empty shape is a scalar per row. Of a tensor whose rows
 // vary in length, the first extent is the longest.
 struct TensorSpec {
@@ -18,13 +22,18 @@ struct TensorSpec {
   DType dtype = DType::kFloat32;
   std::vector<std::uint32_t> shape;
   bool varies = false;
+  std::uint32_t heap_bytes = 0;  // of strings: room for all of them together, a multiple of 8; else 0
 
   [[nodiscard]] std::uint64_t elements() const noexcept {
     std::uint64_t count = 1;
     for (std::uint32_t extent : shape) count *= extent;
     return count;
   }
-  [[nodiscard]] std::uint64_t bytes() const noexcept { return elements() * size_of(dtype); }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return elements() * size_of(dtype) + heap_bytes; }
+  // The first `length` elements of a tensor that varies: a prefix of its storage.
+  [[nodiscard]] std::uint64_t bytes_of_length(std::uint32_t length) const noexcept {
+    return elements() * size_of(dtype) / shape.front() * length + heap_bytes;
+  }
 };
 
 // Tensors start on cache lines, so that a vector load of one never splits and two never share a line.
@@ -32,6 +41,15 @@ inline constexpr std::uint64_t kTensorAlignment = 64;
 
 [[nodiscard]] constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) noexcept {
   return (value + alignment - 1) / alignment * alignment;
+}
+
+// Room for the strings of a tensor of so many: `wanted` bytes, or without it (0) 64 bytes each and 1024 at least. A
+// multiple of 8; more than 4 GiB is cut to what check_schema() refuses.
+[[nodiscard]] constexpr std::uint32_t heap_bytes_of(std::uint64_t elements, std::uint32_t wanted = 0) noexcept {
+  constexpr std::uint64_t kMost = ~std::uint32_t{0} - 7;
+  if (wanted != 0) return static_cast<std::uint32_t>(std::min(align_up(wanted, kTextSpanBytes), kMost));
+  if (elements <= 16) return 1024;
+  return static_cast<std::uint32_t>(elements > kMost / 64 ? kMost : elements * 64);
 }
 
 // Tensors packed one behind the other: the form of a decode scratch row and of an arena slot.
