@@ -350,6 +350,8 @@ NB_MODULE(_dataplane, module) {
            "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
       .def("listen_unix", &Engine::listen_unix, "path"_a,
            "Bind and listen on a Unix socket. OSError when somebody listens there.")
+      .def("listen_private", &Engine::listen_private, "path"_a,
+           "Likewise, for predictions of the control plane: whoever can connect needs no key. Once.")
       .def("start", &Engine::start, nb::call_guard<nb::gil_scoped_release>(), "Start the I/O loops.")
       .def("add_ring", &add_ring, "model"_a, "version"_a, "inputs"_a, "outputs"_a, nb::kw_only(),
            "max_batch_size"_a = 64, "max_queue_delay_us"_a = 0, "queue_bytes"_a = 64u << 20,

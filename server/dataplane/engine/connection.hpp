@@ -19,7 +19,8 @@
 namespace penstock::dataplane {
 
 // What an epoll event is about; the first member of everything that is registered.
-enum class WatchKind : std::uint8_t { kListener, kWake, kConnection, kControlCall, kClosed };
+// kPrivateListener: only the control plane can connect there; it has checked who asks.
+enum class WatchKind : std::uint8_t { kListener, kPrivateListener, kWake, kConnection, kControlCall, kClosed };
 
 struct Watch {
   WatchKind kind;
@@ -32,10 +33,12 @@ inline constexpr std::size_t kOwedBytesMax = 64 * 1024;     // replies of pipeli
 inline constexpr std::size_t kRequestIdBytesMax = 128;
 
 struct Rejoin;
+class BodyStream;
 
 // A request that was read and not yet answered.
 struct Pending {
-  enum class State : std::uint8_t { kFree, kOpen, kRow, kJob, kControl, kReady };
+  // kStream: the head of its reply is out, and more follows.
+  enum class State : std::uint8_t { kFree, kOpen, kRow, kJob, kControl, kStream, kReady };
 
   State state = State::kFree;
   Encoding encoding = Encoding::kJson;  // of the reply
@@ -102,12 +105,14 @@ struct Buffer {
 struct Connection : Watch {
   // kHead: a head, and a body that fits the buffer. kBody: a body into a block. kChunked: likewise, length unknown.
   // kMemory: waits for a block. kLinger: the last reply is out; what still arrives is dropped until the peer closes.
-  enum class Phase : std::uint8_t { kHead, kBody, kChunked, kMemory, kLinger };
+  // kStream: a body that is handed on as it comes. kTurn: such a request waits until those before it are answered.
+  enum class Phase : std::uint8_t { kHead, kBody, kChunked, kMemory, kLinger, kStream, kTurn };
 
   std::uint32_t index = 0;
   std::uint32_t generation = 0;  // of this index: tickets of an earlier connection do not match
   Phase phase = Phase::kHead;
   bool reserved = false;  // beyond max_connections: administration only
+  bool internal = false;  // of the control plane: neither counted nor asked for a key
   bool closing = false;   // no further request is read
   bool peer_closed = false;
   bool dirty = false;    // in the loop's list of connections to flush
@@ -127,6 +132,9 @@ struct Connection : Watch {
   std::size_t block_head = 0;  // bytes of the head at its start
   std::uint64_t body_limit = 0;
   ChunkedDecoder chunks;
+  BodyStream* stream = nullptr;   // of the request that is streamed: then it is the only one
+  bool stream_chunked = false;    // else `stream_left` says how much of the body is to come
+  std::uint64_t stream_left = 0;  // bytes
 
   std::array<Pending, kPipelineMax> pending;
   std::uint32_t first = 0;  // oldest request not answered

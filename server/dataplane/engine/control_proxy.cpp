@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "engine/control_fields.hpp"
 #include "http/ascii.hpp"
 
 namespace penstock::dataplane {
@@ -24,19 +25,6 @@ constexpr std::uint64_t kChangeNsMax = 3'600'000'000'000;
 bool starts_ignoring_case(std::string_view text, std::string_view prefix) noexcept {
   return text.size() >= prefix.size() &&
          std::ranges::equal(text.substr(0, prefix.size()), prefix, {}, to_lower, to_lower);
-}
-
-// Calls visit(name, value, line) for every field line.
-template <class Visit>
-void for_each_field(std::string_view fields, Visit&& visit) {
-  while (!fields.empty()) {
-    const std::size_t end = fields.find("\r\n");
-    const std::string_view line = fields.substr(0, end);
-    fields.remove_prefix(end == std::string_view::npos ? fields.size() : end + 2);
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) continue;
-    visit(line.substr(0, colon), trim_blanks(line.substr(colon + 1)), line);
-  }
 }
 
 // Fields that end at this hop (RFC 9110 7.6.1), that are written anew, that only the data plane may write, or that are
@@ -57,7 +45,8 @@ bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
 }
 
 // The request as the control plane reads it, so written that a client cannot speak in the data plane's name. HTTP/1.0
-// with the end of the stream as the end of the answer: nothing to frame.
+// with the end of the stream as the end of the answer: nothing to frame. HTTP/1.1 for a request that is streamed, where
+// half a body and half an answer must be known for what they are.
 std::string serialise(const Request& request, std::string_view request_id, const Principal& principal) {
   const RequestHead& head = request.head;
   std::string nominated;
@@ -68,7 +57,7 @@ std::string serialise(const Request& request, std::string_view request_id, const
   text.reserve(head.head_bytes + 256 + (request.block ? 0 : request.body.size()));
   text.append(head.method_name).append(" ").append(head.path);
   if (!head.query.empty()) text.append("?").append(head.query);
-  text.append(" HTTP/1.0\r\nHost: ").append(head.host).append("\r\n");
+  text.append(request.streamed ? " HTTP/1.1\r\nHost: " : " HTTP/1.0\r\nHost: ").append(head.host).append("\r\n");
   for_each_field(head.fields, [&](std::string_view name, std::string_view, std::string_view line) {
     if (is_relayed(name, nominated)) text.append(line).append("\r\n");
   });
@@ -77,9 +66,9 @@ std::string serialise(const Request& request, std::string_view request_id, const
     text.append("\r\nx-penstock-principal: ").append(principal.id);
     text.append("\r\nx-penstock-role: ").append(name_of(principal.role));
   }
-  text.append("\r\nConnection: close\r\nContent-Length: ")
-      .append(std::to_string(request.body.size()))
-      .append("\r\n\r\n");
+  text.append("\r\nConnection: close\r\n");
+  if (request.streamed) return text.append("Transfer-Encoding: chunked\r\n\r\n");
+  text.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n\r\n");
   if (!request.block) text.append(request.body);
   return text;
 }
@@ -116,6 +105,11 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
     session_.refuse(connection, pending, problem);
     return;
   }
+  if (request.streamed && streams_ >= kControlStreamsMax) {
+    problem.set(ProblemCode::kConnectionsExhausted, "%zu streamed requests are under way already", streams_);
+    session_.refuse(connection, pending, problem);
+    return;
+  }
   auto call = std::make_unique<ControlCall>();
   call->kind = WatchKind::kControlCall;
   call->connection = connection.index;
@@ -127,7 +121,11 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
     call->block = std::move(request.block);
   }
   pending.state = Pending::State::kControl;
-  if (request.head.method != Method::kGet) {  // it may have a model loaded
+  if (request.streamed) {
+    call->stream = std::make_unique<ControlStream>(*this, *call);
+    connection.stream = call->stream.get();
+    ++streams_;
+  } else if (request.head.method != Method::kGet) {  // it may have a model loaded
     pending.deadline_ns = pending.arrival_ns + kChangeNsMax;
     loop_.timers.arm(connection.timer, pending.deadline_ns);
   }
@@ -153,27 +151,29 @@ bool ControlProxy::connect(ControlCall& call) {
   if (call.fd < 0) return false;
   if (::connect(call.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return false;
   epoll_event event{.events = EPOLLIN | EPOLLOUT, .data = {.ptr = static_cast<Watch*>(&call)}};
+  if (call.stream) call.stream->connected(event.events);
   return ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, call.fd, &event) == 0;
 }
 
-void ControlProxy::abandon(const Connection& connection, const Pending& pending) {
+void ControlProxy::abandon(Connection& connection, Pending& pending) {
   for (const auto& each : calls_) {
     ControlCall& call = *each;
     if (call.kind == WatchKind::kClosed || call.connection != connection.index ||
         call.generation != connection.generation || call.request != pending.id) {
       continue;
     }
-    if (std::erase(waiting_, &call) != 0) {
-      call.kind = WatchKind::kClosed;
-    } else {
-      close(call);
-    }
+    if (call.stream) session_.stop_body(connection, pending);
+    close(call);
     return;
   }
 }
 
 void ControlProxy::on_event(ControlCall& call, std::uint32_t events) {
   if (call.fd < 0) return;
+  if (call.stream) {
+    call.stream->on_event(events);
+    return;
+  }
   if ((events & EPOLLOUT) != 0) send(call);
   if (call.fd >= 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive(call);
 }
@@ -220,7 +220,8 @@ Pending* ControlProxy::find_pending(const ControlCall& call, Connection*& connec
   connection = loop_.find(call.connection, call.generation);
   if (connection == nullptr) return nullptr;
   Pending& pending = connection->slot(call.request);
-  return pending.id == call.request && pending.state == Pending::State::kControl ? &pending : nullptr;
+  const bool waits = pending.state == Pending::State::kControl || pending.state == Pending::State::kStream;
+  return pending.id == call.request && waits ? &pending : nullptr;
 }
 
 // The answer has ended.
@@ -251,6 +252,7 @@ void ControlProxy::finish(ControlCall& call, bool closed_cleanly) {
 
 // Gives the answer the data plane's framing and sends it on.
 void ControlProxy::relay(ControlCall& call, Connection& connection, Pending& pending, unsigned status) {
+  if (call.stream) session_.stop_body(connection, pending);
   const std::string_view answer = call.incoming;
   const std::size_t head_end = answer.find("\r\n\r\n");
   const std::size_t line_end = answer.find("\r\n");
@@ -292,6 +294,7 @@ void ControlProxy::fail(ControlCall& call, const char* what) {
   loop_.stats.control_failed.add();
   Connection* connection = nullptr;
   if (Pending* pending = find_pending(call, connection)) {
+    if (call.stream) session_.stop_body(*connection, *pending);
     Problem problem;
     problem.set(ProblemCode::kControlPlaneUnavailable, "%s", what);
     session_.refuse(*connection, *pending, problem);
@@ -300,12 +303,18 @@ void ControlProxy::fail(ControlCall& call, const char* what) {
 }
 
 void ControlProxy::close(ControlCall& call) {
+  if (call.stream) {
+    --streams_;
+    Connection* const connection = loop_.find(call.connection, call.generation);
+    if (connection != nullptr && connection->stream == call.stream.get()) connection->stream = nullptr;
+  }
+  call.kind = WatchKind::kClosed;
+  if (std::erase(waiting_, &call) != 0) return;
   if (call.fd >= 0) {
     ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, call.fd, nullptr);  // as for a connection: close() alone may not do it
     ::close(call.fd);
   }
   call.fd = -1;
-  call.kind = WatchKind::kClosed;
   --active_;
   loop_.stats.control_active.sub();
 }

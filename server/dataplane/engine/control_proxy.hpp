@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/control_stream.hpp"
 #include "engine/http_session.hpp"
 #include "engine/loop_context.hpp"
 
@@ -24,8 +25,11 @@ struct ControlCall : Watch {
   std::string_view body;
   std::size_t sent = 0;
   std::string incoming;
+  std::unique_ptr<ControlStream> stream;  // of a request whose answer may come in pieces
 };
 
+// Streamed requests under way at a time, in the loop: they take long, and administration must have places, too.
+inline constexpr std::size_t kControlStreamsMax = 16;
 // Under way at a time: a change may wait until a model is loaded, and others must not wait behind it.
 inline constexpr std::size_t kControlCallsMax = 64;
 
@@ -39,7 +43,7 @@ class ControlProxy {
   // `principal`: who asks, which the control plane is told.
   void start(Connection& connection, Pending& pending, const Request& request, const Principal& principal);
   // Nobody waits for the answer any more: its place goes to the next.
-  void abandon(const Connection& connection, const Pending& pending);
+  void abandon(Connection& connection, Pending& pending);
   void on_event(ControlCall& call, std::uint32_t events);
   // At the end of a pass: frees what was finished in it (an event of the pass may have named it), starts what waited.
   void recycle_closed();
@@ -53,6 +57,7 @@ class ControlProxy {
   void fail(ControlCall& call, const char* what);
   void close(ControlCall& call);
   void start_waiting();
+  friend class ControlStream;
   [[nodiscard]] Pending* find_pending(const ControlCall& call, Connection*& connection) noexcept;
 
   LoopContext& loop_;
@@ -60,6 +65,7 @@ class ControlProxy {
   std::vector<std::unique_ptr<ControlCall>> calls_;
   std::vector<ControlCall*> waiting_;
   std::size_t active_ = 0;
+  std::size_t streams_ = 0;
 };
 
 }  // namespace penstock::dataplane

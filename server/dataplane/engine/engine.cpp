@@ -38,6 +38,12 @@ void Engine::listen_unix(const std::string& path) {
   socket_paths_.push_back(path);
 }
 
+void Engine::listen_private(const std::string& path) {
+  if (state_.private_listener >= 0) throw std::logic_error("there is a private listener already");
+  listen_unix(path);
+  state_.private_listener = listeners_.back();
+}
+
 void Engine::start() {
   if (running_) throw std::logic_error("the engine runs already");
   running_ = true;
@@ -179,7 +185,9 @@ void Engine::drain() {
   state_.ready.store(false, std::memory_order_relaxed);
   state_.draining.store(true, std::memory_order_relaxed);
   // The kernel refuses new connections from here on, without a descriptor being closed under a loop.
-  for (const int fd : listeners_) ::shutdown(fd, SHUT_RD);
+  for (const int fd : listeners_) {
+    if (fd != state_.private_listener) ::shutdown(fd, SHUT_RD);
+  }
   state_.wake_loops();
 }
 

@@ -28,6 +28,8 @@ class Engine {
   // Before start(). std::system_error when the address is taken or not ours.
   std::uint16_t listen_tcp(const std::string& host, std::uint16_t port);
   void listen_unix(const std::string& path);
+  // For predictions of the control plane, which has checked who asks: whoever can connect needs no key. Once.
+  void listen_private(const std::string& path);
   void start();
   // Ends the loops at once: what is in flight is dropped. drain() first.
   void stop();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <limits>
 #include <system_error>
 
 namespace penstock::dataplane {
@@ -43,7 +44,7 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
   if (index != 0) return;
   listeners_.reserve(listeners.size());
   for (const int fd : listeners) {
-    listeners_.push_back({WatchKind::kListener, fd});
+    listeners_.push_back({fd == engine.private_listener ? WatchKind::kPrivateListener : WatchKind::kListener, fd});
     epoll_event listening{.events = EPOLLIN, .data = {.ptr = &listeners_.back()}};
     ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, fd, &listening);
   }
@@ -192,6 +193,7 @@ void EventLoop::dispatch(const epoll_event& event) {
   Watch& watch = *static_cast<Watch*>(event.data.ptr);
   switch (watch.kind) {
     case WatchKind::kListener:
+    case WatchKind::kPrivateListener:
       accept_all(watch);
       break;
     case WatchKind::kConnection:
@@ -217,7 +219,9 @@ void EventLoop::adopt_changes() {
   }
   if (accepting_ && engine.draining.load(std::memory_order_relaxed)) {
     accepting_ = false;
-    for (const Watch& listener : listeners_) ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
+    for (const Watch& listener : listeners_) {
+      if (listener.kind == WatchKind::kListener) ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
+    }
   }
   // A load first: it is in every pass, and an exchange is a locked instruction.
   if (inbox_filled_.load(std::memory_order_relaxed) &&
@@ -229,7 +233,7 @@ void EventLoop::adopt_changes() {
       jobs.swap(inbox_);
       accepted.swap(accepted_);
     }
-    for (const Accepted& each : accepted) session_.open(each.fd, each.reserved);
+    for (const Accepted& each : accepted) session_.open(each.fd, each.reserved, each.internal);
     for (auto& job : jobs) predict_.on_job(std::move(job));
   }
 }
@@ -250,6 +254,10 @@ void EventLoop::accept_all(Watch& listener) {
       }
       return;
     }
+    if (listener.kind == WatchKind::kPrivateListener) {
+      loops_[next_internal_++ % loops_.size()]->give(fd, {.internal = true});
+      continue;
+    }
     const std::uint32_t open = loop_.engine.connections.fetch_add(1, std::memory_order_relaxed);
     if (open >= options.max_connections + options.reserved_connections) {
       loop_.engine.connections.fetch_sub(1, std::memory_order_relaxed);
@@ -259,19 +267,19 @@ void EventLoop::accept_all(Watch& listener) {
     const auto& chosen = *std::ranges::min_element(loops_, {}, [](const auto& loop) {
       return loop->loop_.connections_given.load(std::memory_order_relaxed);  // a loop's closing may show a little later
     });
-    chosen->give(fd, open >= options.max_connections);
+    chosen->give(fd, {.reserved = open >= options.max_connections});
   }
 }
 
-void EventLoop::give(int fd, bool reserved) {
-  loop_.connections_given.fetch_add(1, std::memory_order_relaxed);
+void EventLoop::give(int fd, Admission admission) {
+  if (!admission.internal) loop_.connections_given.fetch_add(1, std::memory_order_relaxed);
   if (loop_.index == 0) {
-    session_.open(fd, reserved);
+    session_.open(fd, admission.reserved, admission.internal);
     return;
   }
   {
     const std::lock_guard lock(inbox_mutex_);
-    accepted_.push_back({fd, reserved});
+    accepted_.push_back({fd, admission.reserved, admission.internal});
   }
   inbox_filled_.store(true, std::memory_order_release);  // pairs with the acquire in adopt_changes()
   wake();
@@ -296,13 +304,18 @@ void EventLoop::refuse_socket(int fd) {
 // --- routes
 // -------------------------------------------------------------------------------------------------------------------
 
-bool EventLoop::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) {
+bool EventLoop::admits(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
+                       Problem& problem) {
   if (head.path != "/predict") {
     body_bytes_max = loop_.engine.options.control_body_bytes_max;
     Principal principal;
+    if (is_streamed(head)) {
+      body_bytes_max = std::numeric_limits<std::uint64_t>::max();
+      return loop_.keys->admits_predict(head, problem);
+    }
     return loop_.keys->admits_control(head, principal, problem);  // before its body takes up memory
   }
-  if (!loop_.keys->admits_predict(head, problem)) return false;
+  if (!connection.internal && !loop_.keys->admits_predict(head, problem)) return false;
   if (loop_.table->body_bytes_max({}) == 0) {
     const bool was_ready = loop_.engine.was_ready.load(std::memory_order_relaxed);
     problem.set(was_ready ? ProblemCode::kModelNotFound : ProblemCode::kModelUnavailable,
@@ -329,7 +342,7 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
     } else if (!head.has_content_length && !head.chunked) {
       problem.set(ProblemCode::kLengthRequired, "a body with Content-Length or Transfer-Encoding: chunked is needed");
       session_.refuse(connection, pending, problem);
-    } else if (!loop_.keys->admits_predict(head, problem)) {
+    } else if (!connection.internal && !loop_.keys->admits_predict(head, problem)) {
       session_.refuse(connection, pending, problem);
     } else if (connection.reserved) {
       problem.set(ProblemCode::kConnectionsExhausted,
@@ -340,6 +353,10 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
     } else {
       predict_.start(connection, pending, request);
     }
+    return;
+  }
+  if (is_streamed(head)) {
+    handle_streamed(connection, pending, request);
     return;
   }
   const bool live = path == "/health/live" || path == "/health";
@@ -361,6 +378,23 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   handle_health(connection, pending, ready);
 }
 
+// Many rows in a format that the control plane reads: for whom it may do that is decided as for /predict.
+void EventLoop::handle_streamed(Connection& connection, Pending& pending, const Request& request) {
+  Principal principal;
+  Problem problem;
+  if (!loop_.keys->admits_predict(request.head, principal, problem)) {
+    session_.refuse(connection, pending, problem);
+  } else if (connection.reserved) {
+    problem.set(ProblemCode::kConnectionsExhausted,
+                "all connections for predictions are in use; this one is kept for administration");
+    pending.keep_alive = false;
+    connection.closing = true;
+    session_.refuse(connection, pending, problem);
+  } else {
+    control_.start(connection, pending, request, principal);
+  }
+}
+
 void EventLoop::handle_health(Connection& connection, Pending& pending, bool ready_asked) {
   if (!ready_asked) {
     session_.reply(connection, pending, 200, "application/json", "{\"status\":\"live\"}");
@@ -379,7 +413,7 @@ void EventLoop::handle_health(Connection& connection, Pending& pending, bool rea
 }
 
 void EventLoop::abandon(Connection& connection, Pending& pending) {
-  if (pending.state == Pending::State::kControl) {
+  if (pending.state == Pending::State::kControl || pending.state == Pending::State::kStream) {
     control_.abandon(connection, pending);
   } else {
     predict_.abandon(pending);

@@ -48,8 +48,10 @@ class EventLoop final : private RequestHandler, public JobInbox {
 
  private:
   void handle(Connection& connection, Pending& pending, const Request& request) override;
-  bool admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) override;
+  bool admits(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
+              Problem& problem) override;
   void abandon(Connection& connection, Pending& pending) override;
+  void handle_streamed(Connection& connection, Pending& pending, const Request& request);
   void handle_health(Connection& connection, Pending& pending, bool ready_asked);
 
   void run();
@@ -62,8 +64,12 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void dispatch(const epoll_event& event);
   void adopt_changes();
   void accept_all(Watch& listener);
+  struct Admission {
+    bool reserved = false;
+    bool internal = false;
+  };
   // Called by the first loop's thread.
-  void give(int fd, bool reserved);
+  void give(int fd, Admission admission);
   void refuse_socket(int fd);
   void finish_pass();
 
@@ -75,9 +81,11 @@ class EventLoop final : private RequestHandler, public JobInbox {
   struct Accepted {
     int fd;
     bool reserved;
+    bool internal;
   };
 
-  std::vector<Watch> listeners_;  // of the first loop
+  std::vector<Watch> listeners_;     // of the first loop
+  std::uint32_t next_internal_ = 0;  // likewise: the control plane's connections go round
   const std::vector<std::unique_ptr<EventLoop>>& loops_;
   int spare_fd_ = -1;  // given up to accept and refuse when descriptors run out
   bool accepting_ = true;

@@ -38,7 +38,7 @@ void tune_socket(int fd) noexcept {
 
 }  // namespace
 
-void HttpSession::open(int fd, bool reserved) {
+void HttpSession::open(int fd, bool reserved, bool internal) {
   Connection* connection = nullptr;
   if (free_.empty()) {
     loop_.connections.push_back(std::make_unique<Connection>());
@@ -55,6 +55,8 @@ void HttpSession::open(int fd, bool reserved) {
   }
   connection->fd = fd;
   connection->reserved = reserved;
+  connection->internal = internal;
+  connection->stream = nullptr;
   connection->phase = Connection::Phase::kHead;
   connection->closing = connection->peer_closed = connection->owes_continue = connection->waited = false;
   connection->writable = true;
@@ -168,7 +170,14 @@ void HttpSession::flush(Connection& connection) {
     drain_ready(connection);
     if (!connection.out.empty()) continue;
     Pending& pending = connection.slot(connection.first);
-    if (!connection.has_pending() || pending.state != Pending::State::kReady) break;
+    if (!connection.has_pending()) break;
+    if (pending.state == Pending::State::kStream) [[unlikely]] {
+      const bool pulled = connection.stream->pull();
+      if (connection.fd < 0) return;
+      if (!pulled) break;
+      continue;
+    }
+    if (pending.state != Pending::State::kReady) break;
     // Too large for the buffer: straight from its block.
     pending.reply_begin +=
         send_bytes(connection, pending.reply.data() + pending.reply_begin, pending.reply_end - pending.reply_begin);
@@ -248,8 +257,10 @@ void HttpSession::close(Connection& connection) {
   connection.block.reset();
   loop_.timers.disarm(connection.timer);
   loop_.stats.connections_open.sub();
-  loop_.engine.connections.fetch_sub(1, std::memory_order_relaxed);  // a bound, not a message
-  loop_.connections_given.fetch_sub(1, std::memory_order_relaxed);   // read by the acceptor: likewise
+  if (!connection.internal) {
+    loop_.engine.connections.fetch_sub(1, std::memory_order_relaxed);  // a bound, not a message
+    loop_.connections_given.fetch_sub(1, std::memory_order_relaxed);   // read by the acceptor: likewise
+  }
   closed_.push_back(&connection);
 }
 
@@ -260,7 +271,8 @@ void HttpSession::recycle_closed() {
 
 void HttpSession::drain() {
   for (const auto& connection : loop_.connections) {
-    if (connection->fd < 0 || connection->phase == Connection::Phase::kLinger) continue;
+    // What was accepted may still need the control plane's connections; those end with the engine.
+    if (connection->fd < 0 || connection->phase == Connection::Phase::kLinger || connection->internal) continue;
     const bool reading = !connection->in.empty() || connection->phase != Connection::Phase::kHead;
     if (!connection->has_pending() && connection->out.empty() && !reading) close(*connection);
   }
@@ -281,6 +293,7 @@ void HttpSession::on_timer(Connection& connection) {
     connection.read_deadline_ns = 0;
     connection.wanted = 0;
   }
+  if (due(connection.read_deadline_ns) && connection.phase == Connection::Phase::kTurn) connection.read_deadline_ns = 0;
   if (due(connection.read_deadline_ns)) {
     Problem problem;
     if (connection.phase == Connection::Phase::kMemory) {
@@ -289,7 +302,12 @@ void HttpSession::on_timer(Connection& connection) {
       problem.set(ProblemCode::kRequestTimeout, "the request did not arrive completely in time");
     }
     loop_.stats.connections_timed_out.add();
-    refuse_connection(connection, problem);
+    if (connection.phase == Connection::Phase::kStream) {
+      refuse_stream(connection, problem);
+    } else {
+      refuse_connection(connection, problem);
+    }
+    if (connection.fd < 0) return;
   }
   std::uint64_t next = std::numeric_limits<std::uint64_t>::max();
   for (std::uint32_t id = connection.first; id != connection.last; ++id) {
@@ -298,6 +316,11 @@ void HttpSession::on_timer(Connection& connection) {
     if (pending.deadline_ns > now) {
       next = std::min(next, pending.deadline_ns);
       continue;
+    }
+    if (pending.state == Pending::State::kStream) {
+      loop_.stats.connections_timed_out.add();
+      cut(connection);
+      return;
     }
     handler_.abandon(connection, pending);
     Problem problem;
@@ -337,7 +360,9 @@ void HttpSession::expect_request(Connection& connection) {
 void HttpSession::update_interest(Connection& connection) {
   using Phase = Connection::Phase;
   const bool reads = !connection.peer_closed && connection.phase != Phase::kMemory &&
-                     (connection.phase != Phase::kHead || connection.may_read_request());
+                     connection.phase != Phase::kTurn &&
+                     (connection.phase != Phase::kHead || connection.may_read_request()) &&
+                     (connection.phase != Phase::kStream || connection.in.size() < kConnectionBytes);
   const std::uint32_t interest = (reads ? EPOLLIN : 0u) | (connection.writable ? 0u : EPOLLOUT);
   if (interest == connection.interest) return;
   connection.interest = interest;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/body_stream.hpp"
 #include "engine/connection.hpp"
 #include "engine/loop_context.hpp"
 #include "http/http_parser.hpp"
@@ -19,7 +20,8 @@ namespace penstock::dataplane {
 struct Request {
   const RequestHead& head;
   std::string_view body;
-  Block& block;  // holds head and body of a large request; empty for one that fitted the connection's buffer
+  Block& block;           // holds head and body of a large request; empty for one that fitted the connection's buffer
+  bool streamed = false;  // the body comes later: to Connection::stream, which handle() must set or refuse the request
 };
 
 class RequestHandler {
@@ -27,7 +29,8 @@ class RequestHandler {
   // Must lead to exactly one end_reply() (or refuse()) for `pending`, at once or later.
   virtual void handle(Connection& connection, Pending& pending, const Request& request) = 0;
   // Called when a request with a body has shown its head. False: `problem` is set and the body will not be read.
-  virtual bool admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) = 0;
+  virtual bool admits(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
+                      Problem& problem) = 0;
   // The client is gone, or its deadline has passed: nobody waits for `pending` any more.
   virtual void abandon(Connection& connection, Pending& pending) = 0;
 
@@ -40,7 +43,7 @@ class HttpSession {
   HttpSession(LoopContext& loop, RequestHandler& handler) : loop_(loop), handler_(handler) {}
 
   // Takes over a connected non-blocking socket.
-  void open(int fd, bool reserved);
+  void open(int fd, bool reserved, bool internal = false);
   void on_event(Connection& connection, std::uint32_t events);
   void on_timer(Connection& connection);
   // Ends connections that owe nothing; the others end when their replies are out.
@@ -58,6 +61,22 @@ class HttpSession {
   void reply(Connection& connection, Pending& pending, unsigned status, std::string_view content_type,
              std::string_view body);
   [[nodiscard]] ResponseOptions response_options(const Pending& pending) const noexcept;
+
+  // --- a request that is streamed, see body_stream.hpp
+  // ----------------------------------------------------------------
+
+  // The head of its reply: false when it is too long. The rest is written into the connection's buffer by pull().
+  [[nodiscard]] bool begin_streamed_reply(Connection& connection, Pending& pending, std::string_view head);
+  // All of the reply is in the connection's buffer.
+  void end_streamed_reply(Connection& connection, Pending& pending);
+  // Bytes were moved either way: the request has its full time again.
+  void note_progress(Pending& pending) noexcept;
+  void resume_body(Connection& connection);
+  void resume_answer(Connection& connection) { mark_dirty(connection); }
+  // The rest of the body is not wanted: the connection ends with the reply.
+  void stop_body(Connection& connection, Pending& pending) noexcept;
+  // Ends a connection whose reply cannot be completed, so that the client cannot take it for whole.
+  void cut(Connection& connection);
 
   // --- once per pass
   // ---------------------------------------------------------------------------------------------------
@@ -83,9 +102,13 @@ class HttpSession {
   [[nodiscard]] bool begin_block(Connection& connection, const RequestHead& head);
   [[nodiscard]] bool process_chunks(Connection& connection);
   [[nodiscard]] bool grow_block(Connection& connection, std::size_t bytes);
+  [[nodiscard]] bool begin_stream(Connection& connection, const RequestHead& head);
+  [[nodiscard]] bool process_stream(Connection& connection);
+  void refuse_stream(Connection& connection, const Problem& problem);
   void leave_memory_queue(Connection& connection);
   void dispatch_block(Connection& connection);
   void dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block);
+  Pending& open_pending(Connection& connection, const RequestHead& head);
   Pending& open_pending(Connection& connection);
   void refuse_connection(Connection& connection, const Problem& problem);
 

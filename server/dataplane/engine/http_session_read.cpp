@@ -42,6 +42,10 @@ void HttpSession::read(Connection& connection) {
       break;
     }
     if (received == 0) {
+      if (connection.phase == Connection::Phase::kStream) {  // whoever has the first half of the body shall know
+        close(connection);
+        break;
+      }
       connection.peer_closed = true;
       mark_dirty(connection);  // flush closes it once nothing is owed
       break;
@@ -59,7 +63,7 @@ HttpSession::Destination HttpSession::read_destination(Connection& connection) n
     return {connection.block.data() + connection.block_filled,
             std::min(connection.block.bytes() - connection.block_filled, kReadBytesMax)};
   }
-  if (connection.phase == Phase::kMemory) return {nullptr, 0};
+  if (connection.phase == Phase::kMemory || connection.phase == Phase::kTurn) return {nullptr, 0};
   if (connection.phase == Phase::kLinger) connection.in.begin = connection.in.end = 0;
   if (connection.phase == Phase::kHead && !connection.may_read_request()) return {nullptr, 0};
   if (connection.in.space() == 0) connection.in.compact();
@@ -88,6 +92,13 @@ void HttpSession::process(Connection& connection) {
         break;
       case Phase::kChunked:
         more = process_chunks(connection);
+        break;
+      case Phase::kStream:
+        more = process_stream(connection);
+        break;
+      case Phase::kTurn:
+        more = !connection.has_pending() && connection.out.empty();
+        if (more) connection.phase = Phase::kHead;
         break;
       case Phase::kMemory:
       case Phase::kLinger:
@@ -121,6 +132,8 @@ bool HttpSession::process_head(Connection& connection) {
 }
 
 bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
+  if (is_streamed(head)) [[unlikely]]
+    return begin_stream(connection, head);
   Buffer& in = connection.in;
   // The first half keeps the sum from wrapping: a length may be any 64-bit number.
   const std::uint64_t total = head.head_bytes + head.content_length;
@@ -136,7 +149,7 @@ bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
     return true;
   }
   Problem problem;
-  if (!handler_.admits(head, connection.body_limit, problem)) {
+  if (!handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
     return false;
   }
@@ -258,6 +271,11 @@ void HttpSession::dispatch_block(Connection& connection) {
 }
 
 void HttpSession::dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block) {
+  Pending& pending = open_pending(connection, head);
+  handler_.handle(connection, pending, Request{head, body, block});
+}
+
+Pending& HttpSession::open_pending(Connection& connection, const RequestHead& head) {
   Pending& pending = open_pending(connection);
   pending.keep_alive = head.keep_alive && !loop_.engine.draining.load(std::memory_order_relaxed);
   pending.head_only = head.method == Method::kHead;
@@ -268,7 +286,7 @@ void HttpSession::dispatch(Connection& connection, const RequestHead& head, std:
     pending.request_id_bytes = static_cast<std::uint8_t>(head.request_id.size());
     std::memcpy(pending.request_id_text, head.request_id.data(), head.request_id.size());
   }
-  handler_.handle(connection, pending, Request{head, body, block});
+  return pending;
 }
 
 Pending& HttpSession::open_pending(Connection& connection) {

@@ -47,6 +47,10 @@ class KeyTable {
     Principal principal;
     return is_open || identifies(head, rules_.required, principal, problem);
   }
+  // Likewise; sets who asks, if the request says so.
+  [[nodiscard]] bool admits_predict(const RequestHead& head, Principal& principal, Problem& problem) const noexcept {
+    return identifies(head, rules_.required, principal, problem);
+  }
   // A request that the control plane answers; sets who asks.
   [[nodiscard]] bool admits_control(const RequestHead& head, Principal& principal, Problem& problem) const noexcept;
 

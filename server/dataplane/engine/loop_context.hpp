@@ -57,6 +57,7 @@ struct EngineState {
   std::atomic<bool> draining{false};
   std::atomic<bool> stopping{false};
   std::vector<int> loop_event_fds;  // complete before the first loop starts
+  int private_listener = -1;        // likewise; -1: there is none
 
   // From any thread: every loop looks at its rings, tables and inbox.
   void wake_loops() const noexcept;

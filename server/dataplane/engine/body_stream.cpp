@@ -1,0 +1,17 @@
+#include "engine/body_stream.hpp"
+
+#include "http/ascii.hpp"
+
+namespace penstock::dataplane {
+
+bool names_streamed_type(const RequestHead& head) noexcept {
+  if (head.method != Method::kPost || head.path != kStreamedPath) return false;
+  const std::string_view type = trim_blanks(head.content_type.substr(0, head.content_type.find(';')));
+  for (const std::string_view streamed : {"application/x-ndjson", "application/ndjson", "application/jsonl", "text/csv",
+                                          "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"}) {
+    if (equals_ignoring_case(type, streamed)) return true;
+  }
+  return false;
+}
+
+}  // namespace penstock::dataplane

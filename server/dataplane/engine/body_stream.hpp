@@ -1,0 +1,35 @@
+// A request whose body is handed on while it comes, and whose answer is sent while it is made: what the session and
+// whoever answers know of each other. Nothing of either is held but a window.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "http/http_parser.hpp"
+
+namespace penstock::dataplane {
+
+// Takes the body of one request and gives its answer. The session calls it, on the loop's thread.
+class BodyStream {
+ public:
+  // Bytes of the body that it takes at the moment. 0: it calls HttpSession::resume_body() when that has changed.
+  [[nodiscard]] virtual std::size_t room() const noexcept = 0;
+  virtual void take(std::string_view bytes) = 0;  // at most room()
+  virtual void end() = 0;                         // that was all of the body
+  // The connection's buffer is empty: puts what there is of the answer into it. False: there is nothing now; it calls
+  // HttpSession::resume_answer() when there is. May end the reply, or the connection.
+  [[nodiscard]] virtual bool pull() = 0;
+
+ protected:
+  ~BodyStream() = default;
+};
+
+inline constexpr std::string_view kStreamedPath = "/predict/batch";
+[[nodiscard]] bool names_streamed_type(const RequestHead& head) noexcept;
+
+// Whether a request is one of many rows that are streamed: POST /predict/batch in a format of lines or record batches.
+[[nodiscard]] inline bool is_streamed(const RequestHead& head) noexcept {
+  return head.path.size() == kStreamedPath.size() && names_streamed_type(head);
+}
+
+}  // namespace penstock::dataplane
