@@ -94,6 +94,22 @@ nb::dict sum_by_name(const ModelEntry& entry, const std::array<Counter, N> RingS
   return sums;
 }
 
+nb::list sum_by_size(const ModelEntry& entry) {
+  nb::list sizes;
+  for (std::size_t rows = 1; rows < entry.stats.front().by_size.size(); ++rows) {
+    std::uint64_t batches = 0;
+    std::uint64_t batch_ns = 0;
+    std::uint64_t run_ns = 0;
+    for (const RingStats& stats : entry.stats) {
+      batches += stats.by_size[rows].batches.get();
+      batch_ns += stats.by_size[rows].batch_ns.get();
+      run_ns += stats.by_size[rows].run_ns.get();
+    }
+    if (batches != 0) sizes.append(nb::make_tuple(rows, batches, batch_ns, run_ns));
+  }
+  return sizes;
+}
+
 nb::dict ring_stats(const ModelEntry& entry) {
   const batcher::RingCounters counters = entry.ring.counters();
   nb::dict ring;
@@ -117,6 +133,7 @@ nb::dict ring_stats(const ModelEntry& entry) {
   ring["rows_by_class"] = sum_by_name<batcher::RowClass>(entry, &RingStats::rows_by_class);
   ring["batches_by_reason"] = sum_by_name<batcher::SealReason>(entry, &RingStats::batches_by_reason);
   ring["batches_done"] = sum_of(entry, &RingStats::batches_done);
+  ring["batches_by_size"] = sum_by_size(entry);
   nb::dict histograms;
   histograms["queue_seconds"] = sum_histograms(entry.stats, &RingStats::queue, kNsPerSecond);
   histograms["batch_seconds"] = sum_histograms(entry.stats, &RingStats::batch, kNsPerSecond);

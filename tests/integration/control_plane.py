@@ -43,6 +43,7 @@ RING: dict[str, Any] = {
     "padded_rows": 8,
     "batches_by_reason": {"full": 9, "idle": 3},
     "rows_by_class": {"interactive": 10, "normal": 90},
+    "batches_by_size": [(1, 3, 4_000_000, 3_000_000), (4, 9, 30_000_000, 27_000_000)],
     "histograms": {
         "queue_seconds": HISTOGRAM,
         "run_seconds": HISTOGRAM,

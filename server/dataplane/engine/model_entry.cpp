@@ -40,6 +40,7 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
       stats(config.loops),
       tickets_(std::make_unique<Ticket[]>(ring.rows())),
       lane_rows_(ring.lanes()) {
+  for (RingStats& loop : stats) loop.by_size = std::vector<SizeStats>(ring.max_batch_size() + 1);
   for (std::uint32_t buffer = 0; buffer < ring.buffers(); ++buffer) {
     const std::uint32_t lane = ring.lane_of_buffer(buffer);
     lane_rows_[lane] += ring.settings(lane).block_rows;

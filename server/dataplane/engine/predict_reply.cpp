@@ -53,6 +53,10 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
   stats.padded_rows.add(stamps.padding_rows);
   stats.batches_by_reason[static_cast<std::size_t>(stamps.reason)].add();
   stats.run.add(stamps.done_ns - stamps.run_ns);
+  SizeStats& same_size = stats.of_size(stamps.batch_rows);
+  same_size.batches.add();
+  same_size.batch_ns.add(stamps.done_ns - stamps.taken_ns);
+  same_size.run_ns.add(stamps.done_ns - stamps.run_ns);
   stats.batch.add(stamps.done_ns - stamps.taken_ns);
   entry.note_arrivals(now_ns);
   // What runs again may run row by row, or for the first time on a worker that has just started.

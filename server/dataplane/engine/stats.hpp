@@ -1,11 +1,13 @@
 // Counters with one writer (an I/O loop) and any number of readers, and the histograms of /metrics.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "penstock/batcher/scheduler.hpp"
 
@@ -75,6 +77,13 @@ using TimeHistogram = Histogram<kTimeBoundsNs.size(), kTimeBoundsNs>;
 using SizeHistogram = Histogram<kSizeBounds.size(), kSizeBounds>;
 using ShareHistogram = Histogram<kShareBounds.size(), kShareBounds>;
 
+// Batches of one size.
+struct SizeStats {
+  Counter batches;
+  Counter batch_ns;  // taken -> done
+  Counter run_ns;    // of that, the model's own
+};
+
 // What one loop saw of one ring.
 struct RingStats {
   Counter rows_out;  // claimed and not answered, and requests that will claim more: while there are any the ring stays
@@ -95,8 +104,14 @@ struct RingStats {
   TimeHistogram run;    // inside the worker, once the rows were complete -> done
   TimeHistogram total;  // a row's last byte read -> its reply formed
   SizeHistogram batch_size;
+  std::vector<SizeStats> by_size;  // by a batch's rows, from 0 to the ring's largest; padding apart
   // When a batch was last seen done, or a probe let through. Of the loop alone.
   std::uint64_t done_ns = 0;
+
+  // For a batch of so many rows; a worker that claims more than there may be is counted with the largest.
+  [[nodiscard]] SizeStats& of_size(std::uint32_t rows) noexcept {
+    return by_size[std::min<std::size_t>(rows, by_size.size() - 1)];
+  }
 };
 
 struct LoopStats {

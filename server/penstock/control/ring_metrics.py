@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from penstock.control.state import CostStats, HistogramStats, RingStats, is_known
 
-__all__ = ["MODEL_LABELS", "cost_metrics", "cumulative", "ring_metrics"]
+__all__ = ["MODEL_LABELS", "cost_metrics", "cumulative", "ring_metrics", "sum_by_model"]
 
 MODEL_LABELS = ("model", "version")
 _COST_LABELS = (*MODEL_LABELS, "length")  # empty where no tensor varies in length
@@ -53,7 +53,7 @@ _HISTOGRAMS = (
 
 def ring_metrics(all_rings: Iterable[RingStats]) -> Iterator[Metric]:
     """Return the counters and histograms of rings, added up for each model version."""
-    rings = _sum_by_model(all_rings)
+    rings = sum_by_model(all_rings)
     labels = [(ring["model"], ring["version"]) for ring in rings]
     for key, name, text in _RING_COUNTERS:
         counter = CounterMetricFamily(name, text, labels=MODEL_LABELS)
@@ -110,7 +110,7 @@ def cost_metrics(costs: Iterable[tuple[tuple[str, str, str], CostStats]]) -> Ite
     yield from (curve, error, alarm)
 
 
-def _sum_by_model(rings: Iterable[RingStats]) -> list[RingStats]:
+def sum_by_model(rings: Iterable[RingStats]) -> list[RingStats]:
     """Add up the rings of each model version: one that a worker spoilt is replaced, and its counts stay."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     for ring in rings:
@@ -124,10 +124,21 @@ def _sum_by_model(rings: Iterable[RingStats]) -> list[RingStats]:
         for counter in _RING_COUNTERS_BY_LABEL:
             one, other = known[counter[0]], values[counter[0]]
             known[counter[0]] = {label: one.get(label, 0) + other.get(label, 0) for label in one | other}
+        known["batches_by_size"] = _sum_of_sizes(known["batches_by_size"], ring["batches_by_size"])
         known["histograms"] = {
             key: _sum_of(known["histograms"][key], ring["histograms"][key]) for key, _, _ in _HISTOGRAMS
         }
     return cast(list[RingStats], list(sums.values()))
+
+
+def _sum_of_sizes(
+    one: Iterable[tuple[int, int, int, int]], other: Iterable[tuple[int, int, int, int]]
+) -> list[tuple[int, int, int, int]]:
+    sums: dict[int, tuple[int, int, int]] = {}
+    for rows, batches, batch_ns, run_ns in (*one, *other):
+        before = sums.get(rows, (0, 0, 0))
+        sums[rows] = (before[0] + batches, before[1] + batch_ns, before[2] + run_ns)
+    return [(rows, *sums[rows]) for rows in sorted(sums)]
 
 
 def _sum_of(one: HistogramStats, other: HistogramStats) -> HistogramStats:

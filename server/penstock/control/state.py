@@ -46,7 +46,10 @@ class HistogramStats(TypedDict):
 
 
 class RingStats(TypedDict):
-    """Counters of one ring since the server started; rows_queued is what waits now."""
+    """Counters of one ring since the server started; rows_queued is what waits now.
+
+    `batches_by_size`: (rows, batches of so many, nanoseconds from being taken to being done, of these the model's own).
+    """
 
     ring: int
     model: str
@@ -67,6 +70,7 @@ class RingStats(TypedDict):
     padded_rows: int
     batches_by_reason: dict[str, int]
     rows_by_class: dict[str, int]
+    batches_by_size: list[tuple[int, int, int, int]]
     histograms: dict[str, HistogramStats]
 
 
