@@ -108,6 +108,11 @@ void test_problems() {
   CHECK(problem_reply(problem, {.request_id = "r-1", .head_only = true}) ==
         reply.substr(0, reply.size() - body.size()));
 
+  // Clients of the Open Inference Protocol find the detail under a name of theirs, too.
+  CHECK(problem_reply(problem, {.request_id = "r-1", .oip_error = true})
+            .ends_with(R"(,"request_id":"r-1","error":"field \"x\\\" is\n3 )"
+                       "\xc3\xa9 \xef\xbf\xbd\"}"));
+
   // The largest there can be: every byte of the detail escaped.
   char detail[400];
   std::memset(detail, 1, sizeof(detail));
@@ -116,7 +121,7 @@ void test_problems() {
   for (int code = 1; code <= static_cast<int>(ProblemCode::kVersionNotSupported); ++code) {
     problem.set(static_cast<ProblemCode>(code), "%s", detail);
     CHECK(problem.detail().size() == Problem::kDetailBytes - 1);
-    const std::string largest = problem_reply(problem, {.request_id = id, .date = id, .allow = id});
+    const std::string largest = problem_reply(problem, {.request_id = id, .date = id, .allow = id, .oip_error = true});
     CHECK(largest.starts_with("HTTP/1.1 " + std::to_string(info_of(problem.code()).status) + ' '));
     // A reason phrase too: each status of the catalogue has its line.
     CHECK(largest[13] != '\r');

@@ -46,6 +46,7 @@ struct Pending {
   bool head_only = false;
   bool keep_alive = true;
   bool http_1_0 = false;
+  bool oip = false;  // asked in the Open Inference Protocol, whose clients read errors in their own way
   bool receipt_wanted = false;
   batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint8_t request_id_bytes = 0;
@@ -118,6 +119,7 @@ struct Connection : Watch {
   bool dirty = false;    // in the loop's list of connections to flush
   bool writable = true;  // the last send() took everything
   bool owes_continue = false;
+  bool oip = false;            // the path of the request that was read last is under /v2
   bool waited = false;         // for memory, and has not got it yet
   std::uint32_t interest = 0;  // epoll events registered
 

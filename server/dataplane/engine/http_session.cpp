@@ -98,7 +98,8 @@ ResponseOptions HttpSession::response_options(const Pending& pending) const noex
           .date = loop_.date.view(),
           .keep_alive = pending.keep_alive,
           .head_only = pending.head_only,
-          .http_1_0 = pending.http_1_0};
+          .http_1_0 = pending.http_1_0,
+          .oip_error = pending.oip};
 }
 
 void HttpSession::refuse(Connection& connection, Pending& pending, const Problem& problem, std::string_view allow) {

@@ -135,6 +135,7 @@ bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
   if (is_streamed(head)) [[unlikely]]
     return begin_stream(connection, head);
   Buffer& in = connection.in;
+  connection.oip = is_oip(head.path);
   // The first half keeps the sum from wrapping: a length may be any 64-bit number.
   const std::uint64_t total = head.head_bytes + head.content_length;
   const bool fits = !head.chunked && head.content_length < kConnectionBytes && total <= kConnectionBytes;
@@ -299,6 +300,7 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.head_only = false;
   pending.keep_alive = true;
   pending.http_1_0 = false;
+  pending.oip = connection.oip;
   pending.receipt_wanted = false;
   pending.row_class = batcher::RowClass::kNormal;
   pending.timeout_ns = 0;

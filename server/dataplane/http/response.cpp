@@ -130,8 +130,9 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
 }
 
 std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& options) noexcept {
-  // A detail or an id of control characters alone grows sixfold; the rest is names of the catalogue.
-  constexpr std::size_t kBodyBytesMax = 6 * (Problem::kDetailBytes + kRequestIdBytesKept) + 512;
+  // A detail, which may stand there twice, or an id of control characters alone grows sixfold; the rest is names of the
+  // catalogue.
+  constexpr std::size_t kBodyBytesMax = 6 * (2 * Problem::kDetailBytes + kRequestIdBytesKept) + 512;
   static_assert(kHeadBytesMax + kBodyBytesMax <= kProblemBytesMax);
   char body[kBodyBytesMax];
   const ProblemInfo& info = info_of(problem.code());
@@ -141,7 +142,9 @@ std::size_t write_problem(char* out, const Problem& problem, const ResponseOptio
   json.text(R"(","status":)").number(info.status);
   json.text(R"(,"detail":)").json_string(problem.detail());
   json.text(R"(,"code":")").text(info.code);
-  json.text(R"(","request_id":)").json_string(options.request_id.substr(0, kRequestIdBytesKept)).text("}");
+  json.text(R"(","request_id":)").json_string(options.request_id.substr(0, kRequestIdBytesKept));
+  if (options.oip_error) json.text(R"(,"error":)").json_string(problem.detail());
+  json.text("}");
 
   const std::size_t head_bytes = write_head(out, info.status, "application/problem+json", json.bytes(), options);
   if (options.head_only) return head_bytes;

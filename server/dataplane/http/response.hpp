@@ -13,7 +13,7 @@ namespace penstock::dataplane {
 
 // Bounds on what the writers below write, whatever they are given.
 inline constexpr std::size_t kHeadBytesMax = 1024;
-inline constexpr std::size_t kProblemBytesMax = 4096;
+inline constexpr std::size_t kProblemBytesMax = 6144;
 
 // To a request with "Expect: 100-continue" whose body is wanted.
 inline constexpr std::string_view kContinueResponse = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -39,7 +39,13 @@ struct ResponseOptions {
   std::uint32_t retry_after_s = 0;   // 0: no Retry-After, but for 429 and 503, which never go without
   std::string_view allow = {};       // of a 405, such as "GET, HEAD"
   const Receipt* receipt = nullptr;  // null: none was asked for
+  bool oip_error = false;            // a problem has its detail in a member "error", too: see is_oip()
 };
+
+// Whether a path is the Open Inference Protocol's, whose clients look for an error's text in a member "error".
+[[nodiscard]] constexpr bool is_oip(std::string_view path) noexcept {
+  return path.starts_with("/v2") && (path.size() == 3 || path[3] == '/');
+}
 
 // Writes status line, fields and empty line into `out` (kHeadBytesMax bytes) and returns their length. No Content-Type
 // when `content_type` is empty; content type, allow and a receipt's texts are cut at 64 bytes,

@@ -143,6 +143,10 @@ def problem_schema() -> Json:
             "detail": {"type": "string", "description": "For people; may change."},
             "code": {"enum": list(PROBLEMS), "description": "Stable; for programs."},
             "request_id": {"type": "string"},
+            "error": {
+                "type": "string",
+                "description": "The detail again, under /v2: clients of the Open Inference Protocol look for it here.",
+            },
         },
     }
 

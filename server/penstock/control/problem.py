@@ -66,7 +66,7 @@ def _respond(problem: ProblemType, detail: str, headers: Iterable[tuple[str, str
         "code": problem.code,
         "request_id": request_id(),
     }
-    if request.path.startswith("/v2/"):
+    if request.path.startswith("/v2/") or request.path == "/v2":
         body["error"] = detail  # where clients of the Open Inference Protocol look for it
     response = Response(json.dumps(body), problem.status, list(headers), content_type="application/problem+json")
     if problem.status in (429, 503):
