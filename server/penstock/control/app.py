@@ -17,6 +17,13 @@ from penstock.control.resources.history import History
 from penstock.control.resources.keys import KeyList, KeyResource
 from penstock.control.resources.loading import Load, Unload
 from penstock.control.resources.models import ModelList, ModelResource
+from penstock.control.resources.oip import (
+    AllStatistics,
+    ModelConfiguration,
+    ModelMetadata,
+    ModelStatistics,
+    ServerMetadata,
+)
 from penstock.control.resources.operations import Index, Metrics, OpenApi
 from penstock.control.resources.promotion import Promote, Rollback
 from penstock.control.resources.repository import RepositoryIndex, RepositoryLoad, RepositoryUnload
@@ -28,7 +35,8 @@ __all__ = ["make_app"]
 _access_log = logging.getLogger("penstock.control.access")
 
 
-_WITH_STATE = (
+# A resource and where it is: in one place, or in several.
+_WITH_STATE: tuple[tuple[Any, ...], ...] = (
     (ModelList, "/models"),
     (ModelResource, "/models/<name>"),
     (VersionResource, "/models/<name>/versions/<version>"),
@@ -40,6 +48,10 @@ _WITH_STATE = (
     (History, "/models/<name>/history"),
     (KeyList, "/keys"),
     (KeyResource, "/keys/<id>"),
+    (ModelMetadata, "/v2/models/<name>", "/v2/models/<name>/versions/<version>"),
+    (ModelConfiguration, "/v2/models/<name>/config", "/v2/models/<name>/versions/<version>/config"),
+    (ModelStatistics, "/v2/models/<name>/stats", "/v2/models/<name>/versions/<version>/stats"),
+    (AllStatistics, "/v2/models/stats"),
     (RepositoryIndex, "/v2/repository/index"),
     (RepositoryLoad, "/v2/repository/models/<name>/load"),
     (RepositoryUnload, "/v2/repository/models/<name>/unload"),
@@ -76,8 +88,9 @@ def make_app(state: ServerState) -> Flask:
     api.representation("application/json")(_to_json)
     given = {"resource_class_kwargs": {"state": state}}
     api.add_resource(Index, "/")
-    for resource, path in _WITH_STATE:
-        api.add_resource(resource, path, **given)
+    api.add_resource(ServerMetadata, "/v2")
+    for resource, *paths in _WITH_STATE:
+        api.add_resource(resource, *paths, **given)
     api.add_resource(OpenApi, "/openapi.json")
     return app
 

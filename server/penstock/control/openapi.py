@@ -10,6 +10,7 @@ from functools import cache
 
 from penstock import __version__
 from penstock.control.openapi_models import MODEL_PATHS
+from penstock.control.openapi_oip import OIP_PATHS
 from penstock.control.openapi_parts import (
     ANY_REQUEST,
     RESPONSE_HEADERS,
@@ -22,6 +23,7 @@ from penstock.control.openapi_parts import (
     references,
 )
 from penstock.control.schemas import SCHEMAS
+from penstock.control.schemas_oip import OIP_SCHEMAS
 from penstock.control.schemas_registry import REGISTRY_SCHEMAS
 
 __all__ = ["openapi_document"]
@@ -63,6 +65,7 @@ def openapi_document() -> Json:
         "paths": {
             "/predict": {"post": _predict()},
             **MODEL_PATHS,
+            **OIP_PATHS,
             "/health/live": {"get": _health("isLive", "Whether the process answers")},
             "/health/ready": {"get": _health("isReady", "Whether every model can be asked", ("model_unavailable",))},
             "/health": {"get": _health("isLiveAlias", "The same as /health/live")},
@@ -72,7 +75,7 @@ def openapi_document() -> Json:
             "/": {"get": operation("index", "What this is and where to go on", "Index")},
         },
         "components": {
-            "schemas": SCHEMAS | REGISTRY_SCHEMAS | {"Problem": problem_schema()},
+            "schemas": SCHEMAS | REGISTRY_SCHEMAS | OIP_SCHEMAS | {"Problem": problem_schema()},
             "parameters": parameters(),
             "securitySchemes": SECURITY_SCHEMES,
             "headers": {
