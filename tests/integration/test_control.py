@@ -174,7 +174,7 @@ def test_head_is_get_without_a_body(control: Control, target: str) -> None:
 
 def test_options_lists_the_methods(control: Control) -> None:
     response, body = control.request("OPTIONS", "/models")
-    assert response.status == 200
+    assert response.status == 204
     assert body == b""
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert "Content-Type" not in response.headers
@@ -182,7 +182,7 @@ def test_options_lists_the_methods(control: Control) -> None:
 
 def test_options_of_the_server(control: Control) -> None:
     response, body = control.request("OPTIONS", "*")
-    assert (response.status, body) == (200, b"")
+    assert (response.status, body) == (204, b"")
     assert response.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 
 

@@ -111,11 +111,13 @@ def _options_of_the_server() -> Response | None:
 
 
 def _finish(response: Response) -> Response:
+    if request.method == "OPTIONS" and response.status_code == 200:
+        # As the data plane answers for its own routes. Nothing but Allow is worth keeping of an empty body.
+        response = Response(status=204, headers={"Allow": response.headers["Allow"]})
+        response.headers.pop("Content-Type", None)
     response.headers["X-Request-Id"] = request_id()
     # As the data plane writes it; Werkzeug shouts.
     response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
-    if request.method == "OPTIONS":
-        response.headers.pop("Content-Type", None)  # of an empty body
     if _access_log.isEnabledFor(logging.DEBUG):
         _access_log.debug(
             "request",
