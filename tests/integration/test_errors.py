@@ -149,10 +149,10 @@ def test_refusal(wire: Wire, case: Case) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "allow"),
     [
-        ("GET", "/predict", {"POST"}),
-        ("PUT", "/predict", {"POST"}),
-        ("POST", "/health/live", {"GET", "HEAD"}),
-        ("DELETE", "/health/ready", {"GET", "HEAD"}),
+        ("GET", "/predict", {"OPTIONS", "POST"}),
+        ("PUT", "/predict", {"OPTIONS", "POST"}),
+        ("POST", "/health/live", {"GET", "HEAD", "OPTIONS"}),
+        ("DELETE", "/health/ready", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 def test_wrong_method_is_told_the_right_ones(wire: Wire, method: str, target: str, allow: set[str]) -> None:

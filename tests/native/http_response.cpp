@@ -74,7 +74,8 @@ void test_receipts() {
   CHECK(head(200, "", 0, {.receipt = &receipt}) ==
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Penstock-Queue-Us: 120\r\nX-Penstock-Batch-Us: 45\r\n"
         "X-Penstock-Run-Us: 40\r\nX-Penstock-Batch-Rows: 7\r\nX-Penstock-Padding: 0.125\r\nX-Penstock-Sealed: full\r\n"
-        "X-Penstock-Model-Version: 2\r\nX-Penstock-Instance: 3\r\n\r\n");
+        "X-Penstock-Model-Version: 2\r\nX-Penstock-Instance: 3\r\n"
+        "Server-Timing: queue;dur=0.120, batch;dur=0.045, run;dur=0.040\r\n\r\n");
   // What a worker may have written, and a version that would break the head.
   const std::string longest(1000, 'x');
   constexpr std::uint64_t kAll = ~std::uint64_t{0};

@@ -61,7 +61,7 @@ def test_every_server_setting_can_be_said_everywhere(write) -> None:
     settings = settings_of(ServerConfig)
     assert set(settings) == {field.name for field in fields(ServerConfig)} - {"models", "model_defaults"}
     for name, setting in settings.items():
-        text = {Location: "/tmp/x", CpuSet: "0-1"}.get(type(setting.kind)) or str(setting.default)
+        text = {Location: "/tmp/x", CpuSet: "0-1", Texts: "*"}.get(type(setting.kind)) or str(setting.default)
         assert load_config(environment={f"PENSTOCK_{name.upper()}": text})
         assert load_config(flags={name: text})
         quoted = text.lower() if isinstance(setting.default, int) else f'"{text}"'

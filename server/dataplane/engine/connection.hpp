@@ -12,6 +12,7 @@
 #include "engine/body_pool.hpp"
 #include "engine/model_entry.hpp"
 #include "engine/timer_wheel.hpp"
+#include "http/cors.hpp"
 #include "http/http_parser.hpp"
 #include "http/response.hpp"
 #include "penstock/batcher/scheduler.hpp"
@@ -64,6 +65,7 @@ struct Pending {
   std::uint64_t predicted_ns = 0;     // when admission expects the answer; 0: nobody asked
   Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
+  const CorsGrant* cors = nullptr;  // what the reply carries for the page that asks
   Block reply;  // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;
   std::size_t reply_end = 0;
@@ -133,6 +135,7 @@ struct Connection : Watch {
   std::size_t block_filled = 0;
   std::size_t block_head = 0;  // bytes of the head at its start
   std::uint64_t body_limit = 0;
+  const CorsGrant* cors = nullptr;  // for a refusal of the request whose body is being read
   ChunkedDecoder chunks;
   BodyStream* stream = nullptr;   // of the request that is streamed: then it is the only one
   bool stream_chunked = false;    // else `stream_left` says how much of the body is to come

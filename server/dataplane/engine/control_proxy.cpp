@@ -271,6 +271,7 @@ void ControlProxy::relay(ControlCall& call, Connection& connection, Pending& pen
   text.append("X-Request-Id: ").append(pending.request_id()).append("\r\n");
   if (!pending.head_only && status != 204 && status != 304)
     text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
+  if (pending.cors != nullptr) text.append(pending.cors->fields);
   if (!pending.keep_alive) text.append("Connection: close\r\n");
   text.append("\r\n");
   if (!pending.head_only) text.append(body);

@@ -13,6 +13,8 @@
 #include <limits>
 #include <system_error>
 
+#include "engine/options_reply.hpp"
+
 namespace penstock::dataplane {
 namespace {
 
@@ -335,10 +337,11 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   const RequestHead& head = request.head;
   const std::string_view path = head.path;
   Problem problem;
+  if (head.method == Method::kOptions && answer_options(session_, connection, pending, head)) return;
   if (path == "/predict") {
     if (head.method != Method::kPost) {
       problem.set(ProblemCode::kMethodNotAllowed, "/predict takes POST");
-      session_.refuse(connection, pending, problem, "POST");
+      session_.refuse(connection, pending, problem, allowed_methods(path));
     } else if (!head.has_content_length && !head.chunked) {
       problem.set(ProblemCode::kLengthRequired, "a body with Content-Length or Transfer-Encoding: chunked is needed");
       session_.refuse(connection, pending, problem);
@@ -372,7 +375,7 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   }
   if (head.method != Method::kGet && head.method != Method::kHead) {
     problem.set(ProblemCode::kMethodNotAllowed, "health is asked with GET");
-    session_.refuse(connection, pending, problem, "GET, HEAD");
+    session_.refuse(connection, pending, problem, allowed_methods(path));
     return;
   }
   handle_health(connection, pending, ready);

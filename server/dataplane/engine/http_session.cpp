@@ -99,6 +99,7 @@ ResponseOptions HttpSession::response_options(const Pending& pending) const noex
           .keep_alive = pending.keep_alive,
           .head_only = pending.head_only,
           .http_1_0 = pending.http_1_0,
+          .cors = pending.cors == nullptr ? std::string_view() : pending.cors->fields,
           .oip_error = pending.oip};
 }
 
@@ -122,6 +123,13 @@ void HttpSession::reply(Connection& connection, Pending& pending, unsigned statu
     bytes += body.size();
   }
   end_reply(connection, pending, bytes);
+}
+
+void HttpSession::reply_without_body(Connection& connection, Pending& pending, unsigned status,
+                                     const ResponseOptions& options) {
+  loop_.stats.responses[status].add();
+  char* out = begin_reply(connection, pending, kHeadBytesMax);
+  end_reply(connection, pending, write_head(out, status, {}, 0, options));
 }
 
 // Moves replies whose turn has come into the connection's buffer, as far as they fit.

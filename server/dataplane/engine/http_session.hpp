@@ -60,6 +60,7 @@ class HttpSession {
   void refuse(Connection& connection, Pending& pending, const Problem& problem, std::string_view allow = {});
   void reply(Connection& connection, Pending& pending, unsigned status, std::string_view content_type,
              std::string_view body);
+  void reply_without_body(Connection& connection, Pending& pending, unsigned status, const ResponseOptions& options);
   [[nodiscard]] ResponseOptions response_options(const Pending& pending) const noexcept;
 
   // --- a request that is streamed, see body_stream.hpp

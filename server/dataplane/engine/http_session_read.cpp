@@ -149,6 +149,7 @@ bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
     connection.read_deadline_ns = 0;
     return true;
   }
+  connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
   if (!handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
@@ -283,6 +284,10 @@ Pending& HttpSession::open_pending(Connection& connection, const RequestHead& he
   pending.http_1_0 = head.version_minor == 0;
   if (!pending.keep_alive) connection.closing = true;
   connection.owes_continue = false;  // the client did not wait for it
+  if (loop_.engine.cors.enabled()) [[unlikely]] {
+    pending.cors = loop_.engine.cors.find(head.origin);
+    connection.cors = nullptr;
+  }
   if (valid_request_id(head.request_id)) {
     pending.request_id_bytes = static_cast<std::uint8_t>(head.request_id.size());
     std::memcpy(pending.request_id_text, head.request_id.data(), head.request_id.size());
@@ -311,6 +316,7 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.length = 0;
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;
+  pending.cors = nullptr;
   pending.request_id_bytes = static_cast<std::uint8_t>(loop_.request_ids.write(pending.request_id_text));
   expect_by(connection, pending.deadline_ns, loop_.now_ns + loop_.engine.options.request_timeout_ms * kMillisecondNs);
   return pending;
@@ -319,6 +325,8 @@ Pending& HttpSession::open_pending(Connection& connection) {
 void HttpSession::refuse_connection(Connection& connection, const Problem& problem) {
   Pending& pending = open_pending(connection);
   pending.keep_alive = false;
+  pending.cors = connection.cors != nullptr ? connection.cors : loop_.engine.cors.find({});
+  connection.cors = nullptr;
   connection.closing = true;
   connection.read_deadline_ns = 0;
   connection.owes_continue = false;

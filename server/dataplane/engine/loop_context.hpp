@@ -35,16 +35,19 @@ struct EngineOptions {
   std::uint64_t write_timeout_ms = 30'000;
   std::uint64_t request_timeout_ms = 60'000;
   std::string control_socket;  // path of the control plane's private socket; empty: there is none
+  std::vector<std::string> cors_origins;
 };
 
 // State of the whole engine. Loops read it; the control plane's thread changes it.
 struct EngineState {
   explicit EngineState(EngineOptions engine_options)
       : options(std::move(engine_options)),
+        cors(options.cors_origins),
         pool(options.body_pool_bytes),
         table(std::make_shared<const RouteTable>()) {}
 
   const EngineOptions options;
+  const CorsTable cors;
   BodyPool pool;
   MissList misses;         // before the tables, which know it
   std::mutex table_mutex;  // taken by a loop only when table_version has moved

@@ -107,6 +107,14 @@ class HeadReader final : public http::basic_parser<true> {
         return keep_single(head_.content_type, value, "Content-Type");
       case http::field::authorization:
         return keep_single(head_.authorization, value, "Authorization");
+      case http::field::origin:
+        return keep_single(head_.origin, value, "Origin");
+      case http::field::access_control_request_method:
+        return keep_single(head_.asked_method, value, "Access-Control-Request-Method");
+      case http::field::content_encoding:
+        return keep_single(head_.content_encoding, value, "Content-Encoding");
+      case http::field::accept_encoding:
+        return read_accept_encoding(value);
       case http::field::unknown:
         return read_own_field(name, value);
       default:
@@ -181,6 +189,10 @@ class HeadReader final : public http::basic_parser<true> {
 
   void read_accept(std::string_view value) noexcept {
     if (head_.accept_fields++ == 0) head_.accept = value;
+  }
+
+  void read_accept_encoding(std::string_view value) noexcept {
+    if (head_.accept_encoding_fields++ == 0) head_.accept_encoding = value;
   }
 
   // What only the whole head can tell.

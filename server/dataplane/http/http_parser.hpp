@@ -27,7 +27,11 @@ struct RequestHead {
   std::string_view receipt;       // X-Penstock-Receipt
   std::string_view traceparent;
   std::string_view authorization;
-  std::string_view api_key;          // X-Api-Key
+  std::string_view api_key;       // X-Api-Key
+  std::string_view origin;        // of the web page that asks
+  std::string_view asked_method;  // Access-Control-Request-Method
+  std::string_view content_encoding;
+  std::string_view accept_encoding;  // the first such field; negotiate_coding() reads the others from `fields`
   std::string_view fields;           // all field lines, CRLF each, for forwarding
   std::size_t head_bytes = 0;        // request line to the empty line, inclusive
   std::uint64_t content_length = 0;  // 0 when absent
@@ -37,6 +41,7 @@ struct RequestHead {
   bool expect_continue = false;
   std::uint8_t version_minor = 1;   // HTTP/1.0 or 1.1
   std::uint32_t accept_fields = 0;  // how many Accept fields there are
+  std::uint32_t accept_encoding_fields = 0;
 };
 
 enum class ParseStatus : std::uint8_t { kIncomplete, kComplete, kRefused };

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "http/cors.hpp"
 #include "http/json_text.hpp"
 
 namespace penstock::dataplane {
@@ -21,6 +22,7 @@ constexpr std::array kStatusLines = std::to_array<StatusLine>({
     {200, "HTTP/1.1 200 OK\r\n"},
     {422, "HTTP/1.1 422 Unprocessable Content\r\n"},
     {503, "HTTP/1.1 503 Service Unavailable\r\n"},
+    {204, "HTTP/1.1 204 No Content\r\n"},
     {429, "HTTP/1.1 429 Too Many Requests\r\n"},
     {400, "HTTP/1.1 400 Bad Request\r\n"},
     {404, "HTTP/1.1 404 Not Found\r\n"},
@@ -88,6 +90,21 @@ void write_share(Cursor& out, std::uint32_t part, std::uint32_t rest) noexcept {
   out.text({digits, sizeof digits});
 }
 
+// Milliseconds to the microsecond, as Server-Timing has them.
+void write_duration(Cursor& out, std::string_view metric, std::uint64_t us) noexcept {
+  const auto digit = [us](std::uint64_t unit) { return static_cast<char>('0' + us / unit % 10); };
+  const char fraction[] = {digit(100), digit(10), digit(1)};
+  out.text(metric).number(us / 1000).text(".").text({fraction, sizeof fraction});
+}
+
+// For browsers, which show it beside what the network took (W3C Server Timing).
+void write_server_timing(Cursor& out, const Receipt& receipt) noexcept {
+  write_duration(out, "Server-Timing: queue;dur=", receipt.queue_us);
+  write_duration(out, ", batch;dur=", receipt.batch_us);
+  write_duration(out, ", run;dur=", receipt.run_us);
+  out.text("\r\n");
+}
+
 void write_receipt(Cursor& out, const Receipt& receipt) noexcept {
   out.text("X-Penstock-Queue-Us: ").number(receipt.queue_us);
   out.text("\r\nX-Penstock-Batch-Us: ").number(receipt.batch_us);
@@ -100,6 +117,7 @@ void write_receipt(Cursor& out, const Receipt& receipt) noexcept {
     out.text("\r\nX-Penstock-Model-Version: ").text(receipt.version.substr(0, kFieldBytesKept));
   }
   out.text("\r\nX-Penstock-Instance: ").number(receipt.instance).text("\r\n");
+  write_server_timing(out, receipt);
 }
 
 }  // namespace
@@ -109,7 +127,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   Cursor head(out);
   write_status_line(head, status);
   if (!content_type.empty()) head.text("Content-Type: ").text(content_type.substr(0, kFieldBytesKept)).text("\r\n");
-  head.text("Content-Length: ").number(content_length).text("\r\n");
+  if (status != 204) head.text("Content-Length: ").number(content_length).text("\r\n");
   if (!options.date.empty()) head.text("Date: ").text(options.date.substr(0, kFieldBytesKept)).text("\r\n");
   if (!options.request_id.empty()) {
     head.text("X-Request-Id: ").text(options.request_id.substr(0, kRequestIdBytesKept)).text("\r\n");
@@ -125,6 +143,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   if (status == 401) head.text("WWW-Authenticate: Bearer\r\n");
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
   if (options.receipt != nullptr) write_receipt(head, *options.receipt);
+  if (!options.cors.empty()) head.text(options.cors.substr(0, kCorsBytesMax));
   head.text("\r\n");
   return head.bytes();
 }

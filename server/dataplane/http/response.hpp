@@ -12,7 +12,7 @@
 namespace penstock::dataplane {
 
 // Bounds on what the writers below write, whatever they are given.
-inline constexpr std::size_t kHeadBytesMax = 1024;
+inline constexpr std::size_t kHeadBytesMax = 1536;
 inline constexpr std::size_t kProblemBytesMax = 6144;
 
 // To a request with "Expect: 100-continue" whose body is wanted.
@@ -39,6 +39,7 @@ struct ResponseOptions {
   std::uint32_t retry_after_s = 0;   // 0: no Retry-After, but for 429 and 503, which never go without
   std::string_view allow = {};       // of a 405, such as "GET, HEAD"
   const Receipt* receipt = nullptr;  // null: none was asked for
+  std::string_view cors = {};        // CorsGrant::fields
   bool oip_error = false;            // a problem has its detail in a member "error", too: see is_oip()
 };
 
@@ -49,7 +50,7 @@ struct ResponseOptions {
 
 // Writes status line, fields and empty line into `out` (kHeadBytesMax bytes) and returns their length. No Content-Type
 // when `content_type` is empty; content type, allow and a receipt's texts are cut at 64 bytes,
-// the request id at 128.
+// the request id at 128. A 204 has no Content-Length (RFC 9110 8.6).
 [[nodiscard]] std::size_t write_head(char* out, unsigned status, std::string_view content_type,
                                      std::size_t content_length, const ResponseOptions& options) noexcept;
 

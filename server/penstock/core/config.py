@@ -138,6 +138,13 @@ class ServerConfig:
     body_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000
     write_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000
     request_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 60_000
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Texts(
+            "a list of origins, such as ['https://app.example', 'http://localhost:3000'], or ['*']",
+            r"\*|[a-z][a-z0-9+.-]{0,15}://[a-z0-9._:\[\]-]{1,81}",
+        ),
+    ] = ()
     drain_timeout_s: Annotated[int, Whole(0, 3600, "seconds")] = 30
     data_dir: Annotated[Path | None, Location()] = None
     store: Annotated[str | None, Text("sqlite:///PATH or postgresql://USER@HOST/DATABASE")] = None

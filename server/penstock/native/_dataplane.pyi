@@ -23,6 +23,7 @@ class Engine:
         write_timeout_ms: int = 30000,
         request_timeout_ms: int = 60000,
         control_socket: str = "",
+        cors_origins: Sequence[str] = [],
     ) -> None: ...
     def listen_tcp(self, host: str, port: int) -> int:
         """Bind and listen; the port that was bound. OSError when it is taken. Before start()."""

@@ -137,6 +137,7 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         write_timeout_ms=config.write_timeout_ms,
         request_timeout_ms=config.request_timeout_ms,
         control_socket=str(control_socket),
+        cors_origins=list(config.cors_origins),
     )
 
 
