@@ -151,6 +151,7 @@ bool ControlStream::relay_head(Connection& connection, Pending& pending, std::si
   });
   text.append("X-Request-Id: ").append(pending.request_id()).append("\r\n");
   if (!pending.http_1_0) text.append("Transfer-Encoding: chunked\r\n");
+  if (pending.cors != nullptr) text.append(pending.cors->fields);
   if (!pending.keep_alive) text.append("Connection: close\r\n");
   text.append("\r\n");
   if (!proxy_.session_.begin_streamed_reply(connection, pending, text)) return false;

@@ -10,6 +10,7 @@ namespace penstock::dataplane {
 
 bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) {
   Buffer& in = connection.in;
+  connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
   if (!handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
