@@ -1,0 +1,1 @@
+"""Measurements that settled a decision once, kept so that they can be repeated: each names its ADR."""
