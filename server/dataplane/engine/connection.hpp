@@ -10,8 +10,10 @@
 
 #include "codec/codec.hpp"
 #include "engine/body_pool.hpp"
+#include "engine/http2_port.hpp"
 #include "engine/model_entry.hpp"
 #include "engine/timer_wheel.hpp"
+#include "engine/tls_port.hpp"
 #include "http/cors.hpp"
 #include "http/http_parser.hpp"
 #include "http/response.hpp"
@@ -66,7 +68,7 @@ struct Pending {
   Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
   const CorsGrant* cors = nullptr;  // what the reply carries for the page that asks
-  Block reply;  // reserved for a large reply, or a reply that waits for its turn
+  Block reply;                      // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;
   std::size_t reply_end = 0;
   char request_id_text[kRequestIdBytesMax];
@@ -109,7 +111,8 @@ struct Connection : Watch {
   // kHead: a head, and a body that fits the buffer. kBody: a body into a block. kChunked: likewise, length unknown.
   // kMemory: waits for a block. kLinger: the last reply is out; what still arrives is dropped until the peer closes.
   // kStream: a body that is handed on as it comes. kTurn: such a request waits until those before it are answered.
-  enum class Phase : std::uint8_t { kHead, kBody, kChunked, kMemory, kLinger, kStream, kTurn };
+  // kHttp2: the requests are streams of HTTP/2.
+  enum class Phase : std::uint8_t { kHead, kBody, kChunked, kMemory, kLinger, kStream, kTurn, kHttp2 };
 
   std::uint32_t index = 0;
   std::uint32_t generation = 0;  // of this index: tickets of an earlier connection do not match
@@ -141,9 +144,12 @@ struct Connection : Watch {
   bool stream_chunked = false;    // else `stream_left` says how much of the body is to come
   std::uint64_t stream_left = 0;  // bytes
 
-  std::array<Pending, kPipelineMax> pending;
-  std::uint32_t first = 0;  // oldest request not answered
-  std::uint32_t last = 0;   // next request's id
+  std::unique_ptr<Pending[]> pending = std::make_unique<Pending[]>(kPipelineMax);
+  std::uint32_t place_mask = kPipelineMax - 1;  // of a request's id; the number of places is a power of two
+  std::unique_ptr<Http2Port> http2;             // kHttp2
+  std::unique_ptr<TlsPort> tls;                 // null: the bytes are sent as they are
+  std::uint32_t first = 0;                      // oldest request not answered
+  std::uint32_t last = 0;                       // next request's id
   std::size_t owed_bytes = 0;
 
   Timer timer;
@@ -151,7 +157,14 @@ struct Connection : Watch {
   std::uint64_t write_deadline_ns = 0;  // 0: nothing is stuck
   std::uint64_t idle_deadline_ns = 0;
 
-  [[nodiscard]] Pending& slot(std::uint32_t id) noexcept { return pending[id % kPipelineMax]; }
+  [[nodiscard]] Pending& slot(std::uint32_t id) noexcept { return pending[id & place_mask]; }
+  // More places, for the streams of HTTP/2; there is no request under way.
+  void widen(std::uint32_t places) {
+    if (place_mask + 1 >= places) return;
+    pending = std::make_unique<Pending[]>(places);
+    for (std::uint32_t i = 0; i < places; ++i) pending[i].id = i;
+    place_mask = places - 1;
+  }
   [[nodiscard]] bool has_pending() const noexcept { return first != last; }
   [[nodiscard]] bool may_read_request() const noexcept {
     return !closing && last - first < kPipelineMax && writable && (first == last || owed_bytes < kOwedBytesMax);

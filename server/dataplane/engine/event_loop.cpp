@@ -35,6 +35,7 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
       session_(loop_, *this),
       predict_(loop_, session_, jobs, *this),
       control_(loop_, session_),
+      grpc_(loop_, session_, control_),
       loops_(loops) {
   loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);
   wake_.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

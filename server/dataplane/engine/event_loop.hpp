@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/control_proxy.hpp"
+#include "engine/grpc_path.hpp"
 #include "engine/http_session.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
@@ -50,6 +51,13 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void handle(Connection& connection, Pending& pending, const Request& request) override;
   bool admits(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
               Problem& problem) override;
+  void handle_grpc(Connection& connection, Pending& pending, const Request& request) override {
+    grpc_.start(connection, pending, request);
+  }
+  bool admits_grpc(const Connection&, const RequestHead& head, std::uint64_t& body_bytes_max,
+                   Problem& problem) override {
+    return grpc_.admits(head, body_bytes_max, problem);
+  }
   void abandon(Connection& connection, Pending& pending) override;
   void handle_streamed(Connection& connection, Pending& pending, const Request& request);
   void handle_health(Connection& connection, Pending& pending, bool ready_asked);
@@ -77,6 +85,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   HttpSession session_;
   PredictPath predict_;
   ControlProxy control_;
+  GrpcPath grpc_;
   Watch wake_{WatchKind::kWake};
   struct Accepted {
     int fd;

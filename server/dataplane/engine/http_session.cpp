@@ -12,6 +12,8 @@
 #include <cstring>
 #include <limits>
 
+#include "engine/transport.hpp"
+
 namespace penstock::dataplane {
 namespace {
 
@@ -72,6 +74,8 @@ void HttpSession::open(int fd, bool reserved, bool internal) {
 }
 
 char* HttpSession::begin_reply(Connection& connection, Pending& pending, std::size_t bytes_max) {
+  if (connection.http2) [[unlikely]]
+    return connection.http2->begin_reply(pending, bytes_max);
   if (pending.reply) return pending.reply.data();
   if (pending.id == connection.first) {
     if (connection.out.space() < bytes_max) connection.out.compact();
@@ -85,6 +89,10 @@ void HttpSession::end_reply(Connection& connection, Pending& pending, std::size_
   pending.state = Pending::State::kReady;
   pending.reply_begin = begin;
   pending.reply_end = begin + bytes;
+  if (connection.http2) [[unlikely]] {
+    end_http2_reply(connection, pending);
+    return;
+  }
   if (!pending.reply) {  // written in place
     connection.out.end += bytes;
     pop(connection, pending);
@@ -109,6 +117,10 @@ void HttpSession::refuse(Connection& connection, Pending& pending, const Problem
   const ProblemInfo& info = info_of(problem.code());
   if (info.status == 503 || info.status == 429) options.retry_after_s = std::max(problem.retry_after_s(), 1U);
   loop_.stats.responses[info.status].add();
+  if (connection.http2 && connection.http2->refuse(pending, problem)) {
+    mark_dirty(connection);
+    return;
+  }
   char* out = begin_reply(connection, pending, kProblemBytesMax);
   end_reply(connection, pending, write_problem(out, problem, options));
 }
@@ -170,6 +182,10 @@ void HttpSession::flush_dirty() {
 }
 
 void HttpSession::flush(Connection& connection) {
+  if (connection.http2) [[unlikely]] {
+    flush_http2(connection);
+    return;
+  }
   while (connection.writable) {
     if (!connection.out.empty()) {
       connection.out.consume(send_bytes(connection, connection.out.data + connection.out.begin, connection.out.size()));
@@ -197,7 +213,7 @@ void HttpSession::flush(Connection& connection) {
 }
 
 std::size_t HttpSession::send_bytes(Connection& connection, const char* data, std::size_t bytes) {
-  const ssize_t sent = ::send(connection.fd, data, bytes, MSG_NOSIGNAL);
+  const ssize_t sent = transport_send(connection, data, bytes);
   if (sent >= 0) {
     connection.write_deadline_ns = 0;
     if (static_cast<std::size_t>(sent) < bytes) connection.writable = false;
@@ -248,6 +264,9 @@ void HttpSession::linger(Connection& connection) {
 }
 
 void HttpSession::close(Connection& connection) {
+  if (connection.http2) connection.http2->abandon_all();
+  connection.http2.reset();
+  connection.tls.reset();
   for (std::uint32_t id = connection.first; id != connection.last; ++id) {
     Pending& pending = connection.slot(id);
     if (pending.state != Pending::State::kReady) handler_.abandon(connection, pending);
@@ -282,12 +301,20 @@ void HttpSession::drain() {
   for (const auto& connection : loop_.connections) {
     // What was accepted may still need the control plane's connections; those end with the engine.
     if (connection->fd < 0 || connection->phase == Connection::Phase::kLinger || connection->internal) continue;
+    if (connection->http2) {
+      if (connection->http2->drain()) mark_dirty(*connection);
+      continue;  // it is closed when what it owes is out
+    }
     const bool reading = !connection->in.empty() || connection->phase != Connection::Phase::kHead;
     if (!connection->has_pending() && connection->out.empty() && !reading) close(*connection);
   }
 }
 
 void HttpSession::on_timer(Connection& connection) {
+  if (connection.http2) {
+    on_http2_timer(connection);
+    return;
+  }
   const std::uint64_t now = loop_.now_ns;
   const auto due = [now](std::uint64_t deadline_ns) { return deadline_ns != 0 && deadline_ns <= now; };
   if (due(connection.write_deadline_ns) ||

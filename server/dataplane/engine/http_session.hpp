@@ -31,6 +31,14 @@ class RequestHandler {
   // Called when a request with a body has shown its head. False: `problem` is set and the body will not be read.
   virtual bool admits(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
                       Problem& problem) = 0;
+  // The same for requests of gRPC, whose path names a method; without a handler of their own they are as any other.
+  virtual void handle_grpc(Connection& connection, Pending& pending, const Request& request) {
+    handle(connection, pending, request);
+  }
+  virtual bool admits_grpc(const Connection& connection, const RequestHead& head, std::uint64_t& body_bytes_max,
+                           Problem& problem) {
+    return admits(connection, head, body_bytes_max, problem);
+  }
   // The client is gone, or its deadline has passed: nobody waits for `pending` any more.
   virtual void abandon(Connection& connection, Pending& pending) = 0;
 
@@ -78,6 +86,12 @@ class HttpSession {
   void stop_body(Connection& connection, Pending& pending) noexcept;
   // Ends a connection whose reply cannot be completed, so that the client cannot take it for whole.
   void cut(Connection& connection);
+  // --- for a connection of streams
+  // --------------------------------------------------------------------------------------------
+
+  // Makes `pending` a request that was read just now.
+  void open_pending(Connection& connection, Pending& pending, std::uint32_t id);
+  void mark_dirty(Connection& connection);
 
   // --- once per pass
   // ---------------------------------------------------------------------------------------------------
@@ -115,11 +129,18 @@ class HttpSession {
 
   void drain_ready(Connection& connection);
   void pop(Connection& connection, Pending& pending);
-  void mark_dirty(Connection& connection);
   void flush(Connection& connection);
   // Bytes sent; nothing when the socket is full (`writable` is cleared) or broken (the connection is closed).
   [[nodiscard]] std::size_t send_bytes(Connection& connection, const char* data, std::size_t bytes);
   void after_flush(Connection& connection);
+  // (http_session_http2.cpp)
+  [[nodiscard]] bool begins_http2(Connection& connection);
+  void process_http2(Connection& connection);
+  void flush_http2(Connection& connection);
+  void after_flush_http2(Connection& connection);
+  void end_http2_reply(Connection& connection, Pending& pending);
+  void on_http2_timer(Connection& connection);
+
   void linger(Connection& connection);
   void close(Connection& connection);
   void update_interest(Connection& connection);

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "engine/http_session.hpp"
+#include "engine/transport.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -35,7 +36,7 @@ void HttpSession::read(Connection& connection) {
   for (int round = 0; round < kReadRoundsMax; ++round) {
     const Destination destination = read_destination(connection);
     if (destination.bytes == 0) break;
-    const ssize_t received = ::recv(connection.fd, destination.data, destination.bytes, 0);
+    const ssize_t received = transport_recv(connection, destination.data, destination.bytes);
     if (received < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN) close(connection);
@@ -100,6 +101,10 @@ void HttpSession::process(Connection& connection) {
         more = !connection.has_pending() && connection.out.empty();
         if (more) connection.phase = Phase::kHead;
         break;
+      case Phase::kHttp2:
+        process_http2(connection);
+        more = false;
+        break;
       case Phase::kMemory:
       case Phase::kLinger:
         more = false;
@@ -118,6 +123,7 @@ bool HttpSession::process_head(Connection& connection) {
     case ParseStatus::kComplete:
       return begin_body(connection, head);
     case ParseStatus::kRefused:
+      if (begins_http2(connection)) return false;
       refuse_connection(connection, problem);
       return false;
     case ParseStatus::kIncomplete:
@@ -298,6 +304,11 @@ Pending& HttpSession::open_pending(Connection& connection, const RequestHead& he
 Pending& HttpSession::open_pending(Connection& connection) {
   const std::uint32_t id = connection.last++;
   Pending& pending = connection.slot(id);
+  open_pending(connection, pending, id);
+  return pending;
+}
+
+void HttpSession::open_pending(Connection& connection, Pending& pending, std::uint32_t id) {
   pending.state = Pending::State::kOpen;
   pending.id = id;
   pending.encoding = Encoding::kJson;
@@ -319,7 +330,6 @@ Pending& HttpSession::open_pending(Connection& connection) {
   pending.cors = nullptr;
   pending.request_id_bytes = static_cast<std::uint8_t>(loop_.request_ids.write(pending.request_id_text));
   expect_by(connection, pending.deadline_ns, loop_.now_ns + loop_.engine.options.request_timeout_ms * kMillisecondNs);
-  return pending;
 }
 
 void HttpSession::refuse_connection(Connection& connection, const Problem& problem) {

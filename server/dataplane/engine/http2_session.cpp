@@ -1,0 +1,135 @@
+#include "engine/http2_session.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "engine/http2_callbacks.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+// Of a request's body that the client may send before it hears from us. What is read is in the body pool, which has its
+// own bound, so these are about round trips and not about memory.
+constexpr std::int32_t kStreamWindowBytes = 1 << 20;
+constexpr std::int32_t kConnectionWindowBytes = 8 << 20;
+
+}  // namespace
+
+std::unique_ptr<Http2Port> make_http2(LoopContext& loop, HttpSession& session, RequestHandler& handler,
+                                      Connection& connection) {
+  return std::make_unique<Http2Session>(loop, session, handler, connection);
+}
+
+bool has_http2() noexcept { return true; }
+
+Http2Session::Http2Session(LoopContext& loop, HttpSession& session, RequestHandler& handler, Connection& connection)
+    : loop_(loop), session_(session), handler_(handler), connection_(connection), nghttp2_(Callbacks::make(*this)) {
+  broken_ = nghttp2_ == nullptr;
+  if (broken_) return;
+  const nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kHttp2StreamsMax},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindowBytes},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(loop.engine.options.head_bytes_max)},
+  };
+  nghttp2_submit_settings(nghttp2_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
+  nghttp2_session_set_local_window_size(nghttp2_, NGHTTP2_FLAG_NONE, 0, kConnectionWindowBytes);
+}
+
+Http2Session::~Http2Session() { nghttp2_session_del(nghttp2_); }
+
+bool Http2Session::receive(std::string_view bytes) {
+  if (broken_) return false;
+  const ssize_t read =
+      nghttp2_session_mem_recv(nghttp2_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (read < 0) {
+    broken_ = true;
+    // Before it is closed it hears why, as far as nghttp2 has not said so.
+    nghttp2_session_terminate_session(nghttp2_, NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+  return !broken_;
+}
+
+void Http2Session::fill(Buffer& out) {
+  if (nghttp2_ == nullptr) return;
+  out.compact();
+  while (out.space() > 0) {
+    if (unsent_.empty()) {
+      const std::uint8_t* data = nullptr;
+      const ssize_t bytes = nghttp2_session_mem_send(nghttp2_, &data);
+      if (bytes < 0) broken_ = true;
+      if (bytes <= 0) return;
+      unsent_ = {reinterpret_cast<const char*>(data), static_cast<std::size_t>(bytes)};
+    }
+    const std::size_t bytes = std::min(unsent_.size(), out.space());
+    std::memcpy(out.data + out.end, unsent_.data(), bytes);
+    out.end += bytes;
+    unsent_.remove_prefix(bytes);
+  }
+}
+
+bool Http2Session::is_finished() const noexcept {
+  if (!unsent_.empty()) return false;
+  if (broken_) return true;
+  return open_ == 0 &&
+         (drained_ || (nghttp2_session_want_read(nghttp2_) == 0 && nghttp2_session_want_write(nghttp2_) == 0));
+}
+
+bool Http2Session::drain() {
+  if (drained_ || broken_) return false;
+  drained_ = true;
+  nghttp2_submit_goaway(nghttp2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(nghttp2_),
+                        NGHTTP2_NO_ERROR, nullptr, 0);
+  return true;
+}
+
+std::uint64_t Http2Session::check_deadlines() {
+  const std::uint64_t now = loop_.now_ns;
+  std::uint64_t next = std::numeric_limits<std::uint64_t>::max();
+  const auto is_due = [&](std::uint64_t deadline_ns) {
+    if (deadline_ns == 0) return false;
+    if (deadline_ns > now) next = std::min(next, deadline_ns);
+    return deadline_ns <= now;
+  };
+  if (is_due(stalled_by_ns_)) return 0;
+  for (const auto& each : streams_) {
+    Http2Stream& stream = *each;
+    if (stream.id == 0) continue;
+    if (is_due(stream.read_deadline_ns)) {
+      if (!stream.has_head) return 0;  // and no other stream can be read before it has
+      end_late(stream);
+    } else if (!stream.answered && stream.read_deadline_ns == 0 && is_due(pending_of(stream).deadline_ns)) {
+      refuse_late(pending_of(stream));
+    }
+  }
+  return next;
+}
+
+// Its request is not there in time, or what is left of one that has been answered.
+void Http2Session::end_late(Http2Stream& stream) {
+  stream.read_deadline_ns = 0;
+  if (stream.answered) {
+    nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_NO_ERROR);
+    session_.mark_dirty(connection_);
+    return;
+  }
+  Problem problem;
+  problem.set(ProblemCode::kRequestTimeout, "the request did not arrive completely in time");
+  refuse_stream(stream, problem);
+}
+
+void Http2Session::refuse_late(Pending& pending) {
+  handler_.abandon(connection_, pending);
+  Problem problem;
+  problem.set(ProblemCode::kDeadlineExceeded, "no answer within %llu ms; the row may still run",
+              static_cast<unsigned long long>((pending.deadline_ns - pending.arrival_ns) / kMillisecondNs));
+  session_.refuse(connection_, pending, problem);
+}
+
+void Http2Session::abandon_all() {
+  for (const auto& stream : streams_) {
+    if (stream->id != 0) close_stream(*stream);
+  }
+}
+
+}  // namespace penstock::dataplane

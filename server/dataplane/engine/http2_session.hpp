@@ -1,0 +1,91 @@
+// The server's side of HTTP/2 on a connection, with nghttp2 for frames and header compression (RFC 9113, RFC 7541).
+//
+// A stream's request is written as HTTP/1.1 and read by the same strict parser; its answer comes as HTTP/1.1 and leaves
+// as HEADERS and DATA, or as gRPC's message and trailers. So routes, keys and the control plane know nothing of it.
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/http2_port.hpp"
+#include "engine/http2_stream.hpp"
+#include "engine/http_session.hpp"
+
+namespace penstock::dataplane {
+
+class Http2Session final : public Http2Port {
+ public:
+  Http2Session(LoopContext& loop, HttpSession& session, RequestHandler& handler, Connection& connection);
+  ~Http2Session() override;
+  Http2Session(const Http2Session&) = delete;
+  Http2Session& operator=(const Http2Session&) = delete;
+
+  bool receive(std::string_view bytes) override;
+  void fill(Buffer& out) override;
+  bool is_finished() const noexcept override;
+  bool has_streams() const noexcept override { return open_ > 0; }
+  char* begin_reply(Pending& pending, std::size_t bytes_max) override;
+  void end_reply(Pending& pending) override;
+  bool refuse(Pending& pending, const Problem& problem) override;
+  std::uint64_t check_deadlines() override;
+  bool drain() override;
+  void abandon_all() override;
+
+ private:
+  struct Callbacks;  // of nghttp2; see http2_callbacks.cpp
+  friend struct Callbacks;
+
+  // --- requests (http2_request.cpp)
+  [[nodiscard]] Http2Stream* find(std::int32_t id) noexcept;
+  [[nodiscard]] Pending& pending_of(const Http2Stream& stream) noexcept;
+  [[nodiscard]] bool open_stream(std::int32_t id);
+  void add_field(Http2Stream& stream, std::string_view name, std::string_view value);
+  void on_head(Http2Stream& stream, bool ends);
+  [[nodiscard]] bool read_head(Http2Stream& stream, RequestHead& head, Problem& problem);
+  [[nodiscard]] bool read_timeout(Http2Stream& stream, RequestHead& head, Problem& problem);
+  void add_body(Http2Stream& stream, std::string_view bytes);
+  [[nodiscard]] bool grow_body(Http2Stream& stream, std::size_t bytes);
+  void dispatch(Http2Stream& stream);
+  void refuse_stream(Http2Stream& stream, const Problem& problem);
+  void linger(Http2Stream& stream);
+  void end_late(Http2Stream& stream);
+  void refuse_late(Pending& pending);
+  void close_stream(Http2Stream& stream);
+  [[nodiscard]] bool takes_reset() noexcept;
+
+  // --- answers (http2_reply.cpp)
+  [[nodiscard]] Http2Stream& stream_of(const Pending& pending) noexcept;
+  void submit_message(Http2Stream& stream);
+  void submit_http(Http2Stream& stream, const Pending& pending, std::string_view status, char* fields, char* end);
+  void submit_status(Http2Stream& stream, const Pending& pending, GrpcStatus status, std::string_view text,
+                     std::uint32_t retry_after_s);
+  void submit(Http2Stream& stream, bool has_body);
+  void add_nv(std::string_view name, std::string_view value);
+  [[nodiscard]] ssize_t read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
+
+  LoopContext& loop_;
+  HttpSession& session_;
+  RequestHandler& handler_;
+  Connection& connection_;
+  nghttp2_session* nghttp2_ = nullptr;
+  std::vector<std::unique_ptr<Http2Stream>> streams_;  // by place; grows to kHttp2StreamsMax
+  std::vector<std::uint32_t> free_;                    // places
+  std::uint32_t open_ = 0;
+  std::size_t field_bytes_ = 0;  // of requests that are not answered
+  std::string_view unsent_;      // of a frame that nghttp2 has written
+  std::uint32_t continuations_ = 0;
+  std::uint32_t resets_ = 0;
+  std::uint64_t resets_since_ns_ = 0;
+  std::vector<nghttp2_nv> nvs_;      // of the answer that is being submitted
+  std::uint32_t owed_ = 0;           // answers that nghttp2 has and that are not sent
+  std::uint64_t stalled_by_ns_ = 0;  // a client that takes no DATA until then is given up; 0: none is owed
+  bool drained_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace penstock::dataplane
