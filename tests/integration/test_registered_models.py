@@ -457,6 +457,18 @@ def test_load_that_fails_is_told_with_its_reason(client: Client, running: Regist
         assert reason == "Model.predict raised ZeroDivisionError"
 
 
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/models/%C2%84/unload"),
+        ("DELETE", "/models/a%20b"),
+        ("GET", f"/models/{'x' * 65}/history?at=2026-01-31T12:00:00Z"),
+    ],
+)
+def test_name_that_no_model_can_have_is_refused(client: Client, method: str, target: str) -> None:
+    assert client.refused(method, target, 422, "invalid_input").startswith("the model's name: expected")
+
+
 # --- history
 
 

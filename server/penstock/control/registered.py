@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from flask_restful import Resource
 
 from penstock.control.descriptions import version_in_memory, version_registered
+from penstock.control.reading import read_name
 from penstock.control.state import EngineStats, Lifecycle, RegistrySource, ServerState
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelStatus, Origin
@@ -89,6 +90,7 @@ class RegisteredResource(Resource):  # type: ignore[misc]  # flask_restful has n
 
     def _changeable(self, name: str) -> str:
         """Return the name of a model that the registry decides about; `conflict` for one of the configuration."""
+        read_name(name, "the model's name")
         if any(status.origin is Origin.CONFIGURATION for status in self._statuses(name)):
             raise RequestError(
                 "conflict",

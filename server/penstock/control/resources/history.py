@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.control import descriptions
-from penstock.control.reading import query
+from penstock.control.reading import query, read_name
 from penstock.control.registered import RegisteredResource
 from penstock.core.errors import RequestError
 
@@ -25,7 +25,9 @@ class History(RegisteredResource):
         limit = asked.whole("limit", _PAGE, 1, _PAGE_MAX)
         before = asked.whole_or_none("before", 0, 1 << 62)
         asked.done()
-        events = self._call(self._registry.history(name, at=at, limit=limit, before=before))
+        events = self._call(
+            self._registry.history(read_name(name, "the model's name"), at=at, limit=limit, before=before)
+        )
         if not events and at is None and before is None:
             # A model that was removed still has a history.
             raise RequestError(
