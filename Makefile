@@ -23,7 +23,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
+        openapi test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
         bench wheel clean
 
 help: ## list the commands
@@ -152,6 +152,9 @@ test-wheel: wheel
 	@build/wheel-venv/bin/python -m pip install -q dist/*.whl
 	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels, _loadgen' \
 		&& wheel-venv/bin/penstock --version
+
+openapi: setup ## write sdk/contract/openapi.yaml anew from the code
+	@$(PY) -m tests.openapi_file
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
 

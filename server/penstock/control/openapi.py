@@ -18,6 +18,7 @@ from penstock.control.openapi_parts import (
     Json,
     operation,
     parameters,
+    problem_examples,
     problem_schema,
     problems,
     references,
@@ -76,6 +77,7 @@ def openapi_document() -> Json:
         },
         "components": {
             "schemas": SCHEMAS | REGISTRY_SCHEMAS | OIP_SCHEMAS | {"Problem": problem_schema()},
+            "examples": problem_examples(),
             "parameters": parameters(),
             "securitySchemes": SECURITY_SCHEMES,
             "headers": {

@@ -18,6 +18,7 @@ __all__ = [
     "json_body",
     "operation",
     "parameters",
+    "problem_examples",
     "problem_schema",
     "problems",
     "references",
@@ -106,20 +107,7 @@ def problems(codes: Iterable[str]) -> Json:
     responses: Json = {}
     for status, group in groupby(entries, key=lambda entry: entry.status):
         meant = list(group)
-        examples = {
-            entry.code: {
-                "summary": entry.title,
-                "value": {
-                    "type": f"/problems/{entry.code}",
-                    "title": entry.title,
-                    "status": entry.status,
-                    "detail": "what is wrong with this request",
-                    "code": entry.code,
-                    "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-                },
-            }
-            for entry in meant
-        }
+        examples = {entry.code: {"$ref": f"#/components/examples/{entry.code}"} for entry in meant}
         responses[str(status)] = {
             "description": " or ".join(entry.title for entry in meant),
             "headers": {**RESPONSE_HEADERS, **(_RETRY_AFTER if status in (429, 503) else {})},
@@ -128,6 +116,25 @@ def problems(codes: Iterable[str]) -> Json:
             },
         }
     return responses
+
+
+def problem_examples() -> Json:
+    """Describe every refusal by its code."""
+    return {
+        entry.code: {
+            "summary": entry.title,
+            "value": {
+                "type": f"/problems/{entry.code}",
+                "title": entry.title,
+                "status": entry.status,
+                "detail": "what is wrong with this request",
+                "code": entry.code,
+                "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            },
+        }
+        for entry in PROBLEMS.values()
+        if entry.code != "method_not_allowed"  # belongs to no operation
+    }
 
 
 def problem_schema() -> Json:
