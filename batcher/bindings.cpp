@@ -18,6 +18,7 @@
 #include "bindings_ring.hpp"
 #include "bindings_schema.hpp"
 #include "bindings_simulator.hpp"
+#include "bindings_text.hpp"
 #include "futex.hpp"
 #include "penstock/batcher/batch_taker.hpp"
 #include "ring_layout.hpp"
@@ -35,6 +36,13 @@ constexpr int kWaitSliceMs = 2000;
 // One array per tensor, over all rows of a piece of memory. A batch is a slice of it.
 using WholeArrays = std::vector<nb::object>;
 
+// A tensor of strings has no place in NumPy's memory: its array is made for the batch, and its strings are stored when
+// the row is done.
+struct TextOutput {
+  std::size_t index = 0;
+  nb::object array;
+};
+
 // A taker and the arrays over its memory, made once. The arrays own the taker (through a capsule), never this object:
 // no cycle.
 class Attached {
@@ -46,11 +54,27 @@ class Attached {
 
   [[nodiscard]] BatchTaker& taker() noexcept { return *taker_; }
 
-  [[nodiscard]] nb::object inputs(const TakenBatch& batch) {
+  // Which inputs of a ring are read as str; the other strings are bytes.
+  void read_as_str(std::uint32_t ring, const std::vector<std::uint32_t>& inputs) {
+    std::vector<bool>& as_str = rings_[ring].as_str;
+    as_str.assign(taker_->schema(ring).inputs.size(), false);
+    for (const std::uint32_t input : inputs) {
+      if (input >= as_str.size()) throw nb::index_error("no such input");
+      as_str[input] = true;
+    }
+  }
+
+  // Rows of which a string cannot be read go into `damaged`.
+  [[nodiscard]] nb::object inputs(const TakenBatch& batch, std::vector<std::uint32_t>& damaged) {
     const RowLayout& layout = taker_->lane_schema(batch.ring, batch.lane).inputs;
     nb::list arrays;
     for (std::size_t i = 0; i < layout.size(); ++i) {
       const std::byte* first = taker_->input(batch, i);
+      if (layout.tensors()[i].dtype == DType::kBytes) {
+        const std::vector<bool>& as_str = rings_[batch.ring].as_str;
+        arrays.append(read_texts(first, batch.run_rows, layout.tensors()[i], i < as_str.size() && as_str[i], damaged));
+        continue;
+      }
       // Rows in the arena lie somewhere else each time.
       arrays.append(taker_->uses_arena(batch.ring)
                         ? view<ReadOnlyArray>(first, batch.run_rows, layout.tensors()[i], owner())
@@ -74,20 +98,41 @@ class Attached {
     return nb::cast(nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>(values.release(), 1, &rows, owner));
   }
 
-  [[nodiscard]] nb::object outputs(const TakenBatch& batch) {
+  // Arrays of strings go into `texts`, or are there already.
+  [[nodiscard]] nb::object outputs(const TakenBatch& batch, std::vector<TextOutput>& texts) {
     const RowLayout& layout = taker_->lane_schema(batch.ring, batch.lane).outputs;
     nb::list arrays;
-    for (std::size_t i = 0; i < layout.size(); ++i)
-      arrays.append(
-          slice<WritableArray>(rings_[batch.ring].outputs, batch, i, taker_->output(batch, i), layout.tensors()[i]));
+    for (std::size_t i = 0; i < layout.size(); ++i) {
+      const TensorSpec& tensor = layout.tensors()[i];
+      if (tensor.dtype == DType::kBytes) {
+        arrays.append(text_array(batch, i, tensor, texts));
+      } else {
+        arrays.append(slice<WritableArray>(rings_[batch.ring].outputs, batch, i, taker_->output(batch, i), tensor));
+      }
+    }
     return nb::tuple(arrays);
+  }
+
+  // What is wrong with the strings of a row; empty when they are in place now.
+  [[nodiscard]] std::string store(const TakenBatch& batch, const TextOutput& texts, std::uint32_t row) {
+    const TensorSpec& tensor = taker_->lane_schema(batch.ring, batch.lane).outputs.tensors()[texts.index];
+    const TextRows rows(texts.array, batch.run_rows, tensor);
+    return rows.store(row, taker_->output(batch, texts.index) + row * tensor.bytes());
   }
 
  private:
   struct RingArrays {
     std::vector<WholeArrays> inputs;  // per lane; behind them one for copied rows of each lane
     std::vector<WholeArrays> outputs;
+    std::vector<bool> as_str;  // by input; empty: none is
   };
+
+  [[nodiscard]] static nb::object text_array(const TakenBatch& batch, std::size_t index, const TensorSpec& tensor,
+                                             std::vector<TextOutput>& texts) {
+    const auto made = std::ranges::find(texts, index, &TextOutput::index);
+    if (made != texts.end()) return made->array;
+    return texts.emplace_back(TextOutput{index, room_for_texts(batch.run_rows, tensor)}).array;
+  }
 
   [[nodiscard]] nb::capsule owner() const {
     return nb::capsule(new std::shared_ptr<BatchTaker>(taker_),
@@ -135,9 +180,9 @@ class Batch {
   }
   [[nodiscard]] std::uint32_t attempt() const { return taken_.attempt; }
   [[nodiscard]] bool singly() const { return taken_.singly; }
-  [[nodiscard]] Arrays inputs() { return nb::borrow<Arrays>(attached_->inputs(held())); }
+  [[nodiscard]] Arrays inputs() { return nb::borrow<Arrays>(attached_->inputs(held(), damaged_)); }
   [[nodiscard]] nb::object lengths() { return attached_->lengths(held()); }
-  [[nodiscard]] Arrays outputs() { return nb::borrow<Arrays>(attached_->outputs(held())); }
+  [[nodiscard]] Arrays outputs() { return nb::borrow<Arrays>(attached_->outputs(held(), texts_)); }
 
   [[nodiscard]] bool is_completed(std::uint32_t row) { return taker().is_completed(held(), checked(row)); }
   [[nodiscard]] bool is_cancelled(std::uint32_t row) {
@@ -145,12 +190,21 @@ class Batch {
     return taker().meta(held(), checked(row)).cancelled.load(std::memory_order_relaxed) != 0;
   }
   void mark_running(std::uint32_t row) { taker().mark_running(held(), checked(row)); }
-  void complete_row(std::uint32_t row) { taker().complete_row(held(), checked(row)); }
+  void complete_row(std::uint32_t row) {
+    if (has_texts()) [[unlikely]] {
+      store_texts(checked(row));
+      if (taker().is_completed(held(), row)) return;
+    }
+    taker().complete_row(held(), checked(row));
+  }
   void fail_row(std::uint32_t row, std::string_view error, std::string_view detail) {
     taker().fail_row(held(), checked(row), error_from_name(error), detail);
   }
   void complete() {
     (void)held();
+    if (has_texts()) [[unlikely]] {
+      for (std::uint32_t row = 0; row < taken_.rows; ++row) store_texts(row);
+    }
     taker().complete(std::move(taken_));
     completed_ = true;
   }
@@ -163,6 +217,19 @@ class Batch {
   }
 
   [[nodiscard]] BatchTaker& taker() { return attached_->taker(); }
+
+  [[nodiscard]] bool has_texts() const noexcept { return !texts_.empty() || !damaged_.empty(); }
+
+  // Puts the strings of a row where its outputs are, unless the row has its word. A row that they do not fit fails.
+  void store_texts(std::uint32_t row) {
+    if (taker().is_completed(taken_, row)) return;
+    if (std::ranges::find(damaged_, row) != damaged_.end())
+      return taker().fail_row(taken_, row, RowError::kModelRaised, "its strings are damaged in shared memory");
+    for (const TextOutput& texts : texts_) {
+      const std::string wrong = attached_->store(taken_, texts, row);
+      if (!wrong.empty()) return taker().fail_row(taken_, row, RowError::kBadOutput, wrong);
+    }
+  }
 
   // After complete() the buffer belongs to others: a late write would spoil their rows.
   [[nodiscard]] const TakenBatch& held() const {
@@ -177,6 +244,8 @@ class Batch {
 
   std::shared_ptr<Attached> attached_;
   TakenBatch taken_;
+  std::vector<TextOutput> texts_;
+  std::vector<std::uint32_t> damaged_;
   bool completed_ = false;
 };
 
@@ -197,6 +266,10 @@ class Taker {
   }
   [[nodiscard]] std::vector<Tensor> outputs(std::uint32_t ring) const {
     return describe(taker().schema(checked(ring)).outputs);
+  }
+
+  void read_as_str(std::uint32_t ring, const std::vector<std::uint32_t>& inputs) {
+    attached_->read_as_str(checked(ring), inputs);
   }
 
   [[nodiscard]] std::optional<Batch> take(int timeout_ms) {
@@ -251,7 +324,8 @@ NB_MODULE(_batcher, module) {
       .def_prop_ro("blocks", &Batch::blocks, "Numbers of the blocks it is made of.")
       .def_prop_ro("attempt", &Batch::attempt, "Workers that have died with the batch.")
       .def_prop_ro("singly", &Batch::singly, "Run row by row, mark_running() before each: it has killed two workers.")
-      .def_prop_ro("inputs", &Batch::inputs, "One array per input, shape (run_rows, *row shape).")
+      .def_prop_ro("inputs", &Batch::inputs,
+                   "One array per input, shape (run_rows, *row shape); of objects for strings.")
       .def_prop_ro("lengths", &Batch::lengths,
                    "Each row's own length, int32 of shape (run_rows,); None where no tensor varies in length.")
       .def_prop_ro("outputs", &Batch::outputs, "One writable array per output, shape (run_rows, *row shape).")
@@ -272,6 +346,8 @@ NB_MODULE(_batcher, module) {
       .def("batch_sizes", &Taker::batch_sizes, "ring"_a = 0)
       .def("inputs", &Taker::inputs, "ring"_a = 0)
       .def("outputs", &Taker::outputs, "ring"_a = 0)
+      .def("read_as_str", &Taker::read_as_str, "ring"_a, "inputs"_a,
+           "Which inputs of strings are arrays of str; the others are of bytes.")
       .def("take", &Taker::take, "timeout_ms"_a = -1, "Wait for a batch without the GIL; None after timeout_ms.");
   bind_ring(module);
   bind_simulator(module);

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, room
 from penstock.worker.backends import Backend
 
 __all__ = ["NET", "answers", "digits", "exported", "net_in", "row_text", "run", "write_schema"]
@@ -89,7 +89,7 @@ def run(backend: Backend, *inputs: Array) -> list[Array]:
     given = [array.copy() for array in inputs]
     for array in given:
         array.flags.writeable = False
-    outputs = [np.empty((rows, *spec.shape_at(length)), spec.dtype) for spec in backend.spec.outputs]
+    outputs = [room((rows, *spec.shape_at(length)), spec.dtype) for spec in backend.spec.outputs]
     lengths = np.full(rows, length, np.int32) if backend.spec.varies else None
     backend.run(given, outputs, lengths)
     for array, before in zip(given, inputs, strict=True):

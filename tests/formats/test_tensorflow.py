@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, blank
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import TensorSpec
 
@@ -44,7 +44,7 @@ def outputs_of(backend: Backend, *inputs: Array) -> list[Array]:
     longest = next((array.shape[1] for array, spec in zip(inputs, backend.spec.inputs, strict=True) if spec.varies), 0)
     for array in inputs:
         array.flags.writeable = False
-    outputs = [np.zeros((len(inputs[0]), *spec.shape_at(longest)), spec.dtype) for spec in backend.spec.outputs]
+    outputs = [blank((len(inputs[0]), *spec.shape_at(longest)), spec.dtype) for spec in backend.spec.outputs]
     lengths = np.full(len(inputs[0]), longest, np.int32) if longest else None
     backend.run(inputs, outputs, lengths)
     return outputs
@@ -160,16 +160,31 @@ def test_what_lies_in_the_ring_is_not_written_to(tf: Any, made: Any, tmp_path: P
         assert (negative == -1).all()
 
 
-def test_strings_are_left_out_of_the_outputs(
+def test_strings_are_bytes(tf: Any, made: Any, tmp_path: Path) -> None:
+    def function(x: Any, y: Any) -> Any:
+        return {"upper": tf.strings.upper(x), "number": tf.strings.as_string(y), "length": tf.strings.length(x)}
+
+    spec = (tf.TensorSpec((None, 2), tf.string, "x"), tf.TensorSpec((None,), tf.int32, "y"))
+    backend = opened(made.save_function(tmp_path / "saved", function, *spec))
+    assert backend.spec.inputs == (TensorSpec("x", "bytes", (2,)), TensorSpec("y", "int32", ()))
+    assert [tensor.dtype for tensor in backend.spec.outputs] == ["int32", "bytes", "bytes"]
+    x = np.array([[b"a", b"\xff\x00"], [b"", b"ghi"]], object)
+    length, number, upper = outputs_of(backend, x, np.int32([7, -1]))
+    assert length.tolist() == [[1, 2], [0, 3]]
+    assert number.tolist() == [b"7", b"-1"]
+    assert upper.tolist() == [[b"A", b"\xff\x00"], [b"", b"GHI"]]
+
+
+def test_what_no_tensor_can_be_is_left_out_of_the_outputs(
     tf: Any, made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = tf.TensorSpec((None,), tf.float32, "x")
-    path = made.save_function(tmp_path / "both", lambda x: {"y": x, "text": tf.strings.as_string(x)}, spec)
+    path = made.save_function(tmp_path / "both", lambda x: {"y": x, "small": tf.cast(x, tf.bfloat16)}, spec)
     with caplog.at_level(logging.WARNING):
         assert [output.name for output in opened(path).spec.outputs] == ["y"]
-    assert "output 'text' (string) is not served" in caplog.text
-    path = made.save_function(tmp_path / "text", lambda x: {"text": tf.strings.as_string(x)}, spec)
-    with pytest.raises(ModelLoadError, match="no output that Penstock can serve yet, only 'text'"):
+    assert "output 'small' (bfloat16) is not served" in caplog.text
+    path = made.save_function(tmp_path / "small", lambda x: {"small": tf.cast(x, tf.bfloat16)}, spec)
+    with pytest.raises(ModelLoadError, match="no output that Penstock can serve, only 'small'"):
         opened(path)
 
 
@@ -193,9 +208,7 @@ def test_schemas_that_cannot_be_served_are_told(tf: Any, made: Any, tmp_path: Pa
         with pytest.raises(ModelLoadError, match=text):
             opened(folder)
 
-    refused(
-        "is a tensor of string, which Penstock cannot serve", tf.strings.length, tf.TensorSpec((None,), tf.string, "x")
-    )
+    refused("is a tensor of complex64, which Penstock cannot serve", tf.abs, tf.TensorSpec((None,), tf.complex64, "x"))
     refused("is a tensor of bfloat16", lambda x: x, tf.TensorSpec((None,), tf.bfloat16, "x"))
     refused("is a scalar and has no batch", lambda x: x, tf.TensorSpec((), tf.float32, "x"))
     refused("shape of unknown rank", lambda x: x, tf.TensorSpec(None, tf.float32, "x"))

@@ -101,7 +101,7 @@ def tensor(**members: Any) -> dict[str, Any]:
         ({"inputs": [INPUT], "outputs": [{"name": "y", "dtype": "int8"}]}, r"outputs\[0\] has no member 'shape'"),
         (tensor(size=3), r"inputs\[0\] has a member 'size'"),
         (tensor(name=""), r'inputs\[0\]\.name is ""'),
-        (tensor(dtype="float"), r'inputs\[0\]\.dtype is "float": it must be one of bool, float16'),
+        (tensor(dtype="float"), r'inputs\[0\]\.dtype is "float": it must be one of bool, bytes, float16'),
         (tensor(dtype=[]), r"inputs\[0\]\.dtype is \[\]"),
         (tensor(shape=4), r"inputs\[0\]\.shape is 4: it must be the shape of one row without the batch"),
         (tensor(shape=[1] * 7), r"inputs\[0\]\.shape is .* at most 6 sizes"),

@@ -1,6 +1,5 @@
 """ONNX models: their schema, their answers against a direct run, and what is said about those that cannot be served."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, room
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import BadOutputError, TensorSpec
 from penstock.worker.warmup import sizes_to_run, warm_up
@@ -26,7 +25,7 @@ def opened(path: Path, *lengths: int) -> Backend:
 def answers(backend: Backend, *inputs: Array) -> list[Array]:
     for array in inputs:
         array.flags.writeable = False
-    outputs = [np.empty((len(inputs[0]), *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
+    outputs = [room((len(inputs[0]), *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
     backend.run(inputs, outputs)
     return outputs
 
@@ -87,6 +86,21 @@ def test_every_dtype_goes_in_and_out(tmp_path: Path, onnx_type: int) -> None:
     np.testing.assert_array_equal(y, x)
 
 
+def test_strings_go_in_and_out(tmp_path: Path) -> None:
+    path = models.save(
+        tmp_path / "upper.onnx",
+        [helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="UPPER", locale="C.UTF-8")],
+        [helper.make_tensor_value_info("x", TensorProto.STRING, [None])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, [None])],
+        {},
+    )
+    backend = opened(path)
+    assert backend.spec.inputs == (TensorSpec("x", "str", ()),)
+    assert backend.spec.outputs == (TensorSpec("y", "str", ()),)
+    (y,) = answers(backend, np.array(["a\u00e9", "", "x" * 3000], object))
+    assert y.tolist() == ["A\u00c9", "", "X" * 3000]
+
+
 @pytest.fixture
 def iris() -> tuple[Array, Array]:
     features, classes = load_iris(return_X_y=True)
@@ -109,20 +123,17 @@ def test_zip_map_becomes_a_matrix(tmp_path: Path, iris: tuple[Array, Array]) -> 
     np.testing.assert_allclose(probability, model.predict_proba(features), atol=1e-5)
 
 
-def test_text_labels_are_left_out_and_said(
-    tmp_path: Path, iris: tuple[Array, Array], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_text_labels_are_strings(tmp_path: Path, iris: tuple[Array, Array]) -> None:
     features, classes = iris
     names = np.array(["setosa", "versicolor", "virginica"])[classes]
     model = LogisticRegression(max_iter=1000).fit(features, names)
     path = tmp_path / "iris.onnx"
     path.write_bytes(to_onnx(model, features[:1]).SerializeToString())
-    with caplog.at_level(logging.WARNING):
-        backend = opened(path)
-    assert [tensor.name for tensor in backend.spec.outputs] == ["output_probability"]
+    backend = opened(path)
+    assert backend.spec.outputs[0] == TensorSpec("output_label", "str", ())
     assert backend.spec.labels == {"output_probability": ("setosa", "versicolor", "virginica")}
-    assert "output_label" in caplog.text
-    (probability,) = answers(backend, features.copy())
+    label, probability = answers(backend, features.copy())
+    assert label.tolist() == model.predict(features).tolist()
     np.testing.assert_allclose(probability, model.predict_proba(features), atol=1e-5)
 
 
@@ -175,8 +186,11 @@ def test_inputs_that_no_row_can_hold(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="input 'x' is a scalar"):
         opened(path)
 
-    one_node(path, [info("x", TensorProto.STRING, ["n", 1])], [info("y", TensorProto.STRING, ["n", 1])], identity)
-    with pytest.raises(ModelLoadError, match=r"input 'x' is a tensor\(string\)"):
+    rows = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, ["n", 1])
+    first = helper.make_node("SequenceAt", ["x", "place"], ["y"])
+    place = helper.make_tensor_value_info("place", TensorProto.INT64, [])
+    one_node(path, [rows, place], [info("y", 1, ["n", 1])], first)
+    with pytest.raises(ModelLoadError, match=r"input 'x' is a seq\(tensor\(float\)\)"):
         opened(path)
 
     add = helper.make_node("Concat", ["x", "z"], ["y"], axis=0)
@@ -200,8 +214,8 @@ def test_outputs_that_no_row_can_hold(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="output 'y' changes its shape with the batch"):
         opened(path)
 
-    text = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)
-    one_node(path, [x], [models.tensor("y", TensorProto.STRING, 3)], text)
+    rows = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, ["n", 3])
+    one_node(path, [x], [rows], helper.make_node("SequenceConstruct", ["x"], ["y"]))
     with pytest.raises(ModelLoadError, match="no output that Penstock can serve"):
         opened(path)
 

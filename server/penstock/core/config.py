@@ -92,6 +92,7 @@ class ModelConfig:
     reproducible_batch_size: Annotated[int | None, Whole(1, 4096, "rows")] = None
     lengths: Annotated[tuple[int, ...], Wholes(1, 1 << 20, "elements")] = ()
     max_batch_tokens: Annotated[int, Whole(0, (1 << 31) - 1, "rows x length")] = 0
+    string_bytes_max: Annotated[int, Size(0, 1 << 30)] = 0
     slo_ms: Annotated[int, Whole(0, _HOUR_MS, "milliseconds")] = 0
     weight: Annotated[int, Whole(1, 10_000)] = 100
     group: Annotated[str | None, Name()] = None

@@ -33,13 +33,17 @@ class Batch:
         """Run row by row, mark_running() before each: it has killed two workers."""
     @property
     def inputs(self) -> tuple[NDArray[Any], ...]:
-        """One array per input, shape (run_rows, *row shape)."""
+        """One array per input, shape (run_rows, *row shape); of str or bytes objects for strings."""
     @property
     def lengths(self) -> NDArray[Any] | None:
         """Each row's own length, int32 of shape (run_rows,); None where no tensor varies in length."""
     @property
     def outputs(self) -> tuple[NDArray[Any], ...]:
-        """One writable array per output, shape (run_rows, *row shape)."""
+        """One writable array per output, shape (run_rows, *row shape).
+
+        Those of strings are arrays of objects, str or bytes in the end: complete() and complete_row() store them, and
+        fail a row that holds something else or has more than fits.
+        """
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has given the row its final word."""
     def is_cancelled(self, row: int) -> bool:
@@ -74,6 +78,11 @@ class Taker:
         """Sizes that the model may run, ascending; empty: any."""
     def inputs(self, ring: int = 0) -> list[Tensor]: ...
     def outputs(self, ring: int = 0) -> list[Tensor]: ...
+    def read_as_str(self, ring: int, inputs: Sequence[int]) -> None:
+        """Which inputs of strings are arrays of str; the others are of bytes.
+
+        What is not UTF-8 becomes lone surrogates (PEP 383).
+        """
     def take(self, timeout_ms: int = -1) -> Batch | None:
         """Wait for a batch without the GIL; None after timeout_ms."""
 

@@ -59,8 +59,8 @@ class Rings:
         return self._engine.add_ring(
             config.name,
             config.version,
-            [(tensor.name, tensor.dtype, tensor.declared_shape) for tensor in loaded.spec.inputs],
-            [(tensor.name, tensor.dtype, tensor.declared_shape) for tensor in loaded.spec.outputs],
+            [(tensor.name, tensor.ring_dtype, tensor.declared_shape) for tensor in loaded.spec.inputs],
+            [(tensor.name, tensor.ring_dtype, tensor.declared_shape) for tensor in loaded.spec.outputs],
             max_batch_size=max_batch_size,
             max_queue_delay_us=config.max_queue_delay_us,
             queue_bytes=config.queue_bytes,
@@ -72,6 +72,7 @@ class Rings:
             group=config.group or "",
             lengths=config.lengths if loaded.spec.varies else (),
             max_batch_tokens=config.max_batch_tokens,
+            string_bytes_max=config.string_bytes_max,
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:

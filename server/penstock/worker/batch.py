@@ -172,6 +172,8 @@ class Rows(NamedTuple):
 
 def _aligned(rows: int, like: Array) -> Array:
     """Return room for so many rows like these, aligned as in the ring: sums may depend on it in their last bits."""
+    if like.dtype.hasobject:
+        return np.empty((rows, *like.shape[1:]), like.dtype)
     size = rows * int(np.prod(like.shape[1:], dtype=np.int64)) * like.itemsize
     room = np.empty(size + _ALIGNMENT, np.uint8)
     first = -room.ctypes.data % _ALIGNMENT

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, blank, dtype_of
 from penstock.worker.backends import Backend
 from penstock.worker.batch import Rows
 from penstock.worker.fault import describe
-from penstock.worker.model import ModelSpec, TensorSpec
+from penstock.worker.model import TEXTS, ModelSpec, TensorSpec
 
 __all__ = ["Golden", "GoldenRow", "prove", "read_golden"]
 
@@ -139,9 +139,13 @@ def _row(
 
 
 def _array(value: object, tensor: TensorSpec, length: int, where: str) -> Array:
-    shape, dtype = tensor.shape_at(length), np.dtype(tensor.dtype)
+    shape, dtype = tensor.shape_at(length), dtype_of(tensor.dtype)
     flat = list(_flattened(value, shape, f"{where} must have the shape {shape}"))
     kinds = set(map(type, flat))
+    if tensor.dtype in TEXTS:
+        if not kinds <= {str}:
+            raise _MistakeError(f"{where} must hold strings")
+        return _texts(flat, tensor.dtype).reshape(shape)
     if dtype.kind == "f":
         flat = [_SPECIAL.get(item, item) if isinstance(item, str) else item for item in flat]
         fits = set(map(type, flat)) <= {int, float}
@@ -157,6 +161,12 @@ def _array(value: object, tensor: TensorSpec, length: int, where: str) -> Array:
             return np.array(flat, dtype).reshape(shape)
     except OverflowError as error:  # an integer that no float can hold
         raise _MistakeError(f"{where} must hold values of {dtype}") from error
+
+
+def _texts(items: Sequence[str], dtype: str) -> Array:
+    texts = np.empty(len(items), object)
+    texts[:] = [item if dtype == "str" else item.encode() for item in items]
+    return texts
 
 
 def _flattened(value: Any, shape: tuple[int, ...], mistake: str) -> Iterator[Any]:
@@ -205,7 +215,7 @@ def _differences(
     spec = backend.spec
     rows = [golden.rows[number] for number in numbers]
     inputs = [_stacked([row.inputs[index] for row in rows], tensor, length) for index, tensor in enumerate(spec.inputs)]
-    outputs = [np.zeros((len(rows), *tensor.shape_at(length)), tensor.dtype) for tensor in spec.outputs]
+    outputs = [blank((len(rows), *tensor.shape_at(length)), tensor.dtype) for tensor in spec.outputs]
     lengths = np.array([row.length for row in rows], np.int32) if spec.varies else None
     try:
         Rows(inputs, outputs, lengths, 0, len(rows)).run(backend.run, sizes)
@@ -223,7 +233,7 @@ def _differences(
 
 def _stacked(rows: Sequence[Array], tensor: TensorSpec, length: int) -> Array:
     """Put rows into one array as the ring holds them: padded with zeros, and read-only."""
-    stacked = np.zeros((len(rows), *tensor.shape_at(length)), tensor.dtype)
+    stacked = blank((len(rows), *tensor.shape_at(length)), tensor.dtype)
     for number, row in enumerate(rows):
         if tensor.varies:
             stacked[number, : len(row)] = row
@@ -233,11 +243,19 @@ def _stacked(rows: Sequence[Array], tensor: TensorSpec, length: int) -> Array:
     return stacked
 
 
+def _is_same_text(got: object, expected: str | bytes) -> bool:
+    """A model may answer with str or bytes, whatever its schema calls strings."""
+    text = expected if isinstance(expected, bytes) else expected.encode()
+    return (got.encode() if isinstance(got, str) else got) == text
+
+
 def _difference(name: str, got: Array, expected: Array, golden: Golden) -> str:
     """Say where an output differs first; empty when it does not."""
     if expected.dtype.kind == "f":
         wide = got.astype(np.float64), expected.astype(np.float64)
         same = np.isclose(*wide, rtol=golden.rtol, atol=golden.atol, equal_nan=True)
+    elif expected.dtype.hasobject:
+        same = np.asarray(np.frompyfunc(_is_same_text, 2, 1)(got, expected), bool)
     else:
         same = got == expected
     if same.all():

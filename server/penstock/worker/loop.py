@@ -20,6 +20,7 @@ from penstock.worker.fault import ModelFaultError, describe
 from penstock.worker.golden import prove, read_golden
 from penstock.worker.limits import out_of_memory
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
+from penstock.worker.model import ModelSpec
 from penstock.worker.priority import back_to_normal, clock_without_preemption
 from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
@@ -56,6 +57,8 @@ def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) ->
     if not isinstance(attach, Attach):
         return  # stopped before it served anything
     taker = _attach(attach, descriptors, load.worker)
+    for number, backend in enumerate(backends):
+        _choose_strings(taker, number, backend.spec)
     attached = time.monotonic()
     clock = clock_without_preemption() if idle else time.perf_counter
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
@@ -107,6 +110,13 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
     finally:
         for descriptor in descriptors:  # the taker has mapped the ones and duplicated the others
             os.close(descriptor)
+
+
+def _choose_strings(taker: Taker, number: int, spec: ModelSpec) -> None:
+    """Let the model have str where it asks for it: in the ring all strings are bytes."""
+    as_str = [place for place, tensor in enumerate(spec.inputs) if tensor.dtype == "str"]
+    if as_str:
+        taker.read_as_str(number, as_str)
 
 
 def _warm_up(

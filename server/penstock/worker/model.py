@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DTYPES", "BadOutputError", "ModelSpec", "Tensor", "TensorSpec"]
+__all__ = ["DTYPES", "TEXTS", "BadOutputError", "ModelSpec", "Tensor", "TensorSpec"]
 
 # The element types a ring can hold, by NumPy's names (kernels/dtype.hpp).
 DTYPES = frozenset(
@@ -22,13 +22,19 @@ DTYPES = frozenset(
         "float16",
         "float32",
         "float64",
+        "bytes",
+        "str",
     }
 )
+# Those of strings: the model sees Python's bytes or str. To the ring and to clients both are `bytes`.
+TEXTS = frozenset({"bytes", "str"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One input or output of a plain Python model: NumPy's name of its element type, and the shape of one row.
+
+    "str" and "bytes" are strings: arrays of Python's objects of that name.
 
     A first size of None varies from row to row; all tensors of a row that vary have the same length.
     """
@@ -41,13 +47,20 @@ class Tensor:
 class TensorSpec:
     """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it.
 
-    If the tensor varies in length, the first size is the longest.
+    If the tensor varies in length, the first size is the longest. `sample` is what a warm-up puts into an input of
+    strings: one for all elements, or one for each.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     varies: bool = False
+    sample: str | tuple[str, ...] = field(default="", compare=False)
+
+    @property
+    def ring_dtype(self) -> str:
+        """What the ring calls it."""
+        return "bytes" if self.dtype in TEXTS else self.dtype
 
     @property
     def declared_shape(self) -> tuple[int | None, ...]:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, blank_rows, first_that_is_no_text, room
 from penstock.worker.backends import Backend
 from penstock.worker.fault import describe
 from penstock.worker.messages import CostSample
-from penstock.worker.model import BadOutputError
+from penstock.worker.model import TEXTS, BadOutputError
 
 __all__ = ["most_rows", "sizes_to_run", "warm_up"]
 
@@ -35,9 +35,9 @@ def warm_up(
     *,
     length: int = 0,
 ) -> tuple[CostSample, ...]:
-    """Run zeros, once unmeasured and then at least once measured, in a batch of each of `sizes`; what they took.
+    """Run zeros and empty strings, once unmeasured and then at least once measured, in a batch of each of `sizes`.
 
-    `length` is that of all rows, for a model whose rows vary.
+    Returns what the measured runs took. `length` is that of all rows, for a model whose rows vary.
 
     `budget_s` is what all measured runs together may take, shared out evenly; only a size's first may go beyond it.
     Nothing is measured without it. ModelLoadError when a run fails; a plain Python model that merely refuses zeros is
@@ -70,7 +70,7 @@ def sizes_to_run(max_batch_size: int, allowed: Sequence[int] = ()) -> list[int]:
 
 
 class _Batch(NamedTuple):
-    """Rows of zeros, and room for their outputs."""
+    """Rows of zeros and empty strings, and room for their outputs."""
 
     inputs: Sequence[Array]
     outputs: Sequence[Array]
@@ -81,6 +81,7 @@ class _Batch(NamedTuple):
         rows = len(self.outputs[0])
         try:
             backend.run(self.inputs, self.outputs, self.lengths)
+            self._check_texts(backend)
         except BadOutputError as error:
             raise ModelLoadError(f"warm-up with {rows} rows of zeros: {error}") from error
         except BaseException as error:
@@ -92,12 +93,19 @@ class _Batch(NamedTuple):
             return False
         return True
 
+    def _check_texts(self, backend: Backend) -> None:
+        """Find out here what the ring would say of each request: an output of strings that holds something else."""
+        for tensor, output in zip(backend.spec.outputs, self.outputs, strict=True):
+            wrong = first_that_is_no_text(output) if tensor.dtype in TEXTS else None
+            if wrong is not None:
+                raise BadOutputError(f"output {tensor.name!r} holds {type(wrong).__name__} where a string was expected")
+
 
 def _zeros(backend: Backend, rows: int, length: int) -> _Batch:
-    inputs = [np.zeros((rows, *tensor.shape_at(length)), tensor.dtype) for tensor in backend.spec.inputs]
+    inputs = [blank_rows(tensor, rows, length) for tensor in backend.spec.inputs]
     for array in inputs:
         array.flags.writeable = False  # as rows of the ring are: a model that writes into them must fail here
-    outputs = [np.empty((rows, *tensor.shape_at(length)), tensor.dtype) for tensor in backend.spec.outputs]
+    outputs = [room((rows, *tensor.shape_at(length)), tensor.dtype) for tensor in backend.spec.outputs]
     return _Batch(inputs, outputs, np.full(rows, length, np.int32) if length else None)
 
 

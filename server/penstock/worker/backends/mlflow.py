@@ -15,7 +15,6 @@ from typing import Any
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, LoadOptions
 from penstock.worker.backends.schema_file import (
-    Category,
     DeclaredTensor,
     Schema,
     find_schema,
@@ -30,7 +29,14 @@ __all__ = ["load"]
 # A signature of ten thousand columns has 700 kB.
 FILE_BYTES_MAX = 4 << 20
 # MLflow's types of columns.
-_COLUMN_TYPES = {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
+_COLUMN_TYPES = {
+    "boolean": "bool",
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "string": "str",
+}
 
 
 def load(path: Path, options: LoadOptions) -> Backend:
@@ -104,46 +110,40 @@ class _Folder:
             )
         return found
 
-    def schema(self, categories: Mapping[str, tuple[Category, ...]]) -> Schema | None:
-        """Return what a schema file in the folder says, else what the signature says about inputs; None without both.
-
-        `categories` are those that the model knows of text columns.
-        """
+    def schema(self) -> Schema | None:
+        """Return what a schema file in the folder says, else the inputs of the signature; None without both."""
         found = find_schema(self.path)
         if found is not None:
             return read_schema(found)
-        inputs = self.tensors("inputs", categories)
+        inputs = self.tensors("inputs")
         return Schema(self.file, inputs) if inputs else None
 
-    def tensors(self, which: str, categories: Mapping[str, tuple[Category, ...]]) -> tuple[DeclaredTensor, ...]:
+    def tensors(self, which: str) -> tuple[DeclaredTensor, ...]:
         """Return the inputs or outputs of the signature; ModelLoadError for types that no tensor has."""
         text = self._signature.get(which)
         if text is None:
             return ()
         try:
             specs = json.loads(text)
-            return tuple(self._tensor(spec, which, categories) for spec in specs)
+            return tuple(self._tensor(spec, which) for spec in specs)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelLoadError(
                 f"{self.file}: signature.{which} is none that MLflow writes ({error!r}): write {schema_name(self.path)}"
             ) from error
 
-    def _tensor(
-        self, spec: Mapping[str, Any], which: str, categories: Mapping[str, tuple[Category, ...]]
-    ) -> DeclaredTensor:
+    def _tensor(self, spec: Mapping[str, Any], which: str) -> DeclaredTensor:
         name = spec.get("name") or ("features" if which == "inputs" else "output")
         if spec["type"] == "tensor":
             tensor = spec["tensor-spec"]
             shape = tuple(None if size == -1 else int(size) for size in tensor["shape"][1:])
             if tensor["dtype"] in DTYPES and None not in shape[1:]:
                 return DeclaredTensor(name, tensor["dtype"], shape)
-        elif spec["type"] == "string" and categories.get(name):
-            return DeclaredTensor(name, "int64", (), categories[name])
         elif spec["type"] in _COLUMN_TYPES:
             return DeclaredTensor(name, _COLUMN_TYPES[spec["type"]])
         example = template([DeclaredTensor(name, "int64", (), ("red", "green"))], ())
         raise ModelLoadError(
-            f"{self.file}: {name!r} in signature.{which} is {json.dumps(spec)}, which is no tensor of numbers: write "
+            f"{self.file}: {name!r} in signature.{which} is {json.dumps(spec)}, which is no tensor of numbers or "
+            f"strings: write "
             f"{schema_name(self.path)} with all inputs, such as:\n{example}"
         )
 
@@ -162,7 +162,7 @@ def _xgboost(folder: _Folder, options: LoadOptions) -> Backend:
 
     file = folder.member("data")
     booster = xgboost.open_booster(file)
-    return xgboost.serve(booster, file, folder.schema({}), options)
+    return xgboost.serve(booster, file, folder.schema(), options)
 
 
 def _sklearn(folder: _Folder, options: LoadOptions) -> Backend:
@@ -172,7 +172,7 @@ def _sklearn(folder: _Folder, options: LoadOptions) -> Backend:
     file = folder.member("pickled_model")
     kind = ".skops" if folder.flavour.get("serialization_format") == "skops" else ".pkl"
     estimator = sklearn.open_estimator(file, options, kind)
-    return sklearn.serve(estimator, file, folder.schema(sklearn.categories_of(estimator)), options)
+    return sklearn.serve(estimator, file, folder.schema(), options)
 
 
 def _pytorch(folder: _Folder, options: LoadOptions) -> Backend:
@@ -180,7 +180,7 @@ def _pytorch(folder: _Folder, options: LoadOptions) -> Backend:
 
     data = folder.member("model_data")
     file = next((data / name for name in ("model.pt2", "model.pth") if (data / name).is_file()), data)
-    inputs, outputs = (folder.tensors(which, {}) for which in ("inputs", "outputs"))
+    inputs, outputs = (folder.tensors(which) for which in ("inputs", "outputs"))
     if file.suffix != ".pth" or not inputs or find_schema(file) is not None:
         return torch.load(file, options)
     # A pickled module says nothing about its inputs. The signature does, and the backend looks for it beside the file.

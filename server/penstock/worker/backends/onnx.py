@@ -33,6 +33,7 @@ _DTYPES = {
     "tensor(float16)": "float16",
     "tensor(float)": "float32",
     "tensor(double)": "float64",
+    "tensor(string)": "str",
 }
 # ZipMap's results: skl2onnx puts one dictionary {class: probability} per row where a matrix was.
 _ZIP_MAPS = {"seq(map(int64,tensor(float)))", "seq(map(string,tensor(float)))"}
@@ -147,7 +148,7 @@ def _open_session(path: Path, threads: int) -> Any:
 
 
 def _wanted_outputs(session: Any) -> list[Any]:
-    """Return the outputs that can be served; strings are left out as long as something else is there."""
+    """Return the outputs that can be served; others, such as sequences, are left out as long as there is one."""
     wanted: list[Any] = []
     refused: list[Any] = []
     for node in session.get_outputs():
@@ -155,10 +156,10 @@ def _wanted_outputs(session: Any) -> list[Any]:
     names = ", ".join(f"{node.name!r} ({node.type})" for node in refused)
     if not wanted:
         raise ModelLoadError(
-            f"the model has no output that Penstock can serve yet, only {names}: export numeric outputs"
+            f"the model has no output that Penstock can serve, only {names}: export tensors of numbers or strings"
         )
     if refused:
-        logger.warning("output %s is not served: only numbers are yet", names)
+        logger.warning("output %s is not served: only tensors of numbers and strings are", names)
     return wanted
 
 

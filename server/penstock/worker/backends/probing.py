@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, blank_rows, text_dtype
 from penstock.worker.model import BadOutputError, TensorSpec
 
 __all__ = ["Declared", "Padding", "copy_results", "first_line", "input_specs", "probe_outputs"]
@@ -38,7 +38,7 @@ def input_specs(declared: Sequence[Declared], lengths: Sequence[int]) -> tuple[t
         if node.dtype is None:
             raise ModelLoadError(
                 f"input {node.name!r} is a {node.type}, which Penstock cannot serve yet: "
-                f"encode it outside the model, or export the model with a numeric input"
+                f"encode it outside the model, or export the model with an input of numbers or strings"
             )
         if not node.shape:
             raise ModelLoadError(
@@ -100,13 +100,14 @@ def probe_outputs(
                     f"dimension must be the batch. Export the model so that each output has one value per row"
                 )
             shapes.add((length, result.shape[1:]))
-        outputs.append(_output_spec(name, runs[0][2][index].dtype.name, shapes, longest))
+        first = runs[0][2][index]
+        outputs.append(_output_spec(name, text_dtype(first) or first.dtype.name, shapes, longest))
     return tuple(outputs)
 
 
 def _probe(run: Run, inputs: Sequence[TensorSpec], rows: int, length: int) -> Sequence[Array]:
     try:
-        return run([np.zeros((rows, *tensor.shape_at(length)), tensor.dtype) for tensor in inputs])
+        return run([blank_rows(tensor, rows, length) for tensor in inputs])
     except ModelLoadError:
         raise
     except Exception as error:
@@ -146,13 +147,13 @@ class Padding:
         self._rooms: dict[tuple[int, ...], list[Array]] = {}  # by the shapes of rows
 
     def pad(self, inputs: Sequence[Array], rows: int) -> list[Array]:
-        """Return the inputs with rows of zeros behind theirs; valid until the next call."""
+        """Return the inputs with rows of zeros, or empty strings, behind theirs; valid until the next call."""
         shape = tuple(extent for array in inputs for extent in array.shape[1:])
         if shape not in self._rooms:
             self._rooms[shape] = [np.zeros((self._size, *array.shape[1:]), array.dtype) for array in inputs]
         for padded, given in zip(self._rooms[shape], inputs, strict=True):
             padded[:rows] = given
-            padded[rows:] = 0
+            padded[rows:] = type(given.flat[0])() if given.dtype.hasobject else 0
         return self._rooms[shape]
 
 

@@ -20,7 +20,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import LoadOptions, find_artefact
 from penstock.worker.fault import describe
-from penstock.worker.model import DTYPES, BadOutputError, ModelSpec, TensorSpec
+from penstock.worker.model import DTYPES, TEXTS, BadOutputError, ModelSpec, TensorSpec
 
 __all__ = ["PythonBackend", "import_file", "load"]
 
@@ -141,7 +141,8 @@ def _flat(array: Array) -> Array:
 def _checked(value: object, output: Array, shape: tuple[int, ...], spec: TensorSpec) -> Array:
     """Return what is to be copied into an output, if it has the shape and a type that fits without a surprise."""
     try:
-        result = np.asarray(value)
+        # NumPy's own strings would lose the zeros at their ends.
+        result = np.asarray(value, object if spec.dtype in TEXTS else None)
     except (ValueError, TypeError) as error:
         raise BadOutputError(f"output {spec.name!r} is no array: its rows differ in shape") from error
     if result.shape != shape:

@@ -9,9 +9,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.model import DTYPES, TensorSpec
+from penstock.worker.model import DTYPES, TEXTS, TensorSpec
 
-__all__ = ["Category", "DeclaredTensor", "Schema", "find_schema", "read_schema", "schema_name", "specs_of", "template"]
+__all__ = [
+    "Category",
+    "DeclaredTensor",
+    "Schema",
+    "find_schema",
+    "read_schema",
+    "refuse_strings",
+    "schema_name",
+    "specs_of",
+    "template",
+]
 
 # Far more than a thousand columns with their categories need.
 FILE_BYTES_MAX = 16 << 20
@@ -82,6 +92,16 @@ def read_schema(file: Path) -> Schema:
         class_name=class_name,
         arguments=reading.mapping(document.get("arguments", {}), "arguments"),
     )
+
+
+def refuse_strings(schema: Schema, format_name: str) -> None:
+    """Raise ModelLoadError for a tensor of strings, on behalf of a format that has none."""
+    for tensor in (*schema.inputs, *schema.outputs):
+        if tensor.dtype in TEXTS:
+            raise ModelLoadError(
+                f"{schema.file}: {tensor.name!r} is {tensor.dtype}, and {format_name} has tensors of numbers only: "
+                "encode strings before the model, or write a plain Python model that does"
+            )
 
 
 def specs_of(tensors: Sequence[DeclaredTensor], lengths: Sequence[int], file: Path) -> tuple[TensorSpec, ...]:

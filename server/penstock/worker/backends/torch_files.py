@@ -18,6 +18,7 @@ from penstock.worker.backends.schema_file import (
     Schema,
     find_schema,
     read_schema,
+    refuse_strings,
     schema_name,
     specs_of,
     template,
@@ -216,6 +217,7 @@ def _declared(schema: Schema, call: Any, lengths: Sequence[int]) -> TorchModel:
             raise ModelLoadError(
                 f"{schema.file}: {tensor.name!r} has categories, but a PyTorch model sees numbers: leave them out"
             )
+    refuse_strings(schema, "PyTorch")
     inputs, outputs = (specs_of(tensors, lengths, schema.file) for tensors in (schema.inputs, schema.outputs))
     return TorchModel(call, inputs, outputs)
 

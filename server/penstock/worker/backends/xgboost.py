@@ -13,7 +13,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend, LoadOptions, find_artefact
 from penstock.worker.backends.probing import copy_results, first_line, probe_outputs
-from penstock.worker.backends.schema_file import DeclaredTensor, Schema, find_schema, read_schema
+from penstock.worker.backends.schema_file import DeclaredTensor, Schema, find_schema, read_schema, refuse_strings
 from penstock.worker.model import ModelSpec, TensorSpec
 
 __all__ = ["XgboostBackend", "load", "open_booster", "serve"]
@@ -123,6 +123,7 @@ def _features(
     count = int(booster.num_features())
     if schema is None:
         return (TensorSpec("features", "float32", (count,)),), lambda inputs: inputs[0]
+    refuse_strings(schema, "XGBoost")
     inputs = tuple(
         TensorSpec(tensor.name, tensor.dtype, tuple(size for size in tensor.shape if size is not None))
         for tensor in schema.inputs

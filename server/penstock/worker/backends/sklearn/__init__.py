@@ -19,7 +19,7 @@ from penstock.worker.backends.schema_file import Schema, find_schema, read_schem
 from penstock.worker.backends.sklearn.answers import Answers, answers_of
 from penstock.worker.backends.sklearn.features import Features, categories_of, features_of
 from penstock.worker.backends.trust import check_archive, refuse_pickle
-from penstock.worker.model import DTYPES, ModelSpec, TensorSpec
+from penstock.worker.model import DTYPES, TEXTS, ModelSpec, TensorSpec
 
 __all__ = ["SklearnBackend", "categories_of", "load", "open_estimator", "serve"]
 
@@ -162,7 +162,7 @@ class SklearnBackend:
             try:
                 return self.answer(arrays, self._answers.names)
             except ValueError:
-                ones = [np.ones_like(array) for array in arrays]
+                ones = [array if array.dtype.hasobject else np.ones_like(array) for array in arrays]
                 results = self.answer(ones, self._answers.names)
                 self.may_refuse_zeros = True
                 return results
@@ -171,7 +171,8 @@ class SklearnBackend:
         for tensor in outputs:
             if tensor.dtype not in DTYPES:
                 raise ModelLoadError(
-                    f"the model's {tensor.name!r} is a {tensor.dtype}, which Penstock cannot serve: fit it on numbers"
+                    f"the model's {tensor.name!r} is a {tensor.dtype}, which Penstock cannot serve: fit it on "
+                    "numbers or text"
                 )
         return outputs
 
@@ -182,6 +183,12 @@ class SklearnBackend:
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         """Run the rows of `inputs` into `outputs`; see Backend.run. No input varies in length."""
         copy_results(self._names, self.answer(inputs, self._names), outputs, False)
+
+
+def _is_castable(dtype: str, declared: str) -> bool:
+    if dtype in TEXTS or declared in TEXTS:
+        return dtype == declared
+    return bool(np.can_cast(dtype, declared, "same_kind"))
 
 
 def _declared(found: Sequence[TensorSpec], schema: Schema) -> tuple[TensorSpec, ...]:
@@ -195,7 +202,7 @@ def _declared(found: Sequence[TensorSpec], schema: Schema) -> tuple[TensorSpec, 
                 f"{schema.file}: outputs has {declared.name!r}, which the model does not give: it gives "
                 f"{', '.join(map(repr, by_name))}"
             )
-        if declared.shape != tensor.shape or not np.can_cast(tensor.dtype, declared.dtype, "same_kind"):
+        if declared.shape != tensor.shape or not _is_castable(tensor.dtype, declared.dtype):
             raise ModelLoadError(
                 f"{schema.file}: output {declared.name!r} is declared as {declared.dtype} of shape "
                 f"{list(declared.shape)}, and is {tensor.dtype} of shape {list(tensor.shape)}"

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, text_dtype
 
 __all__ = ["Answers", "answers_of"]
 
@@ -94,19 +94,19 @@ def _classifier(last: Any, prepare: Callable[[Any], Any] | None, file: Path) -> 
 
     classes = getattr(last, "classes_", None)
     if isinstance(classes, list):  # one array per output: probabilities are a list, too
-        if any(np.asarray(each).dtype.kind not in "iuf" for each in classes):
+        if not (all(map(_are_numbers, classes)) or all(map(_are_text, classes))):
             raise ModelLoadError(
-                f"{file} gives several labels that are no numbers: fit it on whole numbers, or save one model per label"
+                f"{file} gives several labels that are neither all numbers nor all text: save one model per label"
             )
         return Answers({"label": last.predict}, prepare)
     if classes is None:
         return Answers({"label": last.predict}, prepare)
     classes = np.asarray(classes)
-    numbers = classes.dtype.kind in "iuf"
-    label = last.predict if numbers else _index_in(classes, last.predict)
+    as_they_are = _are_numbers(classes) or _are_text(classes)
+    label = last.predict if as_they_are else _index_in(classes, last.predict)
     functions: dict[str, Callable[[Any], Array]] = {"label": label}
     named: dict[str, Labels] = {}
-    if not numbers:
+    if not as_they_are:
         named["label"] = _labels(classes)
     by_probability = None
     if hasattr(last, "predict_proba"):
@@ -114,14 +114,22 @@ def _classifier(last: Any, prepare: Callable[[Any], Any] | None, file: Path) -> 
         named["probabilities"] = _labels(classes)
         # Their predict is the argmax of predict_proba, by the source; a forest is worth running once.
         if type(last) in (RandomForestClassifier, ExtraTreesClassifier):
-            by_probability = classes if numbers else np.arange(len(classes))
+            by_probability = classes if as_they_are else np.arange(len(classes))
     # Nobody can read an index without its names, however many there are.
     shown = {name: labels for name, labels in named.items() if name == "label" or len(labels) <= LABELS_MAX}
     return Answers(functions, prepare, shown, by_probability)
 
 
+def _are_numbers(classes: Any) -> bool:
+    return np.asarray(classes).dtype.kind in "iuf"
+
+
+def _are_text(classes: Any) -> bool:
+    return text_dtype(np.asarray(classes)) == "str"
+
+
 def _index_in(classes: Array, predict: Callable[[Any], Any]) -> Callable[[Any], Array]:
-    """Return a predict whose labels are places in `classes`: strings are no tensors."""
+    """Return a predict whose labels are places in `classes`, which are neither numbers nor text."""
     order = np.argsort(classes)
 
     def label(features: Any) -> Array:

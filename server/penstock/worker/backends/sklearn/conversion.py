@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, room
 from penstock.worker.backends import LoadOptions, onnx
 from penstock.worker.backends.probing import first_line
 from penstock.worker.backends.sklearn.features import Features
@@ -47,7 +47,8 @@ def converted(
     """Return a backend that runs the estimator as ONNX; ModelLoadError when it cannot, or predicts something else."""
     if features.categorical:
         raise ModelLoadError(
-            f'{file}: convert = "onnx" is for numbers, and the model has columns with categories: set convert = "none"'
+            f'{file}: convert = "onnx" is for numbers, and the model has columns of text or categories: '
+            'set convert = "none"'
         )
     batches = list(_drawn(estimator, original.spec.inputs))
     reasons = []
@@ -104,7 +105,7 @@ def _is_classifier(estimator: Any) -> bool:
 
 
 def _keep_outputs(model: Any, spec: ModelSpec) -> None:
-    """Leave only the outputs that are served, in their order; labels that are text are found by their probability."""
+    """Leave only the outputs that are served, in their order; labels that are places are found by their probability."""
     outputs = {output.name: output for output in model.graph.output}
     wanted = [_ONNX_NAMES[name] for name in _names(spec.outputs) if name not in spec.labels or name != "label"]
     if not wanted or not set(wanted) <= outputs.keys():
@@ -226,7 +227,7 @@ def _cuts(trees: Sequence[Any]) -> dict[int, Array]:
 def _compare(original: SklearnBackend, backend: ConvertedBackend, rows: Sequence[Array]) -> None:
     """Raise _DiffersError, which says by how much, when the ONNX model gives something else for the rows."""
     outputs = original.spec.outputs
-    expected, got = ([np.empty((ROWS, *tensor.shape), tensor.dtype) for tensor in outputs] for _ in range(2))
+    expected, got = ([room((ROWS, *tensor.shape), tensor.dtype) for tensor in outputs] for _ in range(2))
     try:
         original.run(rows, expected)
     except ValueError as error:

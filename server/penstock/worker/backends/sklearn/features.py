@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from penstock.worker.model import TensorSpec
 
 __all__ = ["Features", "categories_of", "features_of", "selects_by_name"]
 
+# What a warm-up puts into an input of strings.
+Sample: TypeAlias = str | tuple[str, ...]
 # What a matrix is called where nothing else is said.
 _MATRIX = "features"
 
@@ -24,7 +26,7 @@ _MATRIX = "features"
 class Features:
     """The tensors of a request, and what makes of those of a batch what the estimator takes.
 
-    `categorical` says whether some are indices into categories.
+    `categorical` says whether some are text, or indices into categories.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -38,14 +40,16 @@ def features_of(estimator: Any, file: Path, schema: Schema | None) -> Features:
     count = getattr(estimator, "n_features_in_", None)
     by_name = selects_by_name(estimator)
     if schema is not None:
-        return _declared(schema, names, count, by_name)
+        return _declared(schema, names, count, by_name, _samples(estimator, schema))
     if by_name and names is not None:
         known = categories_of(estimator)
         columns = [_column(name, known.get(name, ())) for name in names]
+        coded = any(column.categories for column in columns)
+        places = "(requests send the index of a category, -1 for a missing one)" if coded else ""
         raise ModelLoadError(
             f"{file} was fitted on a table and picks its columns by name, and does not say their types: write "
             f"{schema_name(file)} with one input per column, such as:\n{template(columns, ())}"
-            "(requests send the index of a category, -1 for a missing one)"
+            f"{places}"
         )
     if not isinstance(count, int | np.integer):
         raise ModelLoadError(
@@ -59,24 +63,49 @@ def _only(inputs: Sequence[Array]) -> Array:
     return inputs[0]
 
 
+def _samples(estimator: Any, schema: Schema) -> dict[str, Sample]:
+    """Return text that the model's encoders know, by input: other text may make it raise."""
+    steps = getattr(estimator, "steps", None)
+    learned = getattr(steps[0][1] if steps else estimator, "categories_", None)
+    first = schema.inputs[0]
+    if len(schema.inputs) == 1 and learned is not None and first.shape == (len(learned),):
+        return {first.name: tuple(str(categories[0]) for categories in learned)}
+    known = {
+        name: next((category for category in categories if isinstance(category, str)), "")
+        for name, categories in categories_of(estimator).items()
+    }
+    return {name: sample for name, sample in known.items() if sample}
+
+
 def _names_of(estimator: Any) -> list[str] | None:
     names = getattr(estimator, "feature_names_in_", None)
     return None if names is None else [str(name) for name in names]
 
 
 def _column(name: str, categories: tuple[Category, ...]) -> DeclaredTensor:
+    if categories and all(isinstance(category, str) for category in categories):
+        return DeclaredTensor(name, "str")
     return DeclaredTensor(name, "int64" if categories else "float64", (), categories)
 
 
-def _declared(schema: Schema, names: list[str] | None, count: int | None, by_name: bool) -> Features:
+def _declared(
+    schema: Schema, names: list[str] | None, count: int | None, by_name: bool, samples: Mapping[str, Sample]
+) -> Features:
     for tensor in schema.inputs:
         if None in tensor.shape:
             raise ModelLoadError(
                 f"{schema.file}: input {tensor.name!r} varies in length, which no model of scikit-learn can: give its "
                 "first size a number"
             )
+        if tensor.dtype == "bytes":
+            raise ModelLoadError(f"{schema.file}: input {tensor.name!r} is bytes: text for scikit-learn is str")
     inputs = tuple(
-        TensorSpec(tensor.name, tensor.dtype, tuple(size for size in tensor.shape if size is not None))
+        TensorSpec(
+            tensor.name,
+            tensor.dtype,
+            tuple(size for size in tensor.shape if size is not None),
+            sample=samples.get(tensor.name, "") if tensor.dtype == "str" else "",
+        )
         for tensor in schema.inputs
     )
     if len(inputs) == 1 and inputs[0].shape:
@@ -97,12 +126,13 @@ def _matrix(schema: Schema, tensor: TensorSpec, names: list[str] | None, count: 
             f"{schema.file}: input {tensor.name!r} has the shape {list(tensor.shape)}, and the model was fitted on "
             f"{count} features: make it [{count}]"
         )
+    text = tensor.dtype == "str"
     if names is None:
-        return Features((tensor,), _only)
+        return Features((tensor,), _only, text)
     import pandas
 
     columns = pandas.Index(names)
-    return Features((tensor,), lambda inputs: pandas.DataFrame(inputs[0], columns=columns, copy=False))
+    return Features((tensor,), lambda inputs: pandas.DataFrame(inputs[0], columns=columns, copy=False), text)
 
 
 def _stacked(schema: Schema, inputs: tuple[TensorSpec, ...], count: int | None) -> Features:
@@ -113,7 +143,10 @@ def _stacked(schema: Schema, inputs: tuple[TensorSpec, ...], count: int | None) 
         )
     if count is not None and len(inputs) != count:
         raise ModelLoadError(f"{schema.file}: inputs has {len(inputs)} columns, and the model was fitted on {count}")
-    return Features(inputs, lambda arrays: np.column_stack(list(arrays)))
+    text = any(tensor.dtype == "str" for tensor in inputs)
+    if text and count is None and len(inputs) == 1:  # a vectoriser, which takes texts and no table of them
+        return Features(inputs, _only, text)
+    return Features(inputs, lambda arrays: np.column_stack(list(arrays)), text)
 
 
 def _table(schema: Schema, inputs: tuple[TensorSpec, ...], names: list[str]) -> Features:
@@ -131,7 +164,7 @@ def _table(schema: Schema, inputs: tuple[TensorSpec, ...], names: list[str]) -> 
                 if which
             )
         )
-    decoders = [_decoder(tensor) for tensor in schema.inputs]
+    decoders = [_decoder(tensor) if tensor.dtype != "str" else _missing_when_empty for tensor in schema.inputs]
     places = [declared.index(name) for name in names]
 
     def make(arrays: Sequence[Array]) -> Any:
@@ -162,6 +195,16 @@ def _decoder(tensor: DeclaredTensor) -> Callable[[Array], Array] | None:
         return values.astype(np.int64) if whole and low >= 0 else values
 
     return decode
+
+
+def _missing_when_empty(column: Array) -> Array:
+    """Return text with a missing value for what is empty, as pandas reads a table."""
+    empty = np.asarray(column == "", bool)
+    if not empty.any():
+        return column
+    column = column.copy()
+    column[empty] = np.nan
+    return column
 
 
 def selects_by_name(estimator: Any) -> bool:

@@ -20,6 +20,8 @@ logger = logging.getLogger("penstock.worker.tensorflow")
 
 # EIGEN_MAX_ALIGN_BYTES. A tensor that begins elsewhere makes some kernels abort ("Check failed: IsAligned()").
 _ALIGNMENT = 64
+# What is called otherwise: strings of TensorFlow are bytes.
+_NAMES = {"string": "bytes"}
 
 
 class TensorFlowBackend:
@@ -73,7 +75,7 @@ class TensorFlowBackend:
         return [results[place].numpy() for place in self._places]
 
     def _tensor(self, array: Array) -> Any:
-        if array.ctypes.data % _ALIGNMENT or not array.flags.c_contiguous or not array.size:
+        if array.dtype.hasobject or array.ctypes.data % _ALIGNMENT or not array.flags.c_contiguous or not array.size:
             return self._constant(array)
         return self._shared(np.asarray(_Shared(array)).__dlpack__())
 
@@ -103,19 +105,20 @@ def _declared(name: str, spec: Any) -> Declared:
         raise ModelLoadError(
             f"input {name!r} has a shape of unknown rank: export the model with an input_signature that gives it"
         )
-    dtype = spec.dtype.name
+    dtype = _NAMES.get(spec.dtype.name, spec.dtype.name)
     return Declared(name, dtype if dtype in DTYPES else None, f"tensor of {dtype}", spec.shape.as_list())
 
 
 def _wanted_outputs(specs: dict[str, Any]) -> list[str]:
-    """Return the outputs that can be served; strings are left out as long as something else is there."""
-    dtypes = {name: getattr(getattr(spec, "dtype", None), "name", type(spec).__name__) for name, spec in specs.items()}
+    """Return the outputs that can be served; others are left out as long as there is one."""
+    found = {name: getattr(getattr(spec, "dtype", None), "name", type(spec).__name__) for name, spec in specs.items()}
+    dtypes = {name: _NAMES.get(dtype, dtype) for name, dtype in found.items()}
     wanted = [name for name, dtype in dtypes.items() if dtype in DTYPES and hasattr(specs[name], "shape")]
     names = ", ".join(f"{name!r} ({dtype})" for name, dtype in dtypes.items() if name not in wanted)
     if not wanted:
         raise ModelLoadError(
-            f"the model has no output that Penstock can serve yet, only {names}: export numeric outputs"
+            f"the model has no output that Penstock can serve, only {names}: export tensors of numbers or strings"
         )
     if names:
-        logger.warning("output %s is not served: only numbers are yet", names)
+        logger.warning("output %s is not served: only tensors of numbers and strings are", names)
     return wanted
