@@ -42,6 +42,7 @@ void expect_refusal(Client& client, const std::string& bytes, int status, std::s
   client.send(bytes);
   std::string body;
   CHECK(client.receive_reply(body) == status);
+  if (body.find(detail) == std::string::npos) std::fprintf(stderr, "%s\n", body.c_str());
   CHECK(body.find(detail) != std::string::npos);
 }
 
@@ -109,36 +110,53 @@ void large_rows() {
 void refusals() {
   Server server;
   const std::uint32_t flags = add_idle(server, DType::kBool);
-  const std::uint32_t rows_max = server.engine().entry(flags)->lane_rows(
-      server.engine().entry(flags)->ring.lane_of(penstock::batcher::RowClass::kNormal));
+  constexpr std::uint32_t kRowsMax = penstock::dataplane::kRequestRowsMax;
+  CHECK(flags > 0);
   Client client(server.port());
   expect_refusal(client, request("small", floats(8, 0), ""), 406, "2 rows");
   expect_refusal(client, request("small", floats(7, 0)), 422, "16 bytes");
   expect_refusal(client, request("small", floats(4, 0) + "x"), 422, "16 bytes");
-  expect_refusal(client, request("idle", std::string(std::size_t{4} * (rows_max + 1), '\0')), 413,
-                 std::to_string(rows_max));
+  std::string many = request("idle", std::string(std::size_t{4} * (kRowsMax + 1), '\0'));
+  expect_refusal(client, many, 413, std::to_string(4 * kRowsMax));  // bytes
+  Client other(server.port());
+  expect_refusal(other, many.replace(many.find("/predict"), 8, "/predict/batch"), 413, std::to_string(kRowsMax));
   std::string wrong(4 * 40, '\1');
   wrong[4 * 37 + 1] = '\2';
-  expect_refusal(client, request("idle", wrong), 422, "row 37");
-  expect_rows(client, "small", 40, 3);
+  expect_refusal(other, request("idle", wrong), 422, "row 37");
+  expect_rows(other, "small", 40, 3);
 }
 
-// What does not fit is refused as a whole, and what of it ran already is nobody's answer.
+bool has_reply(const Client& client) {
+  char byte = 0;
+  return ::recv(client.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+// A request larger than the queue goes on as its rows come back. Each takes half of the queue at most; who finds no room
+// at all is refused.
 void full_queue() {
   Server server;
   const std::uint32_t idle = add_idle(server, DType::kFloat32, 16 * 1024);
   const auto entry = server.engine().entry(idle);
-  const std::uint32_t rows = entry->lane_rows(entry->ring.lane_of(penstock::batcher::RowClass::kNormal)) / 2 + 1;
-  Client first(server.port());
-  Client second(server.port());
-  first.send(request("idle", floats(4 * rows, 1)));
-  while (entry->ring.counters().rows_claimed < rows) std::this_thread::yield();
-  expect_refusal(second, request("idle", floats(4 * rows, 5000)), 503, "full");
-  CHECK(sum_of(server, idle, &RingStats::rows_cancelled) > 0);
-  AffineWorker worker(server.engine(), idle);
+  const std::uint32_t rows = 3 * entry->lane_rows(entry->ring.lane_of(penstock::batcher::RowClass::kNormal));
+  std::vector<std::unique_ptr<Client>> clients;
+  do {
+    const std::uint64_t claimed = entry->ring.counters().rows_claimed;
+    clients.push_back(std::make_unique<Client>(server.port()));
+    clients.back()->send(request("idle", floats(4 * rows, static_cast<float>(1000 * clients.size()))));
+    while (entry->ring.counters().rows_claimed == claimed && !has_reply(*clients.back())) std::this_thread::yield();
+  } while (!has_reply(*clients.back()));
+  CHECK(clients.size() >= 3);
   std::string body;
-  CHECK(first.receive_reply(body) == 200 && body == floats(4 * rows, 1, true));
-  for (int i = 0; i < 20; ++i) expect_rows(second, "idle", 4 * rows, static_cast<float>(i));
+  CHECK(clients.back()->receive_reply(body) == 503 && body.find("full") != std::string::npos);
+  body.clear();
+  clients.pop_back();
+  AffineWorker worker(server.engine(), idle);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    CHECK(clients[i]->receive_reply(body) == 200);
+    CHECK(body == floats(4 * rows, static_cast<float>(1000 * (i + 1)), true));
+    body.clear();
+  }
+  for (int i = 0; i < 20; ++i) expect_rows(*clients.front(), "idle", 4 * rows, static_cast<float>(i));
 }
 
 // Nobody waits any more: the deadline passed, or the client went. Its rows hold nothing and answer nobody.

@@ -64,11 +64,10 @@ struct QueryNames {
 [[nodiscard]] bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem);
 
 // Rows in a raw body: more than one when it holds exactly so many rows of a single-input model, whose length does not
-// vary; else 1, which decode_raw() then accepts or refuses.
+// vary: then they are for decode_raw_rows(). Else 1, which decode_raw() accepts or refuses.
 [[nodiscard]] std::uint32_t count_raw_rows(const ModelSchema& schema, std::size_t body_bytes) noexcept;
-// Checks the bytes of raw rows as decode_raw() checks those of one. `first_row` is for the message.
-[[nodiscard]] bool check_raw_rows(const ModelSchema& schema, std::string_view rows, std::uint32_t first_row,
-                                  Problem& problem) noexcept;
+
+struct RowsOutputs;  // codec_rows.hpp
 
 // Replies of one model version. Built once per route snapshot (may allocate then); encoding allocates nothing.
 class ReplyEncoder {
@@ -94,6 +93,10 @@ class ReplyEncoder {
   [[nodiscard]] std::size_t encode(Encoding encoding, std::span<const std::byte* const> outputs, std::size_t output,
                                    char* out, std::uint32_t length = 0) const noexcept;
 
+  // Replies to bodies of many rows (codec_rows.hpp), in JSON or msgpack.
+  [[nodiscard]] std::size_t rows_bytes_max(Encoding encoding, const RowsOutputs& outputs) const noexcept;
+  [[nodiscard]] std::size_t encode_rows(Encoding encoding, const RowsOutputs& outputs, char* out) const noexcept;
+
  private:
   struct Bounds {
     std::size_t bytes_max = 0;
@@ -116,12 +119,17 @@ class ReplyEncoder {
   }
   [[nodiscard]] Bounds& bounds_of(Encoding encoding) noexcept { return bounds_[static_cast<std::size_t>(encoding)]; }
   void add_bounds(const TensorSpec& output, std::size_t json_bytes, std::size_t msgpack_bytes);
+  [[nodiscard]] char* write_json_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept;
+  [[nodiscard]] char* write_msgpack_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept;
 
   const ModelSchema* schema_ = nullptr;
   bool has_texts_ = false;
   // Everything of a reply that does not depend on the values, rendered once: what stands before each output's value.
   std::vector<std::string> json_prefix_;
   std::vector<std::string> msgpack_prefix_;
+  // Where a row's outputs begin in the first of each: with the opening of their object.
+  std::size_t json_row_at_ = 0;
+  std::size_t msgpack_row_at_ = 0;
   std::array<Bounds, 3> bounds_{};  // by Encoding
 };
 

@@ -10,8 +10,10 @@ namespace {
 
 class JsonDecoder {
  public:
-  JsonDecoder(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) noexcept
-      : text_(body, problem), request_(names, resolver, problem) {}
+  // `rows`: takes the rows of a body of many; null for a body of one.
+  JsonDecoder(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem,
+              RowsSink* rows = nullptr) noexcept
+      : text_(body, problem), request_(names, resolver, problem), rows_(rows) {}
 
   [[nodiscard]] bool decode() {
     if (!open_body()) return false;
@@ -82,7 +84,47 @@ class JsonDecoder {
     return decode_inputs() && (text_.at == inputs_end_ || text_.refuse_at(text_.at, "',' or '}' behind a member"));
   }
 
-  [[nodiscard]] bool decode_inputs() noexcept {
+  [[nodiscard]] bool decode_inputs() {
+    if (rows_ != nullptr) [[unlikely]]
+      return decode_rows();
+    return decode_row();
+  }
+
+  [[nodiscard]] bool decode_rows() {
+    text_.skip_space();
+    if (text_.at == text_.end || *text_.at != '[') {
+      const char* const got = text_.describe_value();
+      if (got != nullptr) text_.problem.set(ProblemCode::kInvalidInput, "inputs: expected a list of rows, got %s", got);
+      return false;
+    }
+    const char* const list = ++text_.at;
+    std::uint64_t count = 0;
+    if (!count_rows(count) || !request_.begin_rows(*rows_, count)) return false;
+    text_.at = list;
+    for (std::uint32_t row = 0; row < count; ++row) {
+      if (row != 0 && !text_.expect(',', "',' or ']' behind a row")) return false;
+      const char* const start = text_.at;
+      request_.begin_row(row);
+      const bool read = decode_row();
+      if (!request_.end_row(row, read)) return false;
+      if (read) continue;
+      text_.at = start;
+      if (!text_.skip_value()) return false;
+    }
+    return text_.expect(']', "',' or ']' behind a row");
+  }
+
+  // Rows in the list whose bracket is behind the cursor: memory is found for all at once.
+  [[nodiscard]] bool count_rows(std::uint64_t& count) noexcept {
+    if (text_.consume(']')) return true;
+    do {
+      if (!text_.skip_value()) return false;
+      ++count;
+    } while (text_.consume(','));
+    return text_.expect(']', "',' or ']' behind a row");
+  }
+
+  [[nodiscard]] bool decode_row() noexcept {
     text_.skip_space();
     if (text_.at == text_.end) return text_.refuse_at(text_.at, "a value");
     if (*text_.at == '{') return decode_named_inputs();
@@ -116,6 +158,7 @@ class JsonDecoder {
 
   JsonText text_;
   RowRequest request_;
+  RowsSink* rows_;
   const char* inputs_at_ = nullptr;
   const char* inputs_end_ = nullptr;  // where a first, shallow pass saw them end
   NameScratch model_scratch_;
@@ -126,6 +169,10 @@ class JsonDecoder {
 
 bool decode_json(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) {
   return JsonDecoder(body, names, resolver, problem).decode();
+}
+
+bool decode_json_rows(std::string_view body, const QueryNames& names, RowsSink& rows, Problem& problem) {
+  return JsonDecoder(body, names, rows, problem, &rows).decode();
 }
 
 }  // namespace penstock::dataplane

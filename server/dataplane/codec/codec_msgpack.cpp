@@ -8,8 +8,10 @@ namespace {
 
 class MsgpackDecoder {
  public:
-  MsgpackDecoder(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) noexcept
-      : text_(body, problem), request_(names, resolver, problem) {}
+  // `rows`: takes the rows of a body of many; null for a body of one.
+  MsgpackDecoder(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem,
+                 RowsSink* rows = nullptr) noexcept
+      : text_(body, problem), request_(names, resolver, problem), rows_(rows) {}
 
   [[nodiscard]] bool decode() {
     MsgpackToken root;
@@ -62,7 +64,35 @@ class MsgpackDecoder {
     return decode_inputs();
   }
 
-  [[nodiscard]] bool decode_inputs() noexcept {
+  [[nodiscard]] bool decode_inputs() {
+    if (rows_ != nullptr) [[unlikely]]
+      return decode_rows();
+    return decode_row();
+  }
+
+  [[nodiscard]] bool decode_rows() {
+    MsgpackToken token;
+    if (!text_.next(token)) return false;
+    if (token.kind == MsgpackKind::kBinary)
+      return refer_raw_rows(token.bytes, request_.inputs(), *rows_, text_.problem);
+    if (token.kind != MsgpackKind::kArray) {
+      text_.problem.set(ProblemCode::kInvalidInput, "inputs: expected a list of rows, got %s", describe(token));
+      return false;
+    }
+    if (!request_.begin_rows(*rows_, token.number)) return false;
+    for (std::uint32_t row = 0; row < token.number; ++row) {
+      const char* const start = text_.at;
+      request_.begin_row(row);
+      const bool read = decode_row();
+      if (!request_.end_row(row, read)) return false;
+      if (read) continue;
+      text_.at = start;
+      if (!text_.skip_value()) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool decode_row() noexcept {
     const char* const start = text_.at;
     MsgpackToken token;
     if (!text_.next(token)) return false;
@@ -92,6 +122,7 @@ class MsgpackDecoder {
 
   MsgpackText text_;
   RowRequest request_;
+  RowsSink* rows_;
   const char* inputs_at_ = nullptr;
 };
 
@@ -99,6 +130,10 @@ class MsgpackDecoder {
 
 bool decode_msgpack(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) {
   return MsgpackDecoder(body, names, resolver, problem).decode();
+}
+
+bool decode_msgpack_rows(std::string_view body, const QueryNames& names, RowsSink& rows, Problem& problem) {
+  return MsgpackDecoder(body, names, rows, problem, &rows).decode();
 }
 
 }  // namespace penstock::dataplane

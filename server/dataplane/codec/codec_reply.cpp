@@ -90,6 +90,11 @@ ReplyEncoder::ReplyEncoder(std::string_view model, std::string_view version, con
                                    [](const TensorSpec& tensor) { return tensor.dtype == DType::kBytes; });
   std::string json = json_opening(model, version);
   std::string msgpack = msgpack_opening(model, version, schema.outputs.size());
+  json_row_at_ = json.size() - 1;
+  char head[kMsgpackHeadBytesMax];
+  msgpack_row_at_ =
+      msgpack.size() -
+      static_cast<std::size_t>(write_msgpack_map(static_cast<std::uint32_t>(schema.outputs.size()), head) - head);
   // One prefix in front of every output, and one behind the last.
   for (std::size_t i = 0; i < schema.outputs.size(); ++i) {
     const TensorSpec& output = schema.outputs.tensors()[i];

@@ -184,4 +184,22 @@ char* write_msgpack_value(const TensorSpec& spec, const std::byte* data, std::ui
   return write_value<MsgpackForm>(spec, spec.shape, data, out);
 }
 
+char* write_json_elements(const TensorSpec& spec, const std::byte* data, std::uint64_t elements, char* out) noexcept {
+  if (spec.dtype == DType::kBytes) {
+    TextReader texts(spec, data);
+    for (std::uint64_t i = 0; i < elements; ++i) {
+      if (i != 0) *out++ = ',';
+      out = write_text_dimension<JsonForm>({}, texts, out);
+    }
+    return out;
+  }
+  return with_element_type(spec.dtype, [&]<typename T>(std::type_identity<T>) {
+    for (std::uint64_t i = 0; i < elements; ++i) {
+      if (i != 0) *out++ = ',';
+      out = write_element(load<T>(data + i * sizeof(T)), out);
+    }
+    return out;
+  });
+}
+
 }  // namespace penstock::dataplane

@@ -24,4 +24,8 @@ namespace penstock::dataplane {
 [[nodiscard]] bool check_texts(const TensorSpec& spec, const std::byte* data, std::uint32_t length, bool utf8,
                                Problem& problem) noexcept;
 
+// The same for `elements` elements in a row, with commas between and no brackets.
+[[nodiscard]] char* write_json_elements(const TensorSpec& spec, const std::byte* data, std::uint64_t elements,
+                                        char* out) noexcept;
+
 }  // namespace penstock::dataplane

@@ -137,6 +137,40 @@ bool RowRequest::resolve() {
   return true;
 }
 
+bool RowRequest::begin_rows(RowsSink& rows, std::uint64_t count) {
+  if (count == 0) {
+    problem_.set(ProblemCode::kInvalidInput, "inputs: expected a list of rows, got an empty one");
+    return false;
+  }
+  if (count > UINT32_MAX || !rows.begin(static_cast<std::uint32_t>(count), problem_)) {
+    if (!problem_) problem_.set(ProblemCode::kBodyTooLarge, "the body has more rows than can be counted");
+    return false;
+  }
+  for (std::size_t index = 0; index < inputs().size(); ++index) {
+    if (!rows.allocate(index, problem_)) return false;
+  }
+  rows_ = &rows;
+  return true;
+}
+
+void RowRequest::begin_row(std::uint32_t row) noexcept {
+  row_ = row;
+  next_input_ = inputs_seen_ = 0;
+  seen_.reset();
+  resolver_.set_length(0);
+}
+
+bool RowRequest::end_row(std::uint32_t row, bool read) {
+  if (read) {
+    if (resolver_.length() != 0) rows_->set_row_length(row, resolver_.length());
+    return true;
+  }
+  if (!is_fault_of_row(problem_)) return false;
+  rows_->refuse_row(row, problem_);
+  problem_.clear();
+  return true;
+}
+
 std::optional<std::size_t> RowRequest::begin_input(std::string_view name) noexcept {
   const std::size_t count = inputs().size();
   for (std::size_t step = 0; step < count; ++step) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "codec/codec.hpp"
+#include "codec/codec_rows.hpp"
 
 namespace penstock::dataplane {
 
@@ -43,7 +44,17 @@ class RowRequest {
 
   // Below: only after resolve().
   [[nodiscard]] const RowLayout& inputs() const noexcept { return target_.schema->inputs; }
-  [[nodiscard]] std::byte* input(std::size_t index) const noexcept { return target_.row + inputs().offset(index); }
+  [[nodiscard]] std::byte* input(std::size_t index) const noexcept {
+    if (rows_ != nullptr) [[unlikely]]
+      return rows_->place(index, row_);
+    return target_.row + inputs().offset(index);
+  }
+  // A body of many rows has so many. False: they are not taken.
+  [[nodiscard]] bool begin_rows(RowsSink& rows, std::uint64_t count);
+  // What is read now belongs to row `row`.
+  void begin_row(std::uint32_t row) noexcept;
+  // Row `row` was read, or was not and is refused. False: the body cannot be read any further.
+  [[nodiscard]] bool end_row(std::uint32_t row, bool read);
   // The index of the input called `name`. Nothing: there is none, or it came before.
   [[nodiscard]] std::optional<std::size_t> begin_input(std::string_view name) noexcept;
   // An input that varies was read and has this length. False: an input before it had another one.
@@ -64,6 +75,8 @@ class RowRequest {
   RowResolver& resolver_;
   Problem& problem_;
   RowTarget target_{};
+  RowsSink* rows_ = nullptr;  // of a body of many rows
+  std::uint32_t row_ = 0;     // of them
   std::uint8_t members_ = 0;
   std::size_t next_input_ = 0;  // names mostly come in the schema's order
   std::size_t inputs_seen_ = 0;
@@ -93,6 +106,9 @@ void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth,
   const std::uint64_t element_bytes = spec.bytes() / spec.shape.front();
   return element_bytes == 0 ? 0 : bytes / element_bytes;
 }
+
+// Many rows of a model of one input as their bytes, side by side: checks them, and refers `rows` to them.
+[[nodiscard]] bool refer_raw_rows(std::string_view bytes, const RowLayout& inputs, RowsSink& rows, Problem& problem);
 
 // Checks bytes that are a whole tensor: their number, and that each bool is 0 or 1. Copies them into `out`.
 [[nodiscard]] bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes,

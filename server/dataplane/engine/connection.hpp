@@ -59,6 +59,7 @@ struct Pending {
   batcher::Claim claim;           // kRow: which row it became, unless they are several
   Rejoin* rejoin = nullptr;       // kRow: of a request of many rows
   std::string_view content_type;  // of the reply; static text
+  std::uint32_t infer_header_bytes = 0;  // of a reply with binary tensors: JSON in front of them
   std::array<std::uint8_t, 16> trace_id{};
   std::uint64_t arrival_ns = 0;
   std::uint64_t timeout_ns = 0;       // that the client gave; 0: none

@@ -10,7 +10,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "engine/control_fields.hpp"
+#include "http/fields.hpp"
 #include "http/ascii.hpp"
 
 namespace penstock::dataplane {

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "engine/control_fields.hpp"
+#include "http/fields.hpp"
 #include "engine/control_proxy.hpp"
 
 namespace penstock::dataplane {

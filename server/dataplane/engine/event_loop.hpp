@@ -20,6 +20,7 @@
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
 #include "engine/predict_path.hpp"
+#include "engine/routing.hpp"
 #include "penstock/batcher/spinner.hpp"
 
 namespace penstock::dataplane {
@@ -59,8 +60,10 @@ class EventLoop final : private RequestHandler, public JobInbox {
     return grpc_.admits(head, body_bytes_max, problem);
   }
   void abandon(Connection& connection, Pending& pending) override;
+  void handle_prediction(Connection& connection, Pending& pending, const Request& request, const RouteTarget& target);
   void handle_streamed(Connection& connection, Pending& pending, const Request& request);
-  void handle_health(Connection& connection, Pending& pending, bool ready_asked);
+  void handle_health(Connection& connection, Pending& pending, const RouteTarget& target);
+  void refuse_reserved(Connection& connection, Pending& pending);
 
   void run();
   void pass();

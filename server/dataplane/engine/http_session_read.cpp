@@ -325,6 +325,7 @@ void HttpSession::open_pending(Connection& connection, Pending& pending, std::ui
   pending.rejoin = nullptr;
   pending.owed_bytes = 0;
   pending.length = 0;
+  pending.infer_header_bytes = 0;
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;
   pending.cors = nullptr;

@@ -2,6 +2,9 @@
 
 #include <array>
 
+#include "engine/rows_reply.hpp"
+#include "engine/rows_sink.hpp"
+
 namespace penstock::dataplane {
 
 bool decode_body(Encoding encoding, std::string_view body, const QueryNames& names, RowResolver& resolver,
@@ -84,6 +87,20 @@ void encode(Job& job) {
       job.entry->encoder.encode(job.encoding, outputs, job.output, job.reply.data() + job.reply_offset, job.length);
 }
 
+void decode_rows(Job& job) {
+  const RowsBody body{job.encoding, job.body, job.header_bytes, {job.model, job.version}};
+  if (decode_rows(body, *job.table, *job.pool, *job.rejoin, job.problem) && job.rejoin->refers_to(job.body)) {
+    job.rejoin->body = std::move(job.block);
+  }
+  job.block.reset();  // here, as above
+}
+
+void encode_rows(Job& job) {
+  const InferReplySize size = write_rows_reply(*job.rejoin, job.encoding, job.reply.data() + job.reply_offset);
+  job.reply_bytes = size.bytes;
+  job.header_bytes = size.header_bytes;
+}
+
 }  // namespace
 
 void JobPool::work() {
@@ -96,10 +113,19 @@ void JobPool::work() {
       job = std::move(queue_.front());
       queue_.pop_front();
     }
-    if (job->kind == Job::Kind::kDecode) {
-      decode(*job);
-    } else {
-      encode(*job);
+    switch (job->kind) {
+      case Job::Kind::kDecode:
+        decode(*job);
+        break;
+      case Job::Kind::kEncode:
+        encode(*job);
+        break;
+      case Job::Kind::kDecodeRows:
+        decode_rows(*job);
+        break;
+      case Job::Kind::kEncodeRows:
+        encode_rows(*job);
+        break;
     }
     JobInbox& inbox = *job->inbox;
     inbox.post(std::move(job));

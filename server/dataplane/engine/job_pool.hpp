@@ -22,6 +22,7 @@
 namespace penstock::dataplane {
 
 struct Job;
+struct Rejoin;
 
 // Where finished jobs go: an I/O loop's inbox.
 class JobInbox {
@@ -33,7 +34,7 @@ class JobInbox {
 };
 
 struct Job {
-  enum class Kind : std::uint8_t { kDecode, kEncode };
+  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows };
 
   Kind kind = Kind::kDecode;
   Encoding encoding = Encoding::kJson;
@@ -64,6 +65,11 @@ struct Job {
   Block reply;
   std::size_t reply_offset = 0;
   std::size_t reply_bytes = 0;
+
+  // kDecodeRows: block and body, names; result: `rejoin`, or a problem. kEncodeRows: `rejoin` into `reply`, likewise.
+  Rejoin* rejoin = nullptr;
+  BodyPool* pool = nullptr;
+  std::size_t header_bytes = 0;  // of the Open Inference Protocol's JSON, in the body or the reply
 };
 
 class JobPool {

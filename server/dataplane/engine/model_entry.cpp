@@ -35,6 +35,7 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
       slo_ns(config.slo_ns),
       ring(config),
       encoder(model, version, ring.schema()),
+      infer_encoder(model, version, ring.schema()),
       body_bytes_max(largest_body(ring.schema().inputs)),
       costs(ring),
       stats(config.loops),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "codec/codec.hpp"
+#include "codec/codec_oip.hpp"
 #include "engine/arrival_rate.hpp"
 #include "engine/cost_keeper.hpp"
 #include "engine/stats.hpp"
@@ -76,6 +77,7 @@ class ModelEntry {
   const std::uint64_t slo_ns;  // 0: none
   batcher::BatchRing ring;
   const ReplyEncoder encoder;
+  const InferReplyEncoder infer_encoder;
   std::uint64_t body_bytes_max = 0;
   CostKeeper costs;
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.

@@ -2,31 +2,20 @@
 
 #include <array>
 
+#include "engine/routing.hpp"
+
 namespace penstock::dataplane {
 namespace {
-
-struct Route {
-  std::string_view path;
-  std::string_view allow;
-};
-constexpr std::string_view kReadable = "GET, HEAD, OPTIONS";
-constexpr std::array kRoutes = std::to_array<Route>({
-    {"/predict", "OPTIONS, POST"},
-    {"/health", kReadable},
-    {"/health/live", kReadable},
-    {"/health/ready", kReadable},
-    {"/ready", kReadable},
-});
 
 bool is_preflight(const RequestHead& head) noexcept { return !head.origin.empty() && !head.asked_method.empty(); }
 
 }  // namespace
 
 std::string_view allowed_methods(std::string_view path) noexcept {
-  for (const Route& route : kRoutes) {
-    if (route.path == path) return route.allow;
-  }
-  return {};
+  std::array<char, kRouteNamesBytes> names;
+  const RouteTarget target = find_route(path, names);
+  if (target.route == Route::kControl) return {};
+  return target.is_prediction() ? "OPTIONS, POST" : "GET, HEAD, OPTIONS";
 }
 
 bool answer_options(HttpSession& session, Connection& connection, Pending& pending, const RequestHead& head) {

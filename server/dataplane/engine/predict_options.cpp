@@ -6,12 +6,13 @@
 
 #include "engine/loop_context.hpp"
 #include "http/ascii.hpp"
+#include "http/fields.hpp"
 #include "http/media_type.hpp"
 
 namespace penstock::dataplane {
 namespace {
 
-constexpr std::uint64_t kTimeoutMsMax = 24ull * 3600 * 1000;
+constexpr std::uint64_t kTimeoutMsMax = kTimeoutNsMax / kMillisecondNs;
 
 bool parse_timeout(std::string_view text, std::uint64_t& timeout_ms) noexcept {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), timeout_ms);
@@ -129,6 +130,25 @@ bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending,
   pending.encoding = format->encoding;
   pending.content_type = format->content_type;
   return true;
+}
+
+bool choose_infer_encodings(const RequestHead& head, std::size_t& header_bytes, Pending& pending, Problem& problem) {
+  const MediaType type = parse_content_type(head.content_type);
+  if (type == MediaType::kMsgpack || type == MediaType::kOther) {
+    problem.set(ProblemCode::kUnsupportedMediaType,
+                "Content-Type '%.*s' is not accepted: send application/json, or application/octet-stream with "
+                "Inference-Header-Content-Length",
+                static_cast<int>(std::min<std::size_t>(head.content_type.size(), 80)), head.content_type.data());
+    return false;
+  }
+  pending.encoding = Encoding::kJson;
+  pending.content_type = "application/json";
+  const std::string_view text = find_field(head.fields, "inference-header-content-length");
+  if (text.data() == nullptr) return true;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), header_bytes);
+  if (error == std::errc{} && end == text.data() + text.size()) return true;
+  problem.set(ProblemCode::kMalformedRequest, "Inference-Header-Content-Length must be a whole number of bytes");
+  return false;
 }
 
 bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pending, Problem& problem) {

@@ -17,6 +17,13 @@ namespace penstock::dataplane {
 // A body without a Content-Type is taken for JSON, which then parses or does not.
 [[nodiscard]] bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending, Problem& problem);
 
+// The same for a request of the Open Inference Protocol. `header_bytes` is left alone, or becomes what the body's JSON
+// has in front of binary tensors. False: `problem` is set (400, 415).
+[[nodiscard]] bool choose_infer_encodings(const RequestHead& head, std::size_t& header_bytes, Pending& pending,
+                                          Problem& problem);
+
+inline constexpr std::uint64_t kTimeoutNsMax = 24ull * 3600 * 1'000'000'000;
+
 // X-Request-Timeout-Ms, X-Request-Priority, X-Penstock-Reproducible and X-Penstock-Receipt into `pending`, whose
 // arrival is known. False: `problem` is set (400).
 [[nodiscard]] bool read_options(const RequestHead& head, Pending& pending, Problem& problem);

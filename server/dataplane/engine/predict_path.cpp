@@ -20,22 +20,12 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   Encoding encoding = Encoding::kJson;
   std::array<char, kQueryBytes> query_text;
   if (!parse_query(request.head.query, query_text, query, problem) ||
-      !choose_encodings(request.head, encoding, pending, problem) || !read_options(request.head, pending, problem)) {
+      !choose_encodings(request.head, encoding, pending, problem) ||
+      !begin_request(connection, pending, request.head, query.output, problem)) {
     session_.refuse(connection, pending, problem);
     return;
   }
-  if (pending.timeout_ns != 0) {
-    pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
-    loop_.timers.arm(connection.timer, pending.deadline_ns);
-  }
-  write_trace_id(request.head.traceparent, pending.trace_id);
   const QueryNames names{query.model, query.version};
-  pending.output_name_bytes = 0;
-  if (!query.output.empty() && !pending.remember_output(query.output)) {
-    problem.set(ProblemCode::kInvalidInput, "the model has no output of that name");
-    session_.refuse(connection, pending, problem);
-    return;
-  }
   const RouteTable& table = *loop_.table;
   ModelEntry* known = nullptr;  // before the body is read
   std::uint32_t rows = 1;
@@ -51,7 +41,7 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   }
   const bool admits_early = known != nullptr && !known->varies();  // else the body says how long the row runs
   if (rows > 1) {
-    submit_rows(connection, pending, *known, request, rows);
+    begin_rows(connection, pending, request, Rejoin::Form::kRaw, {encoding, request.body, 0, names}, known);
   } else if (admits_early && !admit(*known, pending, 1, problem)) {
     session_.refuse(connection, pending, problem);
   } else if (request.body.size() > kInlineBytesMax) {
@@ -69,6 +59,21 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   }
 }
 
+// What the head asks for, whatever the body is. False: `problem` is set.
+bool PredictPath::begin_request(Connection& connection, Pending& pending, const RequestHead& head,
+                                std::string_view output, Problem& problem) {
+  if (!read_options(head, pending, problem)) return false;
+  if (pending.timeout_ns != 0) {
+    pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
+    loop_.timers.arm(connection.timer, pending.deadline_ns);
+  }
+  write_trace_id(head.traceparent, pending.trace_id);
+  pending.output_name_bytes = 0;
+  if (output.empty() || pending.remember_output(output)) return true;
+  problem.set(ProblemCode::kInvalidInput, "the model has no output of that name");
+  return false;
+}
+
 void PredictPath::refuse_body(Connection& connection, Pending& pending, Problem& problem) {
   if (problem.code() == ProblemCode::kModelNotFound && !loop_.engine.was_ready.load(std::memory_order_relaxed)) {
     problem.set(ProblemCode::kModelUnavailable, "the models are still loading");
@@ -78,14 +83,8 @@ void PredictPath::refuse_body(Connection& connection, Pending& pending, Problem&
 
 void PredictPath::submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
                                 const QueryNames& names) {
-  auto job = std::make_unique<Job>();
-  job->kind = Job::Kind::kDecode;
+  auto job = make_job(Job::Kind::kDecode, connection, pending);
   job->encoding = encoding;
-  job->inbox = &inbox_;
-  job->connection = connection.index;
-  job->generation = connection.generation;
-  job->request = pending.id;
-  job->table = loop_.table;
   job->body = request.body;
   job->row_class = pending.row_class;
   job->model = names.model;
@@ -93,6 +92,17 @@ void PredictPath::submit_decode(Connection& connection, Pending& pending, const 
   job->block = std::move(request.block);
   pending.state = Pending::State::kJob;
   jobs_.submit(std::move(job));
+}
+
+std::unique_ptr<Job> PredictPath::make_job(Job::Kind kind, const Connection& connection, const Pending& pending) {
+  auto job = std::make_unique<Job>();
+  job->kind = kind;
+  job->inbox = &inbox_;
+  job->connection = connection.index;
+  job->generation = connection.generation;
+  job->request = pending.id;
+  job->table = loop_.table;
+  return job;
 }
 
 void PredictPath::ring_bells() {
@@ -104,10 +114,19 @@ void PredictPath::ring_bells() {
 }
 
 void PredictPath::on_job(std::unique_ptr<Job> job) {
-  if (job->kind == Job::Kind::kDecode) {
-    finish_decode(*job);
-  } else {
-    finish_encode(*job);
+  switch (job->kind) {
+    case Job::Kind::kDecode:
+      finish_decode(*job);
+      break;
+    case Job::Kind::kEncode:
+      finish_encode(*job);
+      break;
+    case Job::Kind::kDecodeRows:
+      finish_rows_decode(*job);
+      break;
+    case Job::Kind::kEncodeRows:
+      finish_rows_encode(*job);
+      break;
   }
 }
 
@@ -132,7 +151,7 @@ void PredictPath::abandon(Pending& pending) {
   if (pending.state != Pending::State::kRow) return;
   RingStats& stats = pending.entry->stats[loop_.index];
   if (pending.rejoin != nullptr) {
-    stats.rows_cancelled.add(pending.rejoin->rows - pending.rejoin->answered);
+    stats.rows_cancelled.add(pending.rejoin->under_way);
     give_up(pending);
   } else {
     stats.rows_cancelled.add();

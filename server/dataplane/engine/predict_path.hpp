@@ -13,6 +13,7 @@
 #include "engine/loop_context.hpp"
 #include "engine/mirror.hpp"
 #include "engine/rejoin.hpp"
+#include "engine/rows_sink.hpp"
 
 namespace penstock::dataplane {
 
@@ -23,7 +24,12 @@ class PredictPath {
   PredictPath(LoopContext& loop, HttpSession& session, JobPool& jobs, JobInbox& inbox)
       : loop_(loop), session_(session), jobs_(jobs), inbox_(inbox), mirrored_(loop.index) {}
 
+  // POST /predict
   void start(Connection& connection, Pending& pending, const Request& request);
+  // POST /predict/batch
+  void start_batch(Connection& connection, Pending& pending, const Request& request);
+  // POST /v2/models/{model}[/versions/{version}]/infer
+  void start_infer(Connection& connection, Pending& pending, const Request& request, const QueryNames& names);
   void abandon(Pending& pending);
   void on_job(std::unique_ptr<Job> job);
 
@@ -34,7 +40,7 @@ class PredictPath {
     if (mirrored_.has_ready()) mirrored_.compare_some();
   }
   // There is something to do in a next pass, whatever happens.
-  [[nodiscard]] bool has_unfinished() const noexcept { return !unfinished_.empty() || mirrored_.has_ready(); }
+  [[nodiscard]] bool has_unfinished() const noexcept;
   // Once per pass, after all sockets were read: wake the workers for everything published.
   void ring_bells();
   // Answers the rows of completed blocks.
@@ -61,7 +67,10 @@ class PredictPath {
     ModelEntry* entry = nullptr;
   };
 
+  [[nodiscard]] bool begin_request(Connection& connection, Pending& pending, const RequestHead& head,
+                                   std::string_view output, Problem& problem);
   void refuse_body(Connection& connection, Pending& pending, Problem& problem);
+  [[nodiscard]] std::unique_ptr<Job> make_job(Job::Kind kind, const Connection& connection, const Pending& pending);
   void submit_decode(Connection& connection, Pending& pending, const Request& request, Encoding encoding,
                      const QueryNames& names);
 
@@ -88,19 +97,49 @@ class PredictPath {
 
   void submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row, std::uint32_t slot,
                   Problem& problem);
-  void submit_rows(Connection& connection, Pending& pending, ModelEntry& entry, const Request& request,
-                   std::uint32_t rows);
-  void submit_some(Connection& connection, Pending& pending);
-  [[nodiscard]] bool submit_more(const Unfinished& who);
-  [[nodiscard]] bool submit_part(Connection& connection, Pending& pending, std::uint32_t lane, std::uint32_t count,
-                                 Problem& problem);
   [[nodiscard]] bool reserve_reply(Pending& pending, std::size_t reply_bytes, Problem& problem);
   void write_row(const Connection& connection, const Pending& pending, ModelEntry& entry, const batcher::Claim& claim,
                  std::uint32_t k, std::uint32_t slot) const noexcept;
   void enter_request(Connection& connection, Pending& pending, ModelEntry& entry, std::size_t reply_bytes) noexcept;
   void count_rows(ModelEntry& entry, const Pending& pending, std::uint32_t rows) noexcept;
-  // Nobody waits for what is still out of a request of many rows.
+
+  // --- requests of many rows (predict_rows.cpp) ----------------------------------------------------------------------
+
+  enum class PartStatus : std::uint8_t { kSubmitted, kFull, kRefused };
+
+  void begin_rows(Connection& connection, Pending& pending, const Request& request, Rejoin::Form form,
+                  const RowsBody& body, ModelEntry* known);
+  void submit_rows_decode(Connection& connection, Pending& pending, const Request& request, Rejoin& rejoin,
+                          const RowsBody& body);
+  void finish_rows_decode(Job& job);
+  void submit_rows(Connection& connection, Pending& pending, Rejoin& rejoin);
+  [[nodiscard]] bool accept_faults(const Pending& pending, const Rejoin& rejoin, Problem& problem) const;
+  [[nodiscard]] bool prepare_reply(Pending& pending, Rejoin& rejoin, std::size_t& reply_bytes, Problem& problem);
+  [[nodiscard]] bool prepare_raw_reply(Pending& pending, Rejoin& rejoin, std::size_t& reply_bytes, Problem& problem);
+  [[nodiscard]] Rejoin* rejoin_of(const Unfinished& who) const noexcept;
+  [[nodiscard]] bool submit_more(const Unfinished& who);
+  void submit_some(Connection& connection, Pending& pending);
+  [[nodiscard]] std::uint32_t next_part(const Pending& pending, Rejoin& rejoin) const noexcept;
+  [[nodiscard]] PartStatus submit_part(Connection& connection, Pending& pending, std::uint32_t count, Problem& problem);
+  template <class Place>
+  static void copy_rows(const Rejoin& rejoin, std::uint32_t lane, std::uint32_t count, Place&& place);
+  void publish_part(Connection& connection, Pending& pending, const batcher::Claim& claim, std::uint32_t slot);
+  // Nobody waits for what is still out of it.
   void give_up(Pending& pending) noexcept;
+
+  // --- their answers (predict_rows_reply.cpp) ------------------------------------------------------------------------
+
+  [[nodiscard]] bool answer_one_of_many(Connection& connection, Pending& pending, const batcher::DoneBlock& block,
+                                        std::uint32_t row, const Ticket& ticket);
+  [[nodiscard]] static bool take_outputs(const Pending& pending, const batcher::DoneBlock& block, std::uint32_t row,
+                                         const Ticket& ticket, Problem& problem) noexcept;
+  [[nodiscard]] static bool take_fault(Pending& pending, const Problem& problem, const Ticket& ticket);
+  static void note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept;
+  void answer_rows(Connection& connection, Pending& pending);
+  void answer_encoded_rows(Connection& connection, Pending& pending, Rejoin& rejoin);
+  static void note_infer_header(Pending& pending, const InferReplySize& size) noexcept;
+  void submit_rows_encode(Connection& connection, Pending& pending, Rejoin& rejoin);
+  void finish_rows_encode(Job& job);
 
   // --- mirrored rows (predict_mirror.cpp) ----------------------------------------------------------------------------
 
@@ -119,9 +158,10 @@ class PredictPath {
   void note_answer(Pending& pending, ModelEntry& entry, const BatchStamps& stamps);
   void answer_ok(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                  std::uint32_t row);
-  void answer_rows(Connection& connection, Pending& pending);
-  void answer_error(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::Completion& completion,
-                    std::uint32_t row);
+  [[nodiscard]] bool answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
+                                  const batcher::Completion& completion, const Ticket& ticket);
+  static void describe_error(const batcher::Completion& completion, Problem& problem) noexcept;
+  void refuse_row(Connection& connection, Pending& pending, const Ticket& ticket, Problem& problem);
   [[nodiscard]] ResponseOptions reply_options(const Pending& pending) const noexcept;
   [[nodiscard]] std::span<const std::byte* const> outputs_of(ModelEntry& entry, const batcher::DoneBlock& block,
                                                              std::uint32_t row) noexcept;

@@ -79,19 +79,15 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
   const batcher::Completion& completion = entry.ring.completion(block, row);
   // Acquire is in poll_done(): the worker wrote this before it completed the batch.
   if (completion.kind.load(std::memory_order_relaxed) != batcher::CompletionKind::kFinal) {
-    answer_error(*connection, pending, entry, completion, ticket.row);
-    return true;
+    if (!answer_error(*connection, pending, entry, completion, ticket)) return true;
+  } else if (pending.rejoin != nullptr) {
+    if (!answer_one_of_many(*connection, pending, block, row, ticket)) return true;
+  } else {
+    if (entry.encoder.has_texts() && !check_texts(*connection, pending, entry, block, row)) [[unlikely]]
+      return true;
+    stats.rows_ok.add();
   }
-  if (entry.encoder.has_texts() && pending.rejoin == nullptr) [[unlikely]] {
-    if (!check_texts(*connection, pending, entry, block, row)) return true;
-  }
-  stats.rows_ok.add();
-  if (pending.rejoin != nullptr) {
-    std::memcpy(pending.rejoin->out + ticket.row * pending.rejoin->output_bytes,
-                entry.ring.output(block, row, pending.output), pending.rejoin->output_bytes);
-    pending.rejoin->parts[ticket.part].answered = true;
-    if (++pending.rejoin->answered < pending.rejoin->rows) return true;
-  }
+  if (pending.rejoin != nullptr && !pending.rejoin->is_complete()) return true;
   note_answer(pending, entry, stamps);
   if (pending.rejoin != nullptr) {
     answer_rows(*connection, pending);
@@ -167,22 +163,10 @@ void PredictPath::finish_small(Connection& connection, Pending& pending, std::st
   session_.end_reply(connection, pending, bytes + body.size());
 }
 
-void PredictPath::answer_rows(Connection& connection, Pending& pending) {
-  Rejoin& rejoin = *pending.rejoin;
-  pending.rejoin = nullptr;
-  const std::size_t body_bytes = rejoin.rows * rejoin.output_bytes;
-  loop_.stats.responses[200].add();
-  if (pending.reply) {
-    finish_large(connection, pending, body_bytes);
-  } else {
-    finish_small(connection, pending, {rejoin.out, body_bytes});
-  }
-  rejoins_.release(rejoin);
-}
-
 ResponseOptions PredictPath::reply_options(const Pending& pending) const noexcept {
   ResponseOptions options = session_.response_options(pending);
   if (pending.receipt_wanted) options.receipt = &pending.receipt;
+  options.infer_header_bytes = pending.infer_header_bytes;
   return options;
 }
 
@@ -194,51 +178,58 @@ void PredictPath::finish_large(Connection& connection, Pending& pending, std::si
   session_.end_reply(connection, pending, head_bytes + body_bytes, kHeadBytesMax - head_bytes);
 }
 
-// Of a request of many rows `row` is the one that failed: the others run in vain.
-void PredictPath::answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
-                               const batcher::Completion& completion, std::uint32_t row) {
+// True: it was one of many, and the request goes on.
+bool PredictPath::answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
+                               const batcher::Completion& completion, const Ticket& ticket) {
   RingStats& stats = entry.stats[loop_.index];
-  char where[32] = "";
-  if (pending.rejoin != nullptr) {
-    std::snprintf(where, sizeof where, "row %u: ", row);
-    stats.rows_cancelled.add(pending.rejoin->rows - pending.rejoin->answered - 1);
-    give_up(pending);
-  }
-  Problem problem;
-  const int detail_bytes = static_cast<int>(std::min<std::size_t>(completion.detail_bytes, completion.detail.size()));
   (completion.error == batcher::RowError::kShed ? stats.rows_shed : stats.rows_failed).add();
-  switch (completion.error) {
-    case batcher::RowError::kShed:
-      problem.set(ProblemCode::kDeadlineUnreachable, "%sit would have been late, so it was not run", where);
-      set_retry_after(entry, pending, problem);
-      break;
-    case batcher::RowError::kWorkerDied:
-      problem.set(ProblemCode::kWorkerDied, "%sthe worker died while it held this row; the row may have run", where);
-      break;
-    case batcher::RowError::kCulprit:
-      problem.set(ProblemCode::kModelError, "%sthe worker died each time it ran this row", where);
-      break;
-    case batcher::RowError::kModelRaised:
-    case batcher::RowError::kBadOutput:
-      problem.set(ProblemCode::kModelError, "%s%.*s", where, detail_bytes, completion.detail.data());
-      break;
-    default:
-      problem.set(ProblemCode::kModelError, "%sthe worker gave no answer for this row", where);
+  Problem problem;
+  describe_error(completion, problem);
+  if (take_fault(pending, problem, ticket)) return true;
+  if (completion.error == batcher::RowError::kShed) set_retry_after(entry, pending, problem);
+  refuse_row(connection, pending, ticket, problem);
+  return false;
+}
+
+// The request fails with its row. Of many rows the others run in vain.
+void PredictPath::refuse_row(Connection& connection, Pending& pending, const Ticket& ticket, Problem& problem) {
+  if (pending.rejoin != nullptr) {
+    const Problem of_row = problem;
+    problem.set(of_row.code(), "row %u: %.*s", ticket.row, static_cast<int>(of_row.detail().size()),
+                of_row.detail().data());
+    problem.set_retry_after(of_row.retry_after_s());
+    pending.entry->stats[loop_.index].rows_cancelled.add(pending.rejoin->under_way - 1);
+    give_up(pending);
   }
   pending.reply.reset();
   session_.refuse(connection, pending, problem);
 }
 
+void PredictPath::describe_error(const batcher::Completion& completion, Problem& problem) noexcept {
+  const int detail_bytes = static_cast<int>(std::min<std::size_t>(completion.detail_bytes, completion.detail.size()));
+  switch (completion.error) {
+    case batcher::RowError::kShed:
+      problem.set(ProblemCode::kDeadlineUnreachable, "it would have been late, so it was not run");
+      break;
+    case batcher::RowError::kWorkerDied:
+      problem.set(ProblemCode::kWorkerDied, "the worker died while it held this row; the row may have run");
+      break;
+    case batcher::RowError::kCulprit:
+      problem.set(ProblemCode::kModelError, "the worker died each time it ran this row");
+      break;
+    case batcher::RowError::kModelRaised:
+    case batcher::RowError::kBadOutput:
+      problem.set(ProblemCode::kModelError, "%.*s", detail_bytes, completion.detail.data());
+      break;
+    default:
+      problem.set(ProblemCode::kModelError, "the worker gave no answer for this row");
+  }
+}
+
 bool PredictPath::submit_encode(Connection& connection, Pending& pending, ModelEntry& entry,
                                 const batcher::DoneBlock& block, std::uint32_t row) {
-  auto job = std::make_unique<Job>();
-  job->kind = Job::Kind::kEncode;
+  auto job = make_job(Job::Kind::kEncode, connection, pending);
   job->encoding = pending.encoding;
-  job->inbox = &inbox_;
-  job->connection = connection.index;
-  job->generation = connection.generation;
-  job->request = pending.id;
-  job->table = loop_.table;
   job->entry = &entry;
   job->done = block;
   job->done_row = row;

@@ -64,7 +64,7 @@ bool PredictPath::reserve_reply(Pending& pending, std::size_t reply_bytes, Probl
 void PredictPath::write_row(const Connection& connection, const Pending& pending, ModelEntry& entry,
                             const batcher::Claim& claim, std::uint32_t k, std::uint32_t slot) const noexcept {
   const Rejoin* const rejoin = pending.rejoin;
-  const std::uint32_t row = rejoin == nullptr ? 0 : rejoin->submitted + k;
+  const std::uint32_t row = rejoin == nullptr ? 0 : rejoin->cursor + k;
   batcher::RowMeta& meta = entry.ring.meta(claim, k);
   meta.arrival_ns = pending.arrival_ns;
   meta.deadline_ns = pending.row_deadline_ns;
@@ -74,7 +74,7 @@ void PredictPath::write_row(const Connection& connection, const Pending& pending
   meta.principal = 0;
   meta.priority = static_cast<std::uint8_t>(pending.row_class);
   meta.rank = 0;
-  meta.shape[0] = pending.length;
+  meta.shape[0] = rejoin == nullptr ? pending.length : rejoin->length_of(row);
   meta.cancelled.store(0, std::memory_order_relaxed);  // ordered by publish()
   write_id(pending.request_id(), meta.request_id);
   Ticket& ticket = entry.ticket(claim.buffer, claim.row + k);
@@ -106,138 +106,6 @@ void PredictPath::enter_request(Connection& connection, Pending& pending, ModelE
   pending.entry = &entry;
   pending.owed_bytes = static_cast<std::uint32_t>(std::min<std::size_t>(reply_bytes, kOwedBytesMax));
   connection.owed_bytes += pending.owed_bytes;
-}
-
-// --- many rows
-// --------------------------------------------------------------------------------------------------------
-
-void PredictPath::submit_rows(Connection& connection, Pending& pending, ModelEntry& entry, const Request& request,
-                              std::uint32_t rows) {
-  Problem problem;
-  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
-  const std::uint32_t rows_max = std::min(kRequestRowsMax, entry.lane_rows(lane));
-  bool accepted = choose_output(entry, pending.output_name(), pending, problem);
-  if (accepted && pending.encoding != Encoding::kRaw) {
-    problem.set(ProblemCode::kNotAcceptable,
-                "the body has %u rows, which are answered as application/octet-stream only: ask for it with Accept",
-                rows);
-    accepted = false;
-  } else if (accepted && rows > rows_max) {
-    problem.set(ProblemCode::kBodyTooLarge, "the body has %u rows; at most %u of one request are taken here", rows,
-                rows_max);
-    accepted = false;
-  }
-  const std::size_t output_bytes = entry.ring.schema().outputs.tensors()[pending.output].bytes();
-  const std::size_t reply_bytes = kHeadBytesMax + rows * output_bytes;
-  if (!accepted || !admit(entry, pending, rows, problem) || !reserve_reply(pending, reply_bytes, problem)) {
-    session_.refuse(connection, pending, problem);
-    return;
-  }
-  Rejoin& rejoin = *rejoins_.acquire();
-  pending.rejoin = &rejoin;
-  rejoin.rows = rows;
-  rejoin.body = request.body;
-  rejoin.block = std::move(request.block);
-  rejoin.row_bytes = request.body.size() / rows;
-  rejoin.output_bytes = output_bytes;
-  rejoin.out = pending.reply ? pending.reply.data() + kHeadBytesMax : rejoin.small.get();
-  enter_request(connection, pending, entry, reply_bytes);
-  submit_some(connection, pending);
-  // A body without a block lies in the connection's buffer and is smaller than what one call submits.
-  if (pending.rejoin == &rejoin && !rejoin.is_submitted()) {
-    entry.stats[loop_.index].rows_out.add();  // until it is finished
-    unfinished_.push_back({connection.index, connection.generation, pending.id, &entry});
-  }
-}
-
-void PredictPath::continue_requests() {
-  std::erase_if(unfinished_, [this](const Unfinished& who) {
-    const bool finished = !submit_more(who);
-    if (finished) who.entry->stats[loop_.index].rows_out.sub();
-    return finished;
-  });
-}
-
-// Whether there is still more of it.
-bool PredictPath::submit_more(const Unfinished& who) {
-  Connection* const connection = loop_.find(who.connection, who.generation);
-  if (connection == nullptr) return false;
-  Pending& pending = connection->slot(who.request);
-  if (pending.id != who.request || pending.rejoin == nullptr) return false;
-  submit_some(*connection, pending);
-  return pending.rejoin != nullptr && !pending.rejoin->is_submitted();
-}
-
-// As many rows as one pass may take. A row for which there is no room ends the request: those before it run in vain.
-void PredictPath::submit_some(Connection& connection, Pending& pending) {
-  ModelEntry& entry = *pending.entry;
-  Rejoin& rejoin = *pending.rejoin;
-  const std::uint32_t lane = entry.ring.lane_of(pending.row_class);
-  const std::uint32_t part_rows = entry.ring.uses_arena() ? 1 : entry.ring.settings(lane).block_rows;
-  Problem problem;
-  for (std::size_t bytes = 0; !rejoin.is_submitted() && bytes < kInlineBytesMax;) {
-    const std::uint32_t count = std::min(part_rows, rejoin.rows - rejoin.submitted);
-    if (!submit_part(connection, pending, lane, count, problem)) {
-      entry.stats[loop_.index].rows_cancelled.add(rejoin.submitted - rejoin.answered);
-      give_up(pending);
-      pending.reply.reset();
-      session_.refuse(connection, pending, problem);
-      return;
-    }
-    bytes += count * rejoin.row_bytes;
-  }
-  if (rejoin.is_submitted()) rejoin.block.reset();
-}
-
-bool PredictPath::submit_part(Connection& connection, Pending& pending, std::uint32_t lane, std::uint32_t count,
-                              Problem& problem) {
-  ModelEntry& entry = *pending.entry;
-  Rejoin& rejoin = *pending.rejoin;
-  const std::string_view bytes = rejoin.body.substr(rejoin.submitted * rejoin.row_bytes, count * rejoin.row_bytes);
-  if (!check_raw_rows(entry.ring.schema(), bytes, rejoin.submitted, problem)) return false;
-  std::uint32_t slot = kNoSlot;
-  if (entry.ring.uses_arena()) {
-    const std::optional<std::uint32_t> free_slot = entry.ring.acquire_slot(pending.row_class);
-    if (!free_slot.has_value()) {
-      refuse_claim(entry, pending, batcher::ClaimStatus::kFull, problem);
-      return false;
-    }
-    slot = *free_slot;
-    std::memcpy(entry.ring.slot(slot), bytes.data(), bytes.size());
-  }
-  const batcher::Claim claim = entry.ring.claim(lane, count);
-  if (claim.status != batcher::ClaimStatus::kClaimed) {
-    if (slot != kNoSlot) entry.ring.release_slot(slot);
-    refuse_claim(entry, pending, claim.status, problem);
-    return false;
-  }
-  if (slot == kNoSlot) {
-    std::memcpy(entry.ring.input(claim, 0, 0), bytes.data(), bytes.size());
-  } else {
-    entry.ring.set_span(claim, 0, slot);
-  }
-  for (std::uint32_t k = 0; k < count; ++k) write_row(connection, pending, entry, claim, k, slot);
-  entry.ring.publish(claim, loop_.index);
-  if (loop_.table->mirror(entry.id) != nullptr) [[unlikely]] {
-    for (std::uint32_t k = 0; k < count; ++k) {  // of one tensor, so that the bytes are packed rows
-      const auto* const row = reinterpret_cast<const std::byte*>(bytes.data()) + k * rejoin.row_bytes;
-      mirror_row(connection, pending, entry, claim, k, slot == kNoSlot ? row : nullptr);
-    }
-  }
-  rejoin.parts.push_back({claim});
-  rejoin.submitted += count;
-  count_rows(entry, pending, count);
-  return true;
-}
-
-void PredictPath::give_up(Pending& pending) noexcept {
-  // A part that was answered may have left its buffer to other rows.
-  for (const Rejoin::Part& part : pending.rejoin->parts) {
-    if (part.answered) continue;
-    for (std::uint32_t k = 0; k < part.claim.count; ++k) pending.entry->ring.cancel(part.claim, k);
-  }
-  rejoins_.release(*pending.rejoin);
-  pending.rejoin = nullptr;
 }
 
 }  // namespace penstock::dataplane

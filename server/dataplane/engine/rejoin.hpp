@@ -7,39 +7,69 @@
 #include <string_view>
 #include <vector>
 
+#include "codec/codec_oip.hpp"
+#include "codec/codec_rows.hpp"
 #include "engine/body_pool.hpp"
 #include "engine/connection.hpp"
 #include "engine/model_entry.hpp"
 
 namespace penstock::dataplane {
 
-inline constexpr std::uint32_t kRequestRowsMax = 4096;
+inline constexpr std::uint32_t kRequestRowsMax = 65'536;
+inline constexpr std::uint64_t kRowsBytesMax = 32ull << 20;  // of a body of many rows
 
-// Belongs to a Pending until it is answered, refused or abandoned; then to the loop's pool again. Rows that are still
-// out then find no request that waits for them and are dropped.
+// Belongs to a Pending, or to a job on its way to or from one, until it is answered, refused or abandoned; then to the
+// loop's pool again. Rows that are still out then find no request that waits for them and are dropped.
 struct Rejoin {
+  // kRaw: one output, row behind row; a row that fails fails the request. kRows: outputs and faults by row. kInfer: the
+  // Open Inference Protocol; a row that fails fails the request.
+  enum class Form : std::uint8_t { kRaw, kRows, kInfer };
+
   struct Part {  // rows that were claimed together, so they lie in one block and come back together
     batcher::Claim claim;
     bool answered = false;
   };
+  struct Output {
+    std::uint32_t tensor = 0;  // of the schema
+    const TensorSpec* spec = nullptr;
+    char* data = nullptr;
+    std::size_t stride = 0;
+  };
 
+  Form form = Form::kRaw;
+  bool stalled = false;         // no row goes into the queue before another one has come back
   std::uint32_t rows = 0;       // of the request
-  std::uint32_t submitted = 0;  // of them, that are in the queue or further
-  std::uint32_t answered = 0;
-  std::vector<Part> parts;  // keeps its capacity from request to request
+  std::uint32_t cursor = 0;     // of them, those behind it are still to be submitted
+  std::uint32_t refused = 0;    // that do not fit the schema, and are not run
+  std::uint32_t answered = 0;   // with outputs, or with a fault of their own
+  std::uint32_t under_way = 0;  // in the queue or further
+  std::vector<Part> parts;      // keeps its capacity from request to request
+  ModelEntry* entry = nullptr;
 
-  // The rows not submitted yet: packed, one behind the other. A body that came in a block stays there.
-  std::string_view body;
-  Block block;
-  std::size_t row_bytes = 0;
+  std::vector<Column> columns;         // the inputs
+  std::vector<std::uint32_t> lengths;  // of the rows, where tensors vary; else empty
+  std::uint32_t longest = 0;
+  std::vector<RowFault> faults;  // rows that were refused come first, ascending
+  std::uint32_t next_fault = 0;  // of those, the first at or behind the cursor
+  InferRequest infer;
+  std::vector<Output> outputs;
+  std::vector<Column> results;  // the same for an encoder
 
-  // Where the outputs go, row k at k * output_bytes: into the reply, or here when the reply fits a connection's buffer.
-  char* out = nullptr;
-  std::size_t output_bytes = 0;
+  // What the columns point into: the request's body, blocks, and the first bytes here.
+  Block body;
+  std::vector<Block> blocks;
   std::unique_ptr<char[]> small;
+  std::size_t small_used = 0;
 
-  [[nodiscard]] bool is_submitted() const noexcept { return submitted == rows; }
+  [[nodiscard]] bool is_submitted() const noexcept { return cursor == rows; }
   [[nodiscard]] bool is_complete() const noexcept { return answered == rows; }
+  [[nodiscard]] std::uint32_t length_of(std::uint32_t row) const noexcept { return lengths.empty() ? 0 : lengths[row]; }
+  // Memory until it is answered; null when the pool has none.
+  [[nodiscard]] char* allocate(std::size_t bytes, BodyPool& pool);
+  // Some input lies in these bytes.
+  [[nodiscard]] bool refers_to(std::string_view bytes) const noexcept;
+  // A body without a block goes with the call that brought it: keep what the columns point to in it.
+  [[nodiscard]] bool keep_body(std::string_view bytes, BodyPool& pool);
 };
 
 // Of one loop. Allocates only when more requests of many rows are under way than ever before.

@@ -3,17 +3,13 @@
 #include <cstring>
 
 namespace penstock::dataplane {
-namespace {
 
-// `tensor` is the bucket's. The places may overlap.
 void copy_padded(const TensorSpec& tensor, std::uint32_t length, const std::byte* from, std::byte* to) noexcept {
   const std::uint64_t room = tensor.bytes();
   const std::uint64_t bytes = tensor.varies ? tensor.bytes_of_length(length) : room;
   if (from != to) std::memmove(to, from, bytes);
   std::memset(to + bytes, 0, room - bytes);
 }
-
-}  // namespace
 
 void copy_padded_row(const batcher::BatchRing& ring, const batcher::Claim& claim, std::uint32_t lane,
                      std::uint32_t length, const std::byte* row) noexcept {

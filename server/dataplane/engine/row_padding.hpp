@@ -9,6 +9,10 @@
 
 namespace penstock::dataplane {
 
+// One tensor of a row of `length` elements, behind which its room in the bucket's `tensor` is zero. One that does not
+// vary is copied. The places may overlap.
+void copy_padded(const TensorSpec& tensor, std::uint32_t length, const std::byte* from, std::byte* to) noexcept;
+
 // Copies a row of `length` elements, packed with room for the longest, into a claimed row of a lane.
 void copy_padded_row(const batcher::BatchRing& ring, const batcher::Claim& claim, std::uint32_t lane,
                      std::uint32_t length, const std::byte* row) noexcept;

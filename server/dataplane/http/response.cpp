@@ -144,6 +144,8 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
   if (options.receipt != nullptr) write_receipt(head, *options.receipt);
   if (!options.cors.empty()) head.text(options.cors.substr(0, kCorsBytesMax));
+  if (options.infer_header_bytes != 0)
+    head.text("Inference-Header-Content-Length: ").number(options.infer_header_bytes).text("\r\n");
   head.text("\r\n");
   return head.bytes();
 }

@@ -41,6 +41,7 @@ struct ResponseOptions {
   const Receipt* receipt = nullptr;  // null: none was asked for
   std::string_view cors = {};        // CorsGrant::fields
   bool oip_error = false;            // a problem has its detail in a member "error", too: see is_oip()
+  std::size_t infer_header_bytes = 0;  // Inference-Header-Content-Length; 0: none
 };
 
 // Whether a path is the Open Inference Protocol's, whose clients look for an error's text in a member "error".

@@ -1,6 +1,7 @@
-// Field lines of a head that is passed on.
+// Field lines of a head that was parsed: CRLF each.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "http/ascii.hpp"
@@ -18,6 +19,16 @@ void for_each_field(std::string_view fields, Visit&& visit) {
     if (colon == std::string_view::npos) continue;
     visit(line.substr(0, colon), trim_blanks(line.substr(colon + 1)), line);
   }
+}
+
+// The value of the first field of that name, in lower case; its data() is null when there is none. For names that few
+// requests have: the others are members of RequestHead.
+[[nodiscard]] inline std::string_view find_field(std::string_view fields, std::string_view lower) {
+  std::string_view found;
+  for_each_field(fields, [&](std::string_view name, std::string_view value, std::string_view) {
+    if (found.data() == nullptr && name.size() == lower.size() && equals_ignoring_case(name, lower)) found = value;
+  });
+  return found;
 }
 
 }  // namespace penstock::dataplane
