@@ -131,8 +131,8 @@ bool has_reply(const Client& client) {
   return ::recv(client.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
-// A request larger than the queue goes on as its rows come back. Each takes half of the queue at most; who finds no room
-// at all is refused.
+// A request larger than the queue goes on as its rows come back. Each takes half of the queue at most; who finds no
+// room at all is refused.
 void full_queue() {
   Server server;
   const std::uint32_t idle = add_idle(server, DType::kFloat32, 16 * 1024);

@@ -10,8 +10,8 @@
 #include <charconv>
 #include <cstring>
 
-#include "http/fields.hpp"
 #include "http/ascii.hpp"
+#include "http/fields.hpp"
 
 namespace penstock::dataplane {
 namespace {

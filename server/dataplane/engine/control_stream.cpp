@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <cstring>
 
-#include "http/fields.hpp"
 #include "engine/control_proxy.hpp"
+#include "http/fields.hpp"
 
 namespace penstock::dataplane {
 namespace {

@@ -115,7 +115,9 @@ void EventLoop::refuse_reserved(Connection& connection, Pending& pending) {
 }
 
 void EventLoop::handle_health(Connection& connection, Pending& pending, const RouteTarget& target) {
-  const auto answer = [&](std::string_view body) { session_.reply(connection, pending, 200, "application/json", body); };
+  const auto answer = [&](std::string_view body) {
+    session_.reply(connection, pending, 200, "application/json", body);
+  };
   Problem problem;
   const bool draining = loop_.engine.draining.load(std::memory_order_relaxed);
   switch (target.route) {

@@ -31,16 +31,16 @@ struct Receipt {
 };
 
 struct ResponseOptions {
-  std::string_view request_id = {};  // must pass valid_request_id(), or be empty: then there is no such field
-  std::string_view date = {};        // DateCache::view(); empty: no Date
-  bool keep_alive = true;            // false: Connection: close
-  bool head_only = false;            // to HEAD: a problem is written without its body
-  bool http_1_0 = false;             // the request was HTTP/1.0, which takes a kept connection only when told so
-  std::uint32_t retry_after_s = 0;   // 0: no Retry-After, but for 429 and 503, which never go without
-  std::string_view allow = {};       // of a 405, such as "GET, HEAD"
-  const Receipt* receipt = nullptr;  // null: none was asked for
-  std::string_view cors = {};        // CorsGrant::fields
-  bool oip_error = false;            // a problem has its detail in a member "error", too: see is_oip()
+  std::string_view request_id = {};    // must pass valid_request_id(), or be empty: then there is no such field
+  std::string_view date = {};          // DateCache::view(); empty: no Date
+  bool keep_alive = true;              // false: Connection: close
+  bool head_only = false;              // to HEAD: a problem is written without its body
+  bool http_1_0 = false;               // the request was HTTP/1.0, which takes a kept connection only when told so
+  std::uint32_t retry_after_s = 0;     // 0: no Retry-After, but for 429 and 503, which never go without
+  std::string_view allow = {};         // of a 405, such as "GET, HEAD"
+  const Receipt* receipt = nullptr;    // null: none was asked for
+  std::string_view cors = {};          // CorsGrant::fields
+  bool oip_error = false;              // a problem has its detail in a member "error", too: see is_oip()
   std::size_t infer_header_bytes = 0;  // Inference-Header-Content-Length; 0: none
 };
 
