@@ -15,6 +15,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings_lines.hpp"
 #include "engine/engine.hpp"
 
 namespace nb = nanobind;
@@ -344,6 +345,7 @@ void translate_system_error(const std::exception_ptr& error, void*) {
 NB_MODULE(_dataplane, module) {
   module.doc() = "The data plane: public sockets, I/O loops, rings.";
   nb::register_exception_translator(translate_system_error);
+  penstock::dataplane::bind_lines(module);
   nb::class_<Engine>(module, "Engine",
                      "The data plane: public sockets, I/O loops, rings. Its threads never take the GIL.")
       .def(

@@ -14,6 +14,7 @@ from tests.integration.supervised import until
 from tests.models import affine, mlp
 from tests.serving import Server
 
+BATCHES = ROOT / "docs/batches.md"
 MODELS = ROOT / "docs/models.md"
 SECURITY = ROOT / "docs/security.md"
 README = ROOT / "README.md"
@@ -86,3 +87,10 @@ def test_readme_replaces_a_model(tmp_path: Path) -> None:
         ]
     finally:
         server.stop()
+
+
+def test_streamed_batches(walkthrough: Walkthrough) -> None:
+    blocks = list(blocks_of(BATCHES))
+    assert len([block for block in blocks if block.language == "console"]) == 3
+    for block in blocks:
+        walkthrough.follow(block)

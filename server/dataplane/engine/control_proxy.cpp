@@ -224,6 +224,12 @@ Pending* ControlProxy::find_pending(const ControlCall& call, Connection*& connec
   return pending.id == call.request && waits ? &pending : nullptr;
 }
 
+bool ControlProxy::has_whole_answer(const ControlCall& call) noexcept {
+  const std::string_view answer = call.incoming;
+  const std::size_t head_end = answer.find("\r\n\r\n");
+  return head_end != std::string_view::npos && is_whole(answer.substr(0, head_end), answer.substr(head_end + 4), false);
+}
+
 // The answer has ended.
 void ControlProxy::finish(ControlCall& call, bool closed_cleanly) {
   const std::string_view answer = call.incoming;

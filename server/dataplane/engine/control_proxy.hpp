@@ -52,6 +52,8 @@ class ControlProxy {
   [[nodiscard]] bool connect(ControlCall& call);
   void send(ControlCall& call);
   void receive(ControlCall& call);
+  // As far as its length is said.
+  [[nodiscard]] static bool has_whole_answer(const ControlCall& call) noexcept;
   void finish(ControlCall& call, bool closed_cleanly);
   void relay(ControlCall& call, Connection& connection, Pending& pending, unsigned status);
   void fail(ControlCall& call, const char* what);

@@ -86,6 +86,8 @@ void ControlStream::on_event(std::uint32_t events) {
   if (call_.fd < 0) return;
   if (answer_ == Answer::kWhole) {
     proxy_.receive(call_);
+    // It may go on reading the body otherwise, as long as nobody ends the call.
+    if (call_.fd >= 0 && proxy_.has_whole_answer(call_)) proxy_.finish(call_, true);
     return;
   }
   if (answer_ == Answer::kHead) return;

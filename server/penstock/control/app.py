@@ -13,6 +13,7 @@ from flask_restful import Api
 
 from penstock.control.problem import install_problems, request_id
 from penstock.control.resources.aliases import Alias
+from penstock.control.resources.batches import StreamedBatch
 from penstock.control.resources.history import History
 from penstock.control.resources.keys import KeyList, KeyResource
 from penstock.control.resources.loading import Load, Unload
@@ -29,6 +30,7 @@ from penstock.control.resources.promotion import Promote, Rollback
 from penstock.control.resources.repository import RepositoryIndex, RepositoryLoad, RepositoryUnload
 from penstock.control.resources.versions import VersionResource
 from penstock.control.state import ServerState
+from penstock.control.streams.fast_path import FastPath
 
 __all__ = ["make_app"]
 
@@ -92,6 +94,9 @@ def make_app(state: ServerState) -> Flask:
     for resource, *paths in _WITH_STATE:
         api.add_resource(resource, *paths, **given)
     api.add_resource(OpenApi, "/openapi.json")
+    if state.fast_path is not None:
+        streaming = {"state": state, "fast_path": FastPath(state.fast_path)}
+        api.add_resource(StreamedBatch, "/predict/batch", resource_class_kwargs=streaming)
     return app
 
 

@@ -207,7 +207,8 @@ class ServerState:
     """Everything the control plane's resources may look at and act through.
 
     `registry` and `lifecycle` are None when the registry could not be opened, for `registry_failure`. `uploads` is the
-    folder that uploaded artefacts are unpacked in.
+    folder that uploaded artefacts are unpacked in. `fast_path` is the data plane's private socket; without one
+    nothing is streamed.
     """
 
     stats: StatsSource
@@ -219,3 +220,4 @@ class ServerState:
     registry_failure: str = "this server was started without one"
     development: bool = False
     uploads: Path | None = None
+    fast_path: Path | None = None

@@ -4,6 +4,20 @@ from typing import Any
 # Name, NumPy dtype name, row shape without the batch dimension. A first extent of None varies from row to row.
 Tensor = tuple[str, str, tuple[int | None, ...]]
 
+def json_rows(text: bytes, last: bool, rows_max: int) -> tuple[bytes, bytes, int, list[tuple[int, str]]]: ...
+def csv_rows(
+    text: bytes, last: bool, rows_max: int, prefixes: Sequence[str], suffix: str, are_text: Sequence[bool]
+) -> tuple[bytes, bytes, int, list[tuple[int, str]]]: ...
+def csv_record(text: bytes, last: bool) -> tuple[list[str], int] | None: ...
+def json_answers(reply: bytes, rows: int, first: int, faults: Sequence[tuple[int, str, int, str]]) -> bytes: ...
+def csv_answers(
+    reply: bytes,
+    rows: int,
+    first: int,
+    faults: Sequence[tuple[int, str, int, str]],
+    outputs: Sequence[tuple[str, int]],
+) -> bytes: ...
+
 class Engine:
     """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
 

@@ -81,6 +81,8 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     cleanup.callback(engine.stop)
     # First of all: a busy port must not cost anybody the loading of models.
     port = _listen(engine, config)
+    fast_path = folder / "predict.sock"
+    engine.listen_private(str(fast_path))
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
     bridge = AsyncBridge()
     bridge.start()
@@ -103,6 +105,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
         registry_failure=why_not,
         development=config.development,
         uploads=data_folder(config) / "uploads",
+        fast_path=fast_path,
     )
     control = ControlServer(make_app(state), control_socket)
     control.start()

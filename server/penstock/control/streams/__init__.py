@@ -1,0 +1,3 @@
+"""Batches that are streamed: lines in, rows through the fast path, lines out."""
+
+__all__: list[str] = []
