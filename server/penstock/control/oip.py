@@ -17,6 +17,7 @@ __all__ = ["EXTENSIONS", "config", "datatype", "is_in_memory", "metadata", "serv
 
 # Only what is served in full: clients change what they send by this list.
 EXTENSIONS = (
+    "binary_tensor_data",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",

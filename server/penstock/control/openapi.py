@@ -5,7 +5,6 @@ Errors come from the problem catalogue, so the document cannot name one that the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import cache
 
 from penstock import __version__
@@ -23,32 +22,12 @@ from penstock.control.openapi_parts import (
     problems,
     references,
 )
+from penstock.control.openapi_predict import PREDICT_PATHS
 from penstock.control.schemas import SCHEMAS
 from penstock.control.schemas_oip import OIP_SCHEMAS
 from penstock.control.schemas_registry import REGISTRY_SCHEMAS
 
 __all__ = ["openapi_document"]
-
-_PREDICT = (
-    "malformed_body",
-    "contradiction",
-    "unauthorized",
-    "model_not_found",
-    "version_not_found",
-    "not_acceptable",
-    "length_required",
-    "unsupported_media_type",
-    "invalid_input",
-    "too_many_requests",
-    "model_error",
-    "queue_full",
-    "deadline_unreachable",
-    "memory_exhausted",
-    "model_unavailable",
-    "model_loading",
-    "worker_died",
-    "deadline_exceeded",
-)
 
 
 @cache
@@ -64,13 +43,9 @@ def openapi_document() -> Json:
         },
         "servers": [{"url": "/"}],
         "paths": {
-            "/predict": {"post": _predict()},
+            **PREDICT_PATHS,
             **MODEL_PATHS,
             **OIP_PATHS,
-            "/health/live": {"get": _health("isLive", "Whether the process answers")},
-            "/health/ready": {"get": _health("isReady", "Whether every model can be asked", ("model_unavailable",))},
-            "/health": {"get": _health("isLiveAlias", "The same as /health/live")},
-            "/ready": {"get": _health("isReadyAlias", "The same as /health/ready", ("model_unavailable",))},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": operation("describeInterface", "This document", "OpenApi")},
             "/": {"get": operation("index", "What this is and where to go on", "Index")},
@@ -86,54 +61,6 @@ def openapi_document() -> Json:
                     "schema": {"type": "string"},
                 }
             },
-        },
-    }
-
-
-def _predict() -> Json:
-    row = {"$ref": "#/components/schemas/PredictRequest"}
-    outputs = {"$ref": "#/components/schemas/PredictResponse"}
-    # OpenAPI 3.1 describes raw bytes by a media type without a schema.
-    return {
-        "operationId": "predict",
-        "summary": "Run a model on one row",
-        "description": "One request is one row, without a batch dimension. The server makes the batches.",
-        "tags": ["prediction"],
-        "parameters": references("ModelName", "ModelVersion", "Output", "RequestId", *_OPTIONS),
-        "requestBody": {
-            "required": True,
-            "description": "A raw body is one row of a single-input model, or many: little-endian, C order.",
-            "content": {
-                "application/json": {"schema": row},
-                "application/msgpack": {"schema": row},
-                "application/octet-stream": {},
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "The row's outputs. Accept chooses the encoding; raw is one output's tensor.",
-                "headers": {**RESPONSE_HEADERS, **_RECEIPT_HEADERS},
-                "content": {
-                    "application/json": {"schema": outputs},
-                    "application/msgpack": {"schema": outputs},
-                    "application/octet-stream": {},
-                },
-            },
-            **problems((*_PREDICT, *ANY_REQUEST)),
-        },
-    }
-
-
-def _health(operation: str, summary: str, codes: Iterable[str] = ()) -> Json:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "tags": ["health"],
-        "parameters": references("RequestId"),
-        "responses": {
-            "200": {"description": "Yes.", "headers": RESPONSE_HEADERS, "content": content},
-            **problems((*codes, *ANY_REQUEST)),
         },
     }
 
@@ -154,19 +81,3 @@ def _metrics() -> Json:
             **problems(("unauthorized", "internal_error", "control_plane_unavailable", *ANY_REQUEST)),
         },
     }
-
-
-_RECEIPT_HEADERS: Mapping[str, object] = {
-    f"X-Penstock-{name}": {"description": f"With a receipt: {what}.", "schema": {"type": kind}}
-    for name, kind, what in (
-        ("Queue-Us", "integer", "microseconds from arrival to the batch being taken"),
-        ("Batch-Us", "integer", "microseconds from there to the batch being done"),
-        ("Run-Us", "integer", "of these, the model's own"),
-        ("Batch-Rows", "integer", "rows that ran together"),
-        ("Padding", "number", "share of the batch that was padding"),
-        ("Sealed", "string", "why the batch was no larger"),
-        ("Model-Version", "string", "the version that answered"),
-        ("Instance", "integer", "the worker that ran it"),
-    )
-}
-_OPTIONS = ("RequestTimeout", "Priority", "Reproducible", "Receipt")

@@ -201,6 +201,12 @@ def parameters() -> Json:
             "description": "The output to send as application/octet-stream.",
             "schema": {"type": "string"},
         },
+        "InferenceHeaderLength": {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "description": "Bytes of JSON at the start of the body; without it all of it is JSON.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
         "RequestId": {
             "name": "X-Request-Id",
             "in": "header",

@@ -67,13 +67,13 @@ SCHEMAS: dict[str, Any] = {
     "Name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     "Value": {
         "description": (
-            "A tensor: numbers or booleans in arrays nested as the shape says; a scalar stands alone. "
-            'NaN and infinity are the strings "NaN", "Infinity" and "-Infinity".'
+            "A tensor: numbers, booleans or strings in arrays nested as the shape says; a scalar stands alone. Among "
+            'numbers, NaN and infinity are the strings "NaN", "Infinity" and "-Infinity".'
         ),
         "anyOf": [
             {"type": "number"},
             {"type": "boolean"},
-            {"enum": ["NaN", "Infinity", "-Infinity"]},
+            {"type": "string"},
             {"type": "array", "items": {"$ref": "#/components/schemas/Value"}},
         ],
     },
@@ -97,6 +97,45 @@ SCHEMAS: dict[str, Any] = {
             "model": NAME,
             "version": NAME,
             "outputs": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Value"}},
+        }
+    ),
+    "PredictRowsRequest": record(
+        {
+            "model": NAME,
+            "version": NAME,
+            "inputs": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "description": "A row: values by input name, or the value itself for a model with one input.",
+                    "anyOf": [
+                        {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Value"}},
+                        {"$ref": "#/components/schemas/Value"},
+                    ],
+                },
+            },
+        },
+        optional=("model", "version"),
+    )
+    | {"additionalProperties": False},
+    "PredictRowsResponse": record(
+        {
+            "model": NAME,
+            "version": NAME,
+            "outputs": {
+                "type": "array",
+                "items": {
+                    "type": ["object", "null"],
+                    "additionalProperties": {"$ref": "#/components/schemas/Value"},
+                    "description": "null for a row that is in `errors`.",
+                },
+            },
+            "errors": {
+                "type": "array",
+                "items": record(
+                    {"row": COUNT, "code": {"type": "string"}, "status": COUNT, "detail": {"type": "string"}}
+                ),
+            },
         }
     ),
     "TensorSpec": record(

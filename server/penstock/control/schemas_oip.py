@@ -29,6 +29,24 @@ _CONFIG_TENSOR: dict[str, Any] = {
 }
 _COMPUTED = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), _DURATION)
 
+_INFER_DATA = {"$ref": "#/components/schemas/InferData"}
+_INFER_TENSOR: dict[str, Any] = {
+    "name": _TEXT,
+    "datatype": {"enum": list(DATATYPES)},
+    "shape": {
+        "type": "array",
+        "items": COUNT,
+        "minItems": 1,
+        "description": "The number of rows first, then a row's shape.",
+    },
+}
+
+
+def _parameters(**known: Any) -> dict[str, Any]:
+    """Describe parameters: those that are not known are left alone."""
+    return {"type": "object", "properties": known}
+
+
 OIP_SCHEMAS: dict[str, Any] = {
     "OipServer": record({"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}}),
     "OipTensorSpec": record(
@@ -50,6 +68,70 @@ OIP_SCHEMAS: dict[str, Any] = {
             "inputs": _TENSORS,
             "outputs": _TENSORS,
         }
+    ),
+    "InferLive": record({"live": {"const": True}}),
+    "InferReady": record({"ready": {"const": True}}),
+    "InferData": {
+        "type": "array",
+        "description": "In C order, flat or nested as the shape says. Strings are UTF-8.",
+        "items": {
+            "anyOf": [
+                {"type": "number"},
+                {"type": "boolean"},
+                {"type": "string"},
+                {"$ref": "#/components/schemas/InferData"},
+            ]
+        },
+    },
+    "InferRequest": record(
+        {
+            "id": {"type": ["string", "null"], "maxLength": 256, "description": "Comes back with the answer."},
+            "parameters": _parameters(
+                timeout={**COUNT, "description": "Microseconds; X-Request-Timeout-Ms goes before it."},
+                binary_data_output={**_FLAG, "description": "What outputs are that do not say it."},
+            ),
+            "inputs": {
+                "type": "array",
+                "minItems": 1,
+                "items": record(
+                    {
+                        **_INFER_TENSOR,
+                        "parameters": _parameters(
+                            binary_data_size={**COUNT, "description": "Bytes behind the JSON, in place of `data`."}
+                        ),
+                        "data": _INFER_DATA,
+                    },
+                    optional=("parameters", "data"),
+                ),
+            },
+            "outputs": {
+                "type": "array",
+                "description": "Without them all.",
+                "items": record(
+                    {"name": _TEXT, "parameters": _parameters(binary_data=_FLAG)}, optional=("parameters",)
+                ),
+            },
+        },
+        optional=("id", "parameters", "outputs"),
+    ),
+    "InferResponse": record(
+        {
+            "id": _TEXT,
+            "model_name": NAME,
+            "model_version": NAME,
+            "outputs": {
+                "type": "array",
+                "items": record(
+                    {
+                        **_INFER_TENSOR,
+                        "parameters": _parameters(binary_data_size=COUNT),
+                        "data": _INFER_DATA,
+                    },
+                    optional=("parameters", "data"),
+                ),
+            },
+        },
+        optional=("id",),
     ),
     "OipConfig": record(
         {
