@@ -23,7 +23,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        openapi test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
+        openapi test-clients test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
         bench wheel clean
 
 help: ## list the commands
@@ -116,9 +116,9 @@ test-native: setup
 	@$(CTEST) --preset release
 
 test-python: setup
-	@$(PY) -m pytest -q -m "not slow and not formats"
+	@$(PY) -m pytest -q -m "not slow and not formats and not clients"
 
-test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, formats, the wheel
+test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, clients of others, formats, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
@@ -146,6 +146,23 @@ $(STAMPS)/formats: $(STAMPS)/dev
 
 test-formats: $(STAMPS)/formats setup ## every format beside its own framework, and docs/formats.md (downloads the frameworks)
 	@$(PY) -m pytest -q -m formats
+
+# Clients that others wrote, in an environment of their own on top of .venv: tritonclient wants an older greenlet than
+# gevent brings. perf_analyzer comes in no package of its own that holds it, but in older wheels of tritonclient.
+$(STAMPS)/clients: $(STAMPS)/dev
+	@echo "installing clients that others wrote"
+	@rm -rf build/clients && $(PY) -m venv build/clients
+	@build/clients/bin/python -c 'import sys, sysconfig; \
+		open(sysconfig.get_path("purelib") + "/below.pth", "w").write(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
+		"$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@build/clients/bin/python -m pip install -q 'tritonclient[http]==2.73.0' 'schemathesis==4.32.5'
+	@build/clients/bin/python -m pip download -q --no-deps -d build/clients/wheels \
+		'tritonclient==2.51.0' 'nvidia-cuda-runtime-cu12==12.9.79'
+	@build/clients/bin/python -m tests.clients.unpack build/clients/wheels build/clients/perf_analyzer
+	@touch $@
+
+test-clients: $(STAMPS)/clients setup ## tritonclient, perf_analyzer and schemathesis against a real server (needs libb64)
+	@build/clients/bin/python -m pytest -q -m clients tests/clients
 
 test-wheel: wheel
 	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
