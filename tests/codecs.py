@@ -15,12 +15,14 @@ import msgpack
 import numpy as np
 import orjson
 
-__all__ = ["DTYPES", "Codec", "Pairs", "Refused", "Row", "Tensor", "reference_json", "reference_msgpack"]
+__all__ = ["DTYPES", "NUMBERS", "Codec", "Pairs", "Refused", "Row", "Tensor", "reference_json", "reference_msgpack"]
 
 DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
+    "bytes",
 )
+NUMBERS = DTYPES[:-1]
 ENCODINGS = ("json", "msgpack", "raw")
 ALIGNMENT = 64
 NATIVE = Path(os.environ.get("PENSTOCK_NATIVE_TESTS", "build/release"))
@@ -40,8 +42,17 @@ class Tensor:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def is_text(self) -> bool:
+        return self.dtype == "bytes"
+
+    @property
+    def heap_bytes(self) -> int:
+        """Room for all strings together, where nothing else is said."""
+        return max(1024, 64 * self.elements) if self.is_text else 0
+
+    @property
     def bytes(self) -> int:
-        return self.elements * np.dtype(self.dtype).itemsize
+        return self.heap_bytes + self.elements * (8 if self.is_text else np.dtype(self.dtype).itemsize)
 
     def shape_at(self, length: int) -> tuple[int, ...]:
         return (length, *self.shape[1:]) if self.varies else self.shape
@@ -100,7 +111,10 @@ class Codec:
         length: int = 0,
     ) -> bytes:
         """Of outputs that vary, `values` are as long as the longest; `length` elements are wanted."""
-        tensors = [np.ascontiguousarray(values[tensor]).tobytes() for tensor in values]
+        tensors = [
+            pack_texts(tensor, value) if tensor.is_text else np.ascontiguousarray(value).tobytes()
+            for tensor, value in values.items()
+        ]
         fields = strings(model, version) + struct.pack("<II", output, length) + strings(*tensors)
         reply = self._call(1, encoding, (), tuple(values), fields)
         return split(reply[1:])[0]
@@ -145,10 +159,37 @@ def unpack_row(inputs: Sequence[Tensor], row: bytes, length: int) -> dict[str, n
     for tensor in inputs:
         shape = tensor.shape_at(length)
         elements = int(np.prod(shape, dtype=np.int64))
-        flat = np.frombuffer(row, tensor.dtype, elements, offset) if elements else np.zeros(0, tensor.dtype)
+        if tensor.is_text:
+            flat = unpack_texts(tensor, row[offset : offset + tensor.bytes], elements)
+        else:
+            flat = np.frombuffer(row, tensor.dtype, elements, offset) if elements else np.zeros(0, tensor.dtype)
         values[tensor.name] = flat.reshape(shape)
         offset += -(-tensor.bytes // ALIGNMENT) * ALIGNMENT
     return values
+
+
+def unpack_texts(tensor: Tensor, storage: bytes, elements: int) -> np.ndarray:
+    """Read strings from their storage: the heap, then where each lies in it. What the heap has left is zero."""
+    spans = [struct.unpack_from("<II", storage, tensor.heap_bytes + 8 * place) for place in range(elements)]
+    assert all(offset + length <= tensor.heap_bytes for offset, length in spans)
+    used = max((offset + length for offset, length in spans), default=0)
+    assert not any(storage[used : tensor.heap_bytes])
+    return objects([storage[offset : offset + length] for offset, length in spans])
+
+
+def pack_texts(tensor: Tensor, value: np.ndarray) -> bytes:
+    heap, spans = b"", b""
+    for item in value.flat:
+        spans += struct.pack("<II", len(heap), len(item))
+        heap += item
+    assert len(heap) <= tensor.heap_bytes
+    return heap.ljust(tensor.heap_bytes, b"\0") + spans
+
+
+def objects(items: Sequence[bytes]) -> np.ndarray:
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
 
 
 # ---- the reference: slow, exact, and made of other people's parsers --------------------------------------------------
@@ -235,7 +276,7 @@ def common_length(inputs: Sequence[Tensor], values: Mapping[str, np.ndarray]) ->
 
 
 def read_tensor(tensor: Tensor, value: Any, element: Any) -> np.ndarray:
-    if isinstance(value, bytes):  # a bin of msgpack
+    if isinstance(value, bytes) and not tensor.is_text:  # a bin of msgpack
         length = len(value) * tensor.shape[0] // tensor.bytes if tensor.varies else 0
         shape = tensor.shape_at(length)
         if tensor.varies and not 1 <= length <= tensor.shape[0]:
@@ -261,10 +302,18 @@ def read_tensor(tensor: Tensor, value: Any, element: Any) -> np.ndarray:
             walk(item, shape[1:])
 
     walk(value, whole)
+    if tensor.is_text:
+        if sum(map(len, flat)) > tensor.heap_bytes:
+            raise MismatchError("no room")
+        return objects(flat).reshape(whole)
     return np.array(flat, tensor.dtype).reshape(whole)
 
 
 def json_element(value: Any, dtype: str) -> Any:
+    if dtype == "bytes":
+        if type(value) is not str:
+            raise MismatchError("another kind")
+        return value.encode()
     kind = np.dtype(dtype).kind
     if kind == "b" and type(value) is bool:
         return value
@@ -280,6 +329,10 @@ def json_element(value: Any, dtype: str) -> Any:
 
 
 def msgpack_element(value: Any, dtype: str) -> Any:
+    if dtype == "bytes":
+        if type(value) not in (str, bytes):
+            raise MismatchError("another kind")
+        return value.encode() if type(value) is str else value
     kind = np.dtype(dtype).kind
     if kind == "b" and type(value) is bool:
         return value

@@ -46,15 +46,28 @@ def test_request(codec: Codec, case: dict[str, Any]) -> None:
     assert isinstance(answer, Row), answer
     row = case["row"]
     assert (answer.model, answer.version, answer.length) == (row["model"], row["version"], row.get("length", 0))
-    assert {name: value.tobytes().hex() for name, value in answer.values.items()} == row["values_hex"]
+    texts = row.get("texts", {})
+    assert {name: value.tolist() for name, value in answer.values.items() if name in texts} == {
+        name: in_bytes(value) for name, value in texts.items()
+    }
+    values = {name: value.tobytes().hex() for name, value in answer.values.items() if name not in texts}
+    assert values == row["values_hex"]
+
+
+def in_bytes(value: Any) -> Any:
+    """Texts as the rows have them."""
+    return [in_bytes(item) for item in value] if isinstance(value, list) else value.encode()
+
+
+def output_of(case: dict[str, Any], tensor: Tensor) -> np.ndarray:
+    if tensor.is_text:
+        return np.array(in_bytes(case["texts"][tensor.name]), object).reshape(tensor.shape)
+    return np.frombuffer(bytes.fromhex(case["values_hex"][tensor.name]), tensor.dtype).reshape(tensor.shape)
 
 
 @pytest.mark.parametrize("case", cases("replies.json"), ids=lambda case: f"{case['encoding']}: {case['name']}")
 def test_reply(codec: Codec, case: dict[str, Any]) -> None:
-    values = {
-        tensor: np.frombuffer(bytes.fromhex(case["values_hex"][tensor.name]), tensor.dtype).reshape(tensor.shape)
-        for tensor in tensors(case["outputs"])
-    }
+    values = {tensor: output_of(case, tensor) for tensor in tensors(case["outputs"])}
     output, length = case.get("output", 0), case.get("length", 0)
     reply = codec.encode(case["encoding"], values, case["model"], case["version"], output, length=length)
     assert reply == body_of(case)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from tests.codecs import DTYPES, Codec, Refused, Row, Tensor, reference_json, reference_msgpack
+from tests.codecs import DTYPES, NUMBERS, Codec, Refused, Row, Tensor, reference_json, reference_msgpack
 
 EXAMPLES = settings(max_examples=400, deadline=None)
 NAMES = st.text(min_size=1, max_size=8)
@@ -32,22 +32,30 @@ INNER_SHAPES = st_numpy.array_shapes(min_dims=0, max_dims=2, max_side=3)
 
 
 @st.composite
-def tensors(draw: st.DrawFn, vary: bool = False) -> list[Tensor]:
+def tensors(draw: st.DrawFn, vary: bool = False, dtypes: tuple[str, ...] = DTYPES) -> list[Tensor]:
     """Return the inputs or outputs of a model; if they may vary, the first one does."""
     names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
     made = []
     for name in names:
         varies = vary and (not made or draw(st.booleans()))
         shape = (LONGEST, *draw(INNER_SHAPES)) if varies else draw(SHAPES)
-        made.append(Tensor(name, draw(st.sampled_from(DTYPES)), shape, varies))
+        made.append(Tensor(name, draw(st.sampled_from(dtypes)), shape, varies))
     return made
 
 
+# At most 64 tensors' elements of these fit the room for strings.
+TEXTS = st.text(max_size=5).map(str.encode)
+
+
 @st.composite
-def rows(draw: st.DrawFn, vary: bool = False) -> dict[Tensor, np.ndarray]:
+def rows(draw: st.DrawFn, vary: bool = False, dtypes: tuple[str, ...] = DTYPES) -> dict[Tensor, np.ndarray]:
     """Return values for each tensor, all of one length where they vary."""
     length = draw(LENGTHS)
-    return {tensor: draw(st_numpy.arrays(tensor.dtype, tensor.shape_at(length))) for tensor in draw(tensors(vary=vary))}
+    row = {}
+    for tensor in draw(tensors(vary=vary, dtypes=dtypes)):
+        dtype, elements = (object, TEXTS) if tensor.is_text else (tensor.dtype, None)
+        row[tensor] = draw(st_numpy.arrays(dtype, tensor.shape_at(length), elements=elements, fill=elements))
+    return row
 
 
 def length_of(row: dict[Tensor, np.ndarray]) -> int:
@@ -57,11 +65,15 @@ def length_of(row: dict[Tensor, np.ndarray]) -> int:
 def at_longest(row: dict[Tensor, np.ndarray]) -> dict[Tensor, np.ndarray]:
     """Return the values with room for the longest: what lies behind a shorter one must not show."""
     return {
-        tensor: np.concatenate([value, np.ones((LONGEST - len(value), *value.shape[1:]), value.dtype)])
+        tensor: np.concatenate([value, np.full((LONGEST - len(value), *value.shape[1:]), filler(tensor), value.dtype)])
         if tensor.varies
         else value
         for tensor, value in row.items()
     }
+
+
+def filler(tensor: Tensor) -> Any:
+    return b"other" if tensor.is_text else 1
 
 
 MAY_VARY = st.booleans()
@@ -85,11 +97,15 @@ def assert_same(answer: Row | Refused, expected: Row) -> None:
         assert same(answer.values[name], value), (name, answer.values[name], value)
 
 
-def jsonable(array: np.ndarray) -> Any:
+def jsonable(array: np.ndarray | bytes) -> Any:
     """Nested lists; NaN and infinity as the strings that stand for them."""
+    if isinstance(array, bytes):  # what an array of objects gives when it is iterated
+        return array.decode()
     if array.ndim:
         return [jsonable(part) for part in array]
     value = array.item()
+    if isinstance(value, bytes):
+        return value.decode()
     if isinstance(value, float) and not np.isfinite(value):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     return value
@@ -135,7 +151,7 @@ def test_names_in_the_query_settle_the_same_row(codec: Codec, request_: tuple[li
 
 
 DIGITS = st.text("0123456789", min_size=1, max_size=25)
-NUMBERS = st.builds(
+NUMERALS = st.builds(
     lambda sign, whole, fraction, exponent: sign + whole + fraction + exponent,
     st.sampled_from(["", "-"]),
     st.one_of(st.just("0"), DIGITS.map(lambda digits: digits.lstrip("0") or "0")),
@@ -145,7 +161,7 @@ NUMBERS = st.builds(
 
 
 @settings(max_examples=1500, deadline=None)
-@given(NUMBERS, st.sampled_from(DTYPES[1:]))
+@given(NUMERALS, st.sampled_from(NUMBERS[1:]))
 @example("65519.9999999999999999999999", "float16")
 @example("65520", "float16")
 @example("2049.00000000000000000000000000001", "float16")
@@ -165,6 +181,13 @@ def test_every_number_is_rounded_correctly(codec: Codec, number: str, dtype: str
     assert_same(answer, expected)
 
 
+def packable_of(tensor: Tensor, value: np.ndarray, compact: bool, as_str: bool) -> Any:
+    """Return what msgpack packs: strings as str or bin, numbers as a bin of all or each on its own."""
+    if tensor.is_text:
+        return jsonable(value) if as_str else value.tolist()
+    return value.tobytes() if compact else value.tolist()
+
+
 @st.composite
 def msgpack_requests(draw: st.DrawFn) -> tuple[list[Tensor], Row, bytes]:
     row = draw(rows(vary=draw(MAY_VARY)))
@@ -172,7 +195,8 @@ def msgpack_requests(draw: st.DrawFn) -> tuple[list[Tensor], Row, bytes]:
     compact = draw(st.booleans())
     # A float64 that is sent as a float32 is another number.
     single = draw(st.booleans()) and all(tensor.dtype != "float64" for tensor in inputs)
-    packable = {t.name: row[t].tobytes() if compact else row[t].tolist() for t in inputs}
+    as_str = draw(st.booleans())
+    packable = {t.name: packable_of(t, row[t], compact, as_str) for t in inputs}
     body = members(draw, packable, inputs[0] if len(inputs) == 1 else None)
     values = {tensor.name: row[tensor] for tensor in inputs}
     expected = Row(body.get("model", ""), body.get("version", ""), values, length_of(row))
@@ -205,7 +229,7 @@ def test_msgpack_scalars_convert_as_documented(codec: Codec, value: Any, dtype: 
 
 
 @EXAMPLES
-@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)))
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary, dtypes=NUMBERS)))
 def test_raw_is_the_tensors_bytes(codec: Codec, row: dict[Tensor, np.ndarray]) -> None:
     inputs = list(row)
     body = row[inputs[0]].tobytes()
@@ -226,6 +250,13 @@ def test_raw_is_the_tensors_bytes(codec: Codec, row: dict[Tensor, np.ndarray]) -
     assert f"got {len(body) + 1}" in refused.detail
 
 
+def read_back(tensor: Tensor, got: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if not tensor.is_text:
+        return np.array(got, tensor.dtype).reshape(shape)
+    read = np.array(got, object).reshape(shape)
+    return np.frompyfunc(str.encode, 1, 1)(read) if read.ndim else np.array(read.item().encode(), object)
+
+
 @EXAMPLES
 @given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)), NAMES, NAMES)
 def test_json_replies_read_back_exactly(codec: Codec, row: dict[Tensor, np.ndarray], model: str, version: str) -> None:
@@ -235,7 +266,7 @@ def test_json_replies_read_back_exactly(codec: Codec, row: dict[Tensor, np.ndarr
     assert list(reply["outputs"]) == [tensor.name for tensor in row]
     for tensor, value in row.items():
         got = reply["outputs"][tensor.name]
-        assert same(np.array(got, tensor.dtype).reshape(np.shape(got) if tensor.elements else tensor.shape), value)
+        assert same(read_back(tensor, got, np.shape(got) if tensor.elements else tensor.shape), value)
         if value.dtype.kind == "f" and value.ndim == 0 and np.isfinite(value):
             assert type(got) is float
 
@@ -250,14 +281,14 @@ def test_msgpack_replies_read_back_exactly(
     assert (reply["model"], reply["version"]) == (model, version)
     assert list(reply["outputs"]) == [tensor.name for tensor in row]
     for tensor, value in row.items():
-        assert same(np.array(reply["outputs"][tensor.name], tensor.dtype).reshape(value.shape), value)
+        assert same(read_back(tensor, reply["outputs"][tensor.name], value.shape), value)
         assert not tensor.varies or len(reply["outputs"][tensor.name]) == len(value)
     if all(tensor.dtype not in ("float16", "float32") for tensor in row):
         assert body == msgpack.packb(reply)  # every integer and every head in its shortest form
 
 
 @EXAMPLES
-@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary)))
+@given(MAY_VARY.flatmap(lambda vary: rows(vary=vary, dtypes=NUMBERS)))
 def test_raw_replies_are_the_named_output(codec: Codec, row: dict[Tensor, np.ndarray]) -> None:
     for index, value in enumerate(row.values()):
         assert codec.encode("raw", at_longest(row), "m", "1", index, length=length_of(row)) == value.tobytes()

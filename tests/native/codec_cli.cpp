@@ -4,8 +4,8 @@
 //   op      u8: 0 decode, 1 encode
 //   encoding u8: 0 JSON, 1 msgpack, 2 raw
 //   tensors of the inputs, then of the outputs: u32 count; name string, dtype u8, whether it varies u8, rank u8,
-//   extents u32 each decode: query model string, query version string, body string encode: model string, version
-//   string, output index u32, length u32, one string of bytes per output
+//   extents u32 each; strings have the default room. decode: query model string, query version string, body string
+//   encode: model string, version string, output index u32, length u32, one string of bytes per output
 // A reply is a frame: u8 0 and, decode: model string, version string, row string, length string; encode: body string;
 //   or u8 1, code string, detail string.
 #include <cstdint>
@@ -59,6 +59,7 @@ RowLayout read_layout(FrameReader& frame) {
     tensor.varies = frame.number<std::uint8_t>() != 0;
     tensor.shape.resize(frame.number<std::uint8_t>());
     for (std::uint32_t& extent : tensor.shape) extent = frame.number<std::uint32_t>();
+    if (tensor.dtype == penstock::DType::kBytes) tensor.heap_bytes = penstock::heap_bytes_of(tensor.elements());
   }
   return RowLayout(std::move(tensors));
 }

@@ -20,6 +20,9 @@ inline std::vector<std::unique_ptr<RowFixture>> hostile_fixtures() {
     fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", info.dtype, {3}}})));
   }
   fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", DType::kFloat32, {}}})));
+  fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", DType::kBytes, {3}, false, 32}})));
+  fixtures.push_back(
+      std::make_unique<RowFixture>(echo({{"x", DType::kBytes, {2, 2}, true, 16}, {"y", DType::kBytes, {}, false, 8}})));
   fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", DType::kInt32, {2, 1, 2}}})));
   fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", DType::kFloat64, {2, 0}}})));
   fixtures.push_back(std::make_unique<RowFixture>(echo({{"x", DType::kInt16, {4}, true}})));

@@ -31,6 +31,8 @@ constexpr std::string_view kJsonBodies[] = {
     R"({"inputs":[[],[]]})",
     R"({"inputs":{"x":[[1,2],[3,4]],"y":[true,false],"z":1}})",
     R"({"inputs":[7,-8]})",
+    R"({"inputs":["a\u00e9\ud83d\ude00","","\"\n\u0000"]})",
+    R"({"inputs":{"x":[["a","b"],["","cd"]],"y":"1234567\u0041"}})",
     R"({"inputs":0.1000000000000000055511151231257827})",
 };
 
@@ -44,6 +46,10 @@ constexpr std::string_view kMsgpackBodies[] = {
     "\x81\xa6inputs\x92\x90\x90"sv,
     "\x81\xa6inputs\x83\xa1x\x91\x92\x01\x02\xa1y\xc4\x01\x01\xa1z\x05"sv,
     "\x81\xa6inputs\x92\x07\x08"sv,
+    "\x81\xa6inputs\x93\xa2hi\xc4\x02\xff\x00\xa0"sv,
+    "\x81\xa6inputs\x82\xa1x\x91\x92\xa1"
+    "a\xa1"
+    "b\xa1y\xd9\x03xyz"sv,
 };
 
 constexpr std::string_view kRawBodies[] = {"\x01\x00\x01"sv, "\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00"sv};

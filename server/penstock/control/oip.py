@@ -38,6 +38,7 @@ _DATATYPES = {
     "float32": "FP32",
     "float64": "FP64",
     "bytes": "BYTES",
+    "str": "BYTES",
 }
 # Triton's names of what runs a model, and of the format it is in; what Triton does not know goes by our name.
 _PLATFORMS = {
