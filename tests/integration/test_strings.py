@@ -1,6 +1,7 @@
 """Strings end to end: through the rings of ONNX and plain Python models, in JSON and msgpack, and what is refused."""
 
 import json
+import struct
 import textwrap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -228,6 +229,52 @@ def test_large_strings_travel_beside_the_ring(wire: Wire) -> None:
     outputs = ask(wire, "large", {"text": text, "colour": [1.0, 2.0]})
     assert outputs["upper"] == text.upper()
     assert ask(wire, "large", {"text": text, "colour": [1.0, 2.0]}, "msgpack") == outputs
+
+
+def test_many_rows_of_strings(wire: Wire) -> None:
+    rows = [{"text": [f"a{number}", ""], "blob": "xy", "times": number} for number in range(40)]
+    rows[7]["text"] = ["raise", ""]
+    reply = wire.ask("POST", "/predict/batch", json.dumps({"model": "echo", "inputs": rows}).encode(), JSON)
+    assert reply.status == 200, reply.body
+    answer = reply.json()
+    assert [(error["row"], error["code"]) for error in answer["errors"]] == [(7, "model_error")]
+    for number, outputs in enumerate(answer["outputs"]):
+        expected = {"blob": "xy" * number, "text": ["", f"a{number}"], "length": [len(f"a{number}"), 0]}
+        assert outputs == (None if number == 7 else expected)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_strings_in_the_open_inference_protocol(wire: Wire, binary: bool) -> None:
+    texts, colours = ["one", "\u00e9", ""], np.float32([[1, 2], [3, 4], [5, 6]])
+    inputs: list[dict[str, Any]] = [
+        {"name": "text", "datatype": "BYTES", "shape": [3]},
+        {"name": "colour", "datatype": "FP32", "shape": [3, 2]},
+    ]
+    fields, data = dict(JSON), b""
+    if binary:
+        data = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
+        inputs[0]["parameters"] = {"binary_data_size": len(data)}
+        data += colours.tobytes()
+        inputs[1]["parameters"] = {"binary_data_size": colours.nbytes}
+    else:
+        inputs[0]["data"], inputs[1]["data"] = texts, colours.ravel().tolist()
+    document = {"inputs": inputs, "parameters": {"binary_data_output": binary}}
+    head = json.dumps(document).encode()
+    if binary:
+        fields = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    reply = wire.ask("POST", "/v2/models/upper/infer", head + data, fields)
+    assert reply.status == 200, reply.body
+    if binary:
+        rest = reply.body[int(reply.headers["inference-header-content-length"]) :]
+        found = []
+        while rest:
+            (length,) = struct.unpack_from("<I", rest)
+            found.append(rest[4 : 4 + length].decode())
+            rest = rest[4 + length :]
+    else:
+        found = [item for output in reply.json()["outputs"] for item in output["data"]]
+    assert found == ["ONE", "\u00c9", "", *"123456"]
+    assert wire.ask("GET", "/v2/models/upper").json()["inputs"][0]["datatype"] == "BYTES"
 
 
 def test_scikit_learn_reads_text(tmp_path: Path, serve: Callable[..., Server], connect: Callable[..., Wire]) -> None:

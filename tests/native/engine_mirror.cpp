@@ -1,16 +1,19 @@
 // Rows that are run by a shadow, too: what is compared, and that nobody waits for it.
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <stdexcept>
 
 #include "engine_fixture.hpp"
+#include "penstock/kernels/text.hpp"
 
 namespace {
 
 using penstock::DType;
 using penstock::RowLayout;
 using penstock::TensorSpec;
+using penstock::TextWriter;
 using penstock::batcher::BatchTaker;
 using penstock::batcher::RingConfig;
 using penstock::batcher::RowError;
@@ -325,6 +328,47 @@ void rows_of_varying_length_are_compared_as_far_as_they_go() {
   CHECK(pair.engine().mirror(live).differing == 0);
 }
 
+// What the worker answers is the row's string, where it lies elsewhere in the heap, with `end` behind it if that is
+// "b".
+Worker::Run echo(std::string end, std::uint32_t gap) {
+  return [end, gap](BatchTaker& taker, const TakenBatch& batch) {
+    const TensorSpec& in = taker.lane_schema(0, batch.lane).inputs.tensors()[0];
+    const TensorSpec& out = taker.lane_schema(0, batch.lane).outputs.tensors()[0];
+    for (std::uint32_t row = 0; row < batch.run_rows; ++row) {
+      std::string_view text;
+      CHECK(text_at(in, taker.input(batch, 0) + row * in.bytes(), 0, text));
+      const std::string answer = std::string(text) + (text == "b" ? end : "");
+      TextWriter writer(out, taker.output(batch, 0) + row * out.bytes());
+      std::memset(writer.free(), 'z', gap);
+      writer.commit(0, gap);
+      CHECK(writer.append(0, answer));
+    }
+  };
+}
+
+void strings_are_equal_or_not() {
+  Pair pair;
+  RingConfig config;
+  config.schema = {RowLayout({{"x", DType::kBytes, {}, false, 64}}), RowLayout({{"y", DType::kBytes, {}, false, 64}})};
+  const std::uint32_t live = pair.engine().add_ring("text", "1", config);
+  const std::uint32_t shadow = pair.engine().add_ring("text", "2", config);
+  const Worker answers(pair.engine(), live, echo("", 0));
+  const Worker shadows(pair.engine(), shadow, echo("!", 7));
+  pair.engine().publish({{"text", "1", live, true, true}});
+  pair.engine().set_mirror(live, shadow, {});
+  Client client(pair.port());
+  for (const std::string_view text : {"a", "", "b", "c"}) {
+    const std::string body = "{\"inputs\":\"" + std::string(text) + "\"}";
+    client.send("POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: " +
+                std::to_string(body.size()) + "\r\n\r\n" + body);
+    std::string reply;
+    CHECK(client.receive_reply(reply) == 200);
+    CHECK(reply.ends_with("{\"y\":\"" + std::string(text) + "\"}}"));
+  }
+  while (pair.engine().mirror(live).compared < 4) std::this_thread::yield();
+  CHECK(pair.engine().mirror(live).differing == 1);
+}
+
 bool is_refused(Engine& engine, std::uint32_t live, std::uint32_t shadow, const MirrorRules& rules = {}) {
   try {
     engine.set_mirror(live, shadow, rules);
@@ -405,6 +449,7 @@ int main() {
   a_client_that_left_is_compared_all_the_same();
   what_is_too_large_is_dropped();
   rows_of_varying_length_are_compared_as_far_as_they_go();
+  strings_are_equal_or_not();
   a_mirror_that_makes_no_sense_is_refused();
   mirrors_come_and_go_under_load(1);
   mirrors_come_and_go_under_load(2);

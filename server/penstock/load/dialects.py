@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.load.rows import Row, TensorSpec
+from penstock.load.rows import Row, TensorSpec, dtype_of
 
 __all__ = [
     "DIALECTS",
@@ -42,6 +42,7 @@ OIP_TYPES = {
     "float16": "FP16",
     "float32": "FP32",
     "float64": "FP64",
+    "object": "BYTES",  # strings
 }
 
 
@@ -85,7 +86,7 @@ class PenstockJson:
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
         """Read {"outputs": {name: value}}."""
         values = json.loads(body)["outputs"]
-        return {spec.name: np.array(values[spec.name], dtype=spec.dtype) for spec in outputs}
+        return {spec.name: np.array(values[spec.name], dtype=dtype_of(spec)) for spec in outputs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class PenstockMsgpack:
         import msgpack  # type: ignore[import-untyped]
 
         values = msgpack.unpackb(body)["outputs"]
-        return {spec.name: np.array(values[spec.name], dtype=spec.dtype) for spec in outputs}
+        return {spec.name: np.array(values[spec.name], dtype=dtype_of(spec)) for spec in outputs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class PenstockRaw:
     def request(self, model: str, row: Row) -> HttpRequest:
         """Write the request for one row of `model`; ValueError when it has several inputs."""
         (array,) = row.values()
+        if array.dtype.hasobject:
+            raise ValueError("raw bodies carry no strings")
         body = _little_endian(array).tobytes()
         version = "" if self.version is None else f"&version={quote(self.version, safe='')}"
         target = f"/predict?model={quote(model, safe='')}{version}"
@@ -158,7 +161,7 @@ class OpenInference:
         if not self.binary:
             return HttpRequest(target, {"Content-Type": "application/json"}, head)
         fields = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-        return HttpRequest(target, fields, head + b"".join(_little_endian(array).tobytes() for array in row.values()))
+        return HttpRequest(target, fields, head + b"".join(map(_binary, row.values())))
 
     def answer(self, body: bytes, outputs: Sequence[TensorSpec]) -> Row:
         """Read the outputs, without the batch dimension."""
@@ -167,16 +170,18 @@ class OpenInference:
         found: dict[str, NDArray[Any]] = {}
         for tensor in document["outputs"] if self.binary else []:
             end = offset + tensor["parameters"]["binary_data_size"]
-            tensor["data"] = np.frombuffer(body[offset:end], next(s.dtype for s in outputs if s.name == tensor["name"]))
+            dtype = dtype_of(next(spec for spec in outputs if spec.name == tensor["name"]))
+            data = body[offset:end]
+            tensor["data"] = _texts_in(data) if dtype.hasobject else np.frombuffer(data, dtype)
             offset = end
         for spec in outputs:
-            found[spec.name] = np.array(by_name[spec.name]["data"], dtype=spec.dtype).reshape(spec.shape)
+            found[spec.name] = np.array(by_name[spec.name]["data"], dtype=dtype_of(spec)).reshape(spec.shape)
         return found
 
     def _tensor(self, name: str, array: NDArray[Any]) -> str:
         shape = json.dumps([1, *array.shape])
         if self.binary:
-            data = f'"parameters":{{"binary_data_size":{array.nbytes}}}'
+            data = f'"parameters":{{"binary_data_size":{len(_binary(array))}}}'
         else:
             data = f'"data":{json_values(array.reshape(-1))}'
         return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"{OIP_TYPES[array.dtype.name]}",{data}}}'
@@ -214,6 +219,23 @@ def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
+def _binary(array: NDArray[Any]) -> bytes:
+    """Write a tensor of the binary extension: strings each behind its length."""
+    if not array.dtype.hasobject:
+        return _little_endian(array).tobytes()
+    texts = [text.encode() for text in array.reshape(-1)]
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def _texts_in(data: bytes) -> list[str]:
+    texts = []
+    while data:
+        (length,) = struct.unpack_from("<I", data)
+        texts.append(data[4 : 4 + length].decode(errors="surrogateescape"))
+        data = data[4 + length :]
+    return texts
+
+
 # msgpack by hand where it is written: float32 elements, which the msgpack library has no way to ask for one by one.
 _MSGPACK_HEADS = {
     "float32": b"\xca",
@@ -238,7 +260,9 @@ def _msgpack_text(text: str) -> bytes:
 def _msgpack_array(array: NDArray[Any]) -> bytes:
     if array.ndim > 1:
         return struct.pack(">BI", 0xDD, len(array)) + b"".join(_msgpack_array(part) for part in array)
-    if array.dtype.kind == "b":
+    if array.dtype.hasobject:
+        elements = b"".join(map(_msgpack_text, array.reshape(-1)))
+    elif array.dtype.kind == "b":
         elements = b"".join(b"\xc3" if value else b"\xc2" for value in array.reshape(-1))
     else:
         wide = array.astype("float32") if array.dtype.name == "float16" else array

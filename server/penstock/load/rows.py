@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "Row", "TensorSpec", "random_rows", "same"]
+__all__ = ["TOLERANCE", "Row", "TensorSpec", "dtype_of", "random_rows", "same"]
 
 # One row: arrays by input or output name, without the batch dimension.
 Row: TypeAlias = Mapping[str, NDArray[Any]]
 
 INTEGER_MAX = 100
+LETTERS = 8  # of a string
+TEXTS = ("str", "bytes")
 TOLERANCE = 1e-5  # a backend may round otherwise in a batch of another size
 
 
@@ -38,7 +40,7 @@ class TensorSpec:
 def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list[Row]:
     """Make `count` rows: floats in [-1, 1) with six decimals, integers in [0, 100), uint8 in its whole range.
 
-    Six decimals give JSON bodies a usual length. Where rows vary in length, all lengths are equally likely.
+    Strings are words of 8 letters. Six decimals give JSON bodies a usual length. Where rows vary in length, all lengths are equally likely.
     """
     generator = np.random.default_rng(seed)
     longest = max((spec.shape[0] for spec in inputs if spec.varies), default=0)
@@ -53,12 +55,27 @@ def same(answer: Row, expected: Row, tolerance: float = TOLERANCE) -> bool:
     """Tell whether an answer has the expected names, shapes and, within a backend's rounding, values."""
     return answer.keys() == expected.keys() and all(
         answer[name].shape == expected[name].shape
-        and bool(np.allclose(answer[name], expected[name], rtol=tolerance, atol=tolerance))
+        and (
+            answer[name].tolist() == expected[name].tolist()
+            if expected[name].dtype.kind in "OU"
+            else bool(np.allclose(answer[name], expected[name], rtol=tolerance, atol=tolerance))
+        )
         for name in expected
     )
 
 
+def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
+    """Return NumPy's dtype of a tensor; strings are objects."""
+    return np.dtype(object if spec.dtype in TEXTS else spec.dtype)
+
+
 def _random_array(generator: np.random.Generator, dtype_name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if dtype_name in TEXTS:
+        letters = generator.integers(ord("a"), ord("z") + 1, (*shape, LETTERS)).astype(np.uint8)
+        texts = np.empty(shape, object)
+        for place in np.ndindex(shape):
+            texts[place] = letters[place].tobytes().decode()
+        return texts
     dtype = np.dtype(dtype_name)
     if dtype.kind == "f":
         return np.asarray(np.round(generator.uniform(-1.0, 1.0, shape), 6)).astype(dtype)

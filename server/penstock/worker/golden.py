@@ -255,6 +255,7 @@ def _difference(name: str, got: Array, expected: Array, golden: Golden) -> str:
         wide = got.astype(np.float64), expected.astype(np.float64)
         same = np.isclose(*wide, rtol=golden.rtol, atol=golden.atol, equal_nan=True)
     elif expected.dtype.hasobject:
+        got = np.asarray(got, object)  # of a scalar, NumPy has given the string itself
         same = np.asarray(np.frompyfunc(_is_same_text, 2, 1)(got, expected), bool)
     else:
         same = got == expected
