@@ -61,6 +61,26 @@ void check_decoding() {
   expect_none(Encoding::kMsgpack, uneven, "\x81\xa6inputs\x82\xa1x\x91\x01\xa1y\x91\x92\x01\x02", true);
 }
 
+// The strings of a row, in and out again.
+void check_strings() {
+  const RowLayout layout({{"x", DType::kBytes, {2}, false, 64}});
+  RowFixture texts(ModelSchema{layout, layout});
+  expect_none(Encoding::kJson, texts, R"({"inputs":[1,2]})", false);
+  expect_none(Encoding::kJson, texts, "{\"inputs\":[\"" + std::string(65, 'a') + "\",\"\"]}", false);
+  expect_none(Encoding::kMsgpack, texts, "\x81\xa6inputs\x92\xa1\x61\xc4\x01\x62", true);
+  expect_none(Encoding::kJson, texts, R"({"inputs":["a\n\u00e9","b"]})", true);
+  const ReplyEncoder encoder("m", "1", texts.schema());
+  const std::byte* const values[] = {texts.row()};
+  for (const Encoding encoding : {Encoding::kJson, Encoding::kMsgpack}) {
+    std::vector<char> out(encoder.bytes_max(encoding));
+    Problem problem;
+    const std::size_t before = allocations;
+    CHECK(encoder.check_texts(encoding, values, 0, problem));
+    CHECK(encoder.encode(encoding, values, 0, out.data()) <= out.size());
+    CHECK(allocations == before);
+  }
+}
+
 void check_encoding() {
   RowLayout outputs(
       {{"label", DType::kInt64, {}}, {"scores", DType::kFloat32, {2, 2}}, {"wide", DType::kFloat64, {3}}});
@@ -128,6 +148,7 @@ void check_bounds() {
 
 int main() {
   check_decoding();
+  check_strings();
   check_encoding();
   check_cut_outputs();
   check_bounds();

@@ -40,7 +40,8 @@ class TensorSpec:
 def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list[Row]:
     """Make `count` rows: floats in [-1, 1) with six decimals, integers in [0, 100), uint8 in its whole range.
 
-    Strings are words of 8 letters. Six decimals give JSON bodies a usual length. Where rows vary in length, all lengths are equally likely.
+    Strings are words of 8 letters. Six decimals give JSON bodies a usual length. Where rows vary in length, all lengths
+    are equally likely.
     """
     generator = np.random.default_rng(seed)
     longest = max((spec.shape[0] for spec in inputs if spec.varies), default=0)
