@@ -110,8 +110,8 @@ def _predict_rows() -> Json:
         ("ModelName", "ModelVersion", "Output"),
         {
             "body": {
-                "description": "Rows as /predict takes them; a raw body is rows side by side. Lines are streamed: run and "
-                "answered while others are on their way.",
+                "description": "Rows as /predict takes them; a raw body is rows side by side. Lines are streamed, run "
+                "and answered while others are on their way.",
                 "content": {
                     **_encoded(
                         "PredictRowsRequest", {"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.4, 1.4]]}
