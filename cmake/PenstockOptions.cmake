@@ -6,6 +6,7 @@ option(PENSTOCK_FUZZ "Build the fuzz targets (needs clang)" OFF)
 option(PENSTOCK_WERROR "Treat warnings in Penstock's own code as errors" OFF)
 option(PENSTOCK_LTO "Optimise across translation units at link time" OFF)
 option(PENSTOCK_HTTP2 "Build HTTP/2 and gRPC when nghttp2 is found" ON)
+option(PENSTOCK_TLS "Build TLS when OpenSSL is found" ON)
 option(PENSTOCK_CUDA "Build the CUDA lanes when nvcc is found" OFF)
 set(PENSTOCK_SANITIZE "" CACHE STRING "Sanitizers, separated by commas: address,undefined or thread")
 

@@ -69,7 +69,7 @@ void Path::handle(Connection& connection, Pending& pending, const Request& reque
   predict_.start(connection, pending, request);
 }
 
-bool Path::admits(const RequestHead&, std::uint64_t& body_bytes_max, Problem&) {
+bool Path::admits(const Connection&, const RequestHead&, std::uint64_t& body_bytes_max, Problem&) {
   body_bytes_max = loop_.table->body_bytes_max({});
   return true;
 }

@@ -38,7 +38,8 @@ class Path final : private dataplane::RequestHandler {
  private:
   void handle(dataplane::Connection& connection, dataplane::Pending& pending,
               const dataplane::Request& request) override;
-  bool admits(const dataplane::RequestHead& head, std::uint64_t& body_bytes_max, dataplane::Problem& problem) override;
+  bool admits(const dataplane::Connection& connection, const dataplane::RequestHead& head,
+              std::uint64_t& body_bytes_max, dataplane::Problem& problem) override;
   void abandon(dataplane::Connection& connection, dataplane::Pending& pending) override;
 
   std::vector<WireRequest> requests_;

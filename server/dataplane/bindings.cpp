@@ -346,6 +346,8 @@ NB_MODULE(_dataplane, module) {
   module.doc() = "The data plane: public sockets, I/O loops, rings.";
   nb::register_exception_translator(translate_system_error);
   penstock::dataplane::bind_lines(module);
+  module.def("has_http2", &has_http2, "Whether HTTP/2, and gRPC with it, were built.");
+  module.def("has_tls", &has_tls, "Whether TLS was built.");
   nb::class_<Engine>(module, "Engine",
                      "The data plane: public sockets, I/O loops, rings. Its threads never take the GIL.")
       .def(
@@ -426,6 +428,9 @@ NB_MODULE(_dataplane, module) {
           "The lazy routes that were asked for since the last call: (model, version) each.")
       .def("set_keys", &set_keys, "keys"_a, nb::kw_only(), "require_key"_a = false, "development"_a = false,
            "The keys from now on: (id, SHA-256 of the key, role) each.")
+      .def("set_tls", &Engine::set_tls, "certificate"_a, "key"_a,
+           "Encrypt connections over TCP with the certificate and key of these PEM files from now on. ValueError says "
+           "what is wrong with them. Any thread.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
       .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
       .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")

@@ -61,10 +61,11 @@ def test_every_server_setting_can_be_said_everywhere(write) -> None:
     settings = settings_of(ServerConfig)
     assert set(settings) == {field.name for field in fields(ServerConfig)} - {"models", "model_defaults"}
     for name, setting in settings.items():
-        text = {Location: "/tmp/x", CpuSet: "0-1", Texts: "*"}.get(type(setting.kind)) or str(setting.default)
+        default = 1 if setting.default is None and isinstance(setting.kind, Whole) else setting.default
+        text = {Location: "/tmp/x", CpuSet: "0-1", Texts: "*"}.get(type(setting.kind)) or str(default)
         assert load_config(environment={f"PENSTOCK_{name.upper()}": text})
         assert load_config(flags={name: text})
-        quoted = text.lower() if isinstance(setting.default, int) else f'"{text}"'
+        quoted = text.lower() if isinstance(default, int) else f'"{text}"'
         if isinstance(setting.kind, Texts):
             quoted = f"[{quoted}]"
         assert load_config(file=write(f"[server]\n{name} = {quoted}\n"))

@@ -157,6 +157,7 @@ struct Connection : Watch {
   std::uint64_t read_deadline_ns = 0;   // 0: nothing is being read
   std::uint64_t write_deadline_ns = 0;  // 0: nothing is stuck
   std::uint64_t idle_deadline_ns = 0;
+  std::uint64_t handshake_deadline_ns = 0;  // of TLS
 
   [[nodiscard]] Pending& slot(std::uint32_t id) noexcept { return pending[id & place_mask]; }
   // More places, for the streams of HTTP/2; there is no request under way.

@@ -176,6 +176,16 @@ void Engine::set_keys(std::vector<Key> keys, KeyRules rules) {
   state_.wake_loops();
 }
 
+void Engine::set_tls(const std::string& certificate, const std::string& key) {
+  std::shared_ptr<const TlsIdentity> identity = load_tls(certificate, key);
+  {
+    const std::lock_guard lock(state_.table_mutex);
+    state_.tls = std::move(identity);
+    state_.table_version.fetch_add(1, std::memory_order_release);  // pairs with the loops' adopt_changes()
+  }
+  state_.wake_loops();
+}
+
 void Engine::set_ready(bool ready) {
   if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
   state_.ready.store(ready, std::memory_order_relaxed);

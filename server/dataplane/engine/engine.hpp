@@ -66,6 +66,9 @@ class Engine {
 
   // The keys that are good from now on, and what they are needed for; before the first call nothing needs one.
   void set_keys(std::vector<Key> keys, KeyRules rules);
+  // From now on connections over TCP are encrypted, with this certificate; those that are open stay as they are. Both
+  // are files in PEM. std::invalid_argument says what is wrong with them: then nothing has changed.
+  void set_tls(const std::string& certificate, const std::string& key);
   void set_ready(bool ready);
   void drain();
   [[nodiscard]] bool drained() const;

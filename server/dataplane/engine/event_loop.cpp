@@ -110,6 +110,7 @@ void EventLoop::pass() {
   loop_.timers.advance(loop_.now_ns,
                        [this](Timer& timer) { session_.on_timer(*static_cast<Connection*>(timer.owner)); });
   session_.resume_memory_waiters();
+  session_.resume_unread();
   session_.flush_dirty();
   send_refusals(loop_.now_ns);  // of requests that had waited for room
   predict_.ring_bells();
@@ -137,6 +138,7 @@ int EventLoop::wait_ms() const noexcept {
   if (predict_.rows_in_flight() > 0) at_most(kSafetyMs);
   if (session_.has_memory_waiters()) at_most(kMemoryRetryMs);
   if (predict_.has_unfinished()) at_most(0);
+  if (session_.has_unread()) at_most(0);
   if (session_.has_dirty()) at_most(0);  // a call that waited for the control plane failed at the end of the pass
   return timeout_ms;
 }
@@ -217,6 +219,7 @@ void EventLoop::adopt_changes() {
     const std::lock_guard lock(engine.table_mutex);
     loop_.table = engine.table;
     loop_.keys = engine.keys;
+    loop_.tls = engine.tls;
     loop_.table_version = engine.table_version.load(std::memory_order_relaxed);
     predict_.adopt_table();
   }
@@ -297,7 +300,8 @@ void EventLoop::refuse_socket(int fd) {
   const std::size_t bytes =
       write_problem(reply, problem,
                     {.request_id = {id, id_bytes}, .date = loop_.date.view(), .keep_alive = false, .retry_after_s = 1});
-  [[maybe_unused]] const ssize_t sent = ::send(fd, reply, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+  // Without TLS it would be no answer where there is TLS.
+  [[maybe_unused]] const ssize_t sent = loop_.tls ? 0 : ::send(fd, reply, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
   ::shutdown(fd, SHUT_WR);
   ::close(fd);
   loop_.stats.connections_refused.add();

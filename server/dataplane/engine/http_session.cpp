@@ -21,21 +21,23 @@ constexpr std::uint64_t kLingerNs = 2'000 * kMillisecondNs;
 
 // Congestion control paces and probes; on loopback there is nothing to pace for, and the default may be one that costs
 // several per cent of the server's time in timers.
-void tune_socket(int fd) noexcept {
+// False: a Unix socket.
+bool tune_socket(int fd) noexcept {
   sockaddr_storage peer{};
   socklen_t bytes = sizeof peer;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &bytes) != 0) return;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &bytes) != 0) return true;
   bool loopback = false;
   if (peer.ss_family == AF_INET) {
     loopback = (ntohl(reinterpret_cast<sockaddr_in&>(peer).sin_addr.s_addr) >> 24) == 127;
   } else if (peer.ss_family == AF_INET6) {
     loopback = IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<sockaddr_in6&>(peer).sin6_addr);
   } else {
-    return;
+    return false;
   }
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (loopback) ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+  return true;
 }
 
 }  // namespace
@@ -65,12 +67,13 @@ void HttpSession::open(int fd, bool reserved, bool internal) {
   connection->scanned = connection->wanted = 0;
   connection->read_deadline_ns = connection->write_deadline_ns = 0;
   connection->interest = EPOLLIN;
-  tune_socket(fd);
+  const bool is_tcp = tune_socket(fd);
   epoll_event event{.events = EPOLLIN, .data = {.ptr = static_cast<Watch*>(connection)}};
   ::epoll_ctl(loop_.epoll, EPOLL_CTL_ADD, fd, &event);
   loop_.stats.connections_accepted.add();
   loop_.stats.connections_open.add();
   expect_request(*connection);
+  if (is_tcp && loop_.tls) begin_tls(*connection);
 }
 
 char* HttpSession::begin_reply(Connection& connection, Pending& pending, std::size_t bytes_max) {
@@ -258,6 +261,7 @@ void HttpSession::after_flush(Connection& connection) {
 void HttpSession::linger(Connection& connection) {
   connection.phase = Connection::Phase::kLinger;
   connection.in.begin = connection.in.end = 0;
+  if (connection.tls) connection.tls->end();
   ::shutdown(connection.fd, SHUT_WR);
   expect_by(connection, connection.read_deadline_ns, loop_.now_ns + kLingerNs);
   update_interest(connection);
@@ -266,7 +270,7 @@ void HttpSession::linger(Connection& connection) {
 void HttpSession::close(Connection& connection) {
   if (connection.http2) connection.http2->abandon_all();
   connection.http2.reset();
-  connection.tls.reset();
+  if (connection.tls) end_tls(connection);
   for (std::uint32_t id = connection.first; id != connection.last; ++id) {
     Pending& pending = connection.slot(id);
     if (pending.state != Pending::State::kReady) handler_.abandon(connection, pending);
@@ -311,6 +315,10 @@ void HttpSession::drain() {
 }
 
 void HttpSession::on_timer(Connection& connection) {
+  if (connection.tls && !connection.tls->is_open()) {
+    on_handshake_timer(connection);
+    return;
+  }
   if (connection.http2) {
     on_http2_timer(connection);
     return;
@@ -401,7 +409,9 @@ void HttpSession::update_interest(Connection& connection) {
                      (connection.phase != Phase::kStream || connection.in.size() < kConnectionBytes);
   const std::uint32_t interest = (reads ? EPOLLIN : 0u) | (connection.writable ? 0u : EPOLLOUT);
   if (interest == connection.interest) return;
+  const bool resumes = (interest & ~connection.interest & EPOLLIN) != 0;
   connection.interest = interest;
+  if (connection.tls && resumes) note_unread(connection);
   epoll_event event{.events = interest, .data = {.ptr = static_cast<Watch*>(&connection)}};
   ::epoll_ctl(loop_.epoll, EPOLL_CTL_MOD, connection.fd, &event);
 }

@@ -98,6 +98,9 @@ class HttpSession {
 
   void flush_dirty();
   void resume_memory_waiters();
+  // Reads what TLS has taken from sockets and nobody has read.
+  void resume_unread();
+  [[nodiscard]] bool has_unread() const noexcept { return !unread_.empty(); }
   void recycle_closed();
   [[nodiscard]] bool has_memory_waiters() const noexcept { return !memory_waiters_.empty(); }
   [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty(); }
@@ -141,6 +144,12 @@ class HttpSession {
   void end_http2_reply(Connection& connection, Pending& pending);
   void on_http2_timer(Connection& connection);
 
+  // (http_session_tls.cpp)
+  void begin_tls(Connection& connection);
+  void end_tls(Connection& connection);
+  void on_handshake_timer(Connection& connection);
+  void note_unread(Connection& connection);
+
   void linger(Connection& connection);
   void close(Connection& connection);
   void update_interest(Connection& connection);
@@ -151,6 +160,7 @@ class HttpSession {
   RequestHandler& handler_;
   std::vector<Connection*> dirty_;
   std::vector<Connection*> memory_waiters_;
+  std::vector<Connection*> unread_;  // no event tells that they have something
   std::vector<Connection*> closed_;  // this pass: an event of the same pass may still name them
   std::vector<Connection*> free_;
 };

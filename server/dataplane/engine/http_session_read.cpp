@@ -25,6 +25,7 @@ void HttpSession::on_event(Connection& connection, std::uint32_t events) {
     return;
   }
   if ((events & EPOLLOUT) != 0) {
+    if (connection.tls && connection.tls->wants_write()) events |= EPOLLIN;  // the handshake goes on
     connection.writable = true;
     connection.write_deadline_ns = 0;
     mark_dirty(connection);
@@ -55,7 +56,9 @@ void HttpSession::read(Connection& connection) {
     if (connection.fd < 0 || static_cast<std::size_t>(received) < destination.bytes) break;
     if (connection.phase == Connection::Phase::kBody) break;  // a long one: the others first
   }
-  if (connection.fd >= 0) update_interest(connection);
+  if (connection.fd < 0) return;
+  update_interest(connection);
+  if (connection.tls) note_unread(connection);
 }
 
 HttpSession::Destination HttpSession::read_destination(Connection& connection) noexcept {

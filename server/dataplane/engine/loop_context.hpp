@@ -53,7 +53,8 @@ struct EngineState {
   std::mutex table_mutex;  // taken by a loop only when table_version has moved
   std::shared_ptr<const RouteTable> table;
   std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();  // guarded like the table
-  std::atomic<std::uint64_t> table_version{0};                                // moves when either changes
+  std::shared_ptr<const TlsIdentity> tls;       // likewise; null: connections are not encrypted
+  std::atomic<std::uint64_t> table_version{0};  // moves when either changes
   std::atomic<std::uint32_t> connections{0};
   std::atomic<bool> ready{false};
   std::atomic<bool> was_ready{false};  // before that, a name nobody knows may be one that is still loading
@@ -88,6 +89,7 @@ struct LoopContext {
   std::uint32_t refusals = 0;  // by admission, that are formed and not sent
   std::shared_ptr<const RouteTable> table = std::make_shared<const RouteTable>();
   std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();
+  std::shared_ptr<const TlsIdentity> tls;
   std::uint64_t table_version = 0;
   DateCache date;
   RequestIdSource request_ids;

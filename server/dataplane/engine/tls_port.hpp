@@ -4,6 +4,8 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <memory>
+#include <string>
 
 namespace penstock::dataplane {
 
@@ -23,5 +25,17 @@ class TlsPort {
   // Tells the peer, as far as the socket takes it, that nothing more will come.
   virtual void end() noexcept = 0;
 };
+
+// A certificate and its key. Shared by loops; connections that were made with it keep it.
+class TlsIdentity {
+ public:
+  virtual ~TlsIdentity() = default;
+  // Of a socket that was accepted. Null when there is no memory.
+  [[nodiscard]] virtual std::unique_ptr<TlsPort> accept(int fd) const noexcept = 0;
+};
+
+[[nodiscard]] bool has_tls() noexcept;
+// Reads a chain of certificates and its key, in PEM. std::invalid_argument says which file is wrong, and how.
+[[nodiscard]] std::shared_ptr<const TlsIdentity> load_tls(const std::string& certificate, const std::string& key);
 
 }  // namespace penstock::dataplane

@@ -124,7 +124,10 @@ class ServerConfig:
     model_defaults: Mapping[str, object] = field(default_factory=dict)  # what was said once for all models
     host: Annotated[str, Text("a host name or an IP address")] = "127.0.0.1"
     port: Annotated[int, Whole(0, 65535)] = 8000
+    grpc_port: Annotated[int | None, Whole(0, 65535)] = None
     unix_socket: Annotated[Path | None, Location(socket=True)] = None
+    tls_cert: Annotated[Path | None, Location()] = None
+    tls_key: Annotated[Path | None, Location()] = None
     io_threads: Annotated[int, Whole(1, 64)] = 1
     io_cpus: Annotated[tuple[int, ...], CpuSet()] = ()
     decode_threads: Annotated[int, Whole(1, 64)] = 1

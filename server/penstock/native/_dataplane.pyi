@@ -17,6 +17,11 @@ def csv_answers(
     faults: Sequence[tuple[int, str, int, str]],
     outputs: Sequence[tuple[str, int]],
 ) -> bytes: ...
+def has_http2() -> bool:
+    """Whether HTTP/2, and gRPC with it, were built."""
+
+def has_tls() -> bool:
+    """Whether TLS was built."""
 
 class Engine:
     """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
@@ -135,6 +140,11 @@ class Engine:
 
         A role is predict, operator or admin. Changes need a key, with `require_key` everything but health; not in
         `development`, where who has none is an admin. Before the first call nothing needs a key.
+        """
+    def set_tls(self, certificate: str, key: str) -> None:
+        """Encrypt connections over TCP with the certificate and key of these PEM files from now on. Any thread.
+
+        ValueError says what is wrong with them; then nothing has changed.
         """
     def set_ready(self, ready: bool) -> None: ...
     def drain(self) -> None:

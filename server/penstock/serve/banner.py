@@ -18,10 +18,10 @@ _ELEMENTS_SHOWN_MAX = 64
 _LENGTH_SHOWN = 1  # of a row that varies in length: the only one that every such model takes
 
 
-def public_url(host: str, port: int) -> str:
+def public_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the address to type on this machine; an unspecified address is reached by its loopback."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def render_banner(

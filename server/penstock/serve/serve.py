@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import os
@@ -20,10 +19,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.core.config import LogFormat, ModelConfig, ServerConfig
-from penstock.core.errors import ListenError, ModelLoadError, PortInUseError
+from penstock.core.errors import ModelLoadError
 from penstock.core.status import ModelStatus
 from penstock.registry.places import data_folder
+from penstock.serve.addresses import listen
 from penstock.serve.banner import public_url, render_banner
+from penstock.serve.certificate import encrypt, follow_certificate
 from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
 from penstock.serve.registered import Registered, follow_registry, open_registry
@@ -80,7 +81,8 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     engine = _make_engine(config, control_socket)
     cleanup.callback(engine.stop)
     # First of all: a busy port must not cost anybody the loading of models.
-    port = _listen(engine, config)
+    encrypt(engine, config.tls_cert, config.tls_key)
+    port, grpc_port = listen(engine, config)
     fast_path = folder / "predict.sock"
     engine.listen_private(str(fast_path))
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
@@ -111,13 +113,14 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     control.start()
     cleanup.callback(control.stop)
     engine.start()
+    cleanup.enter_context(follow_certificate(engine, config.tls_cert, config.tls_key))
     place_io_threads(config.io_cpus)
     cleanup.callback(supervisor.stop)
     supervisor.start()
-    _log.info("loading", extra={"url": public_url(config.host, port), "models": len(config.models)})
+    _log.info("loading", extra={"url": _url(config, port), "models": len(config.models)})
     if _wait_loaded(supervisor, stop) and _follow(registered, config, bridge, stop, cleanup):
         supervisor.release().result()
-        _announce(config, port, state.models.models(), ready_fd)
+        _announce(config, port, grpc_port, state.models.models(), ready_fd)
         stop.wait()
     bridge.drain()
     _drain(engine, config.drain_timeout_s)
@@ -142,37 +145,6 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         control_socket=str(control_socket),
         cors_origins=list(config.cors_origins),
     )
-
-
-def _listen(engine: Engine, config: ServerConfig) -> int:
-    """Bind the public addresses; the port that was bound."""
-    where = f"{config.host}:{config.port}"
-    try:
-        port = engine.listen_tcp(config.host, config.port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUseError(
-                f"port {config.port} of {config.host} is in use by another program; stop it, or choose another port "
-                "with --port (0 takes a free one)"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise ListenError(f"not allowed to listen on {where}; ports below 1024 need a privilege") from error
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise ListenError(
-                f"{config.host} is not an address of this machine; 127.0.0.1 serves this machine only, 0.0.0.0 everyone"
-            ) from error
-        raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
-    if config.unix_socket is not None:
-        try:
-            engine.listen_unix(str(config.unix_socket))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUseError(
-                    f"{config.unix_socket} exists and is in use; choose another --unix-socket"
-                ) from error
-            reason = os.strerror(error.errno or 0)
-            raise ListenError(f"cannot listen on {config.unix_socket}: {reason}; its folder must exist") from error
-    return port
 
 
 def _check_readable(models: Sequence[ModelConfig]) -> None:
@@ -228,8 +200,14 @@ def _follow(
     return True
 
 
-def _announce(config: ServerConfig, port: int, models: Sequence[ModelStatus], ready_fd: int | None) -> None:
-    url = public_url(config.host, port)
+def _url(config: ServerConfig, port: int) -> str:
+    return public_url(config.host, port, "http" if config.tls_cert is None else "https")
+
+
+def _announce(
+    config: ServerConfig, port: int, grpc_port: int | None, models: Sequence[ModelStatus], ready_fd: int | None
+) -> None:
+    url = _url(config, port)
     if config.log_format == LogFormat.TEXT:
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         sys.stderr.write(
@@ -237,9 +215,9 @@ def _announce(config: ServerConfig, port: int, models: Sequence[ModelStatus], re
         )
         sys.stderr.flush()
     labels = [f"{status.config.name} {status.config.version}" for status in models]
-    _log.info("ready", extra={"url": url, "models": labels})
+    _log.info("ready", extra={"url": url, "grpc_port": grpc_port, "models": labels})
     if ready_fd is not None:
-        line = json.dumps({"event": "ready", "address": config.host, "port": port}) + "\n"
+        line = json.dumps({"event": "ready", "address": config.host, "port": port, "grpc_port": grpc_port}) + "\n"
         try:
             os.write(ready_fd, line.encode())
             os.close(ready_fd)
