@@ -129,6 +129,14 @@ def test_columns_go_by_their_names_and_categories_by_their_places(tmp_path: Path
         opened(tmp_path)
 
 
+def test_strings_are_refused(tmp_path: Path) -> None:
+    path, booster = cancer(tmp_path)
+    declared = {"name": "x", "dtype": "str", "shape": [booster.num_features()]}
+    (tmp_path / "cancer.schema.json").write_text(json.dumps({"inputs": [declared]}))
+    with pytest.raises(ModelLoadError, match="'x' is str, and XGBoost has tensors of numbers only: encode strings"):
+        opened(path)
+
+
 def test_conversion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="convert = 'onnx' is not for XGBoost"):
         opened(cancer(tmp_path)[0], convert="onnx")
