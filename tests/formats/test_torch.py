@@ -137,6 +137,7 @@ def test_what_a_schema_must_say(tmp_path: Path) -> None:
     assert "names no class" in refusal(**{"class": None, "arguments": None})
     assert "has no class Other that is a torch.nn.Module" in refusal(**{"class": "net.py:Other"})
     assert "raised for the arguments" in refusal(arguments={"width": 3})
+    assert "PyTorch has tensors of numbers only" in refusal(inputs=[{"name": "pixels", "dtype": "str", "shape": [64]}])
     assert "has categories" in refusal(
         inputs=[{"name": "pixels", "dtype": "int64", "shape": [64], "categories": ["a", "b"]}]
     )

@@ -141,7 +141,7 @@ SCHEMAS: dict[str, Any] = {
     "TensorSpec": record(
         {
             "name": {"type": "string"},
-            "dtype": {"type": "string", "description": "NumPy's name of the element type."},
+            "dtype": {"type": "string", "description": "NumPy's name of the element type; str and bytes are strings."},
             "shape": {
                 "type": "array",
                 "items": {"type": ["integer", "null"], "minimum": 0},
