@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "codec/codec_base64.hpp"
 #include "codec/codec_element.hpp"
 #include "codec/codec_json_element.hpp"
 #include "codec/codec_number.hpp"
@@ -28,7 +29,7 @@ class TensorReader {
   [[nodiscard]] bool read_dimension(std::size_t depth) noexcept {
     text_.skip_space();
     if (depth == place_.spec.shape.size()) return read_text(depth);  // numbers end one dimension before
-    if (text_.at == text_.end || *text_.at != '[') return refuse_kind(depth, "an array");
+    if (text_.at == text_.end || *text_.at != '[') return read_other(depth);
     if (depth + 1 == place_.spec.shape.size() && place_.spec.dtype != DType::kBytes) return read_by_dtype(depth);
     ++text_.at;
     const std::uint32_t extent = place_.spec.shape[depth];
@@ -51,13 +52,74 @@ class TensorReader {
   }
 
   [[nodiscard]] bool read_text(std::size_t depth) noexcept {
-    if (text_.at == text_.end || *text_.at != '"') return refuse_kind(depth, "a string");
+    if (text_.at == text_.end || *text_.at != '"') return read_other_text(depth);
     bool full = false;
     const std::optional<std::uint32_t> bytes = text_.read_text(texts_->free(), texts_->left(), full);
     if (full) refuse_text(text_.problem, place_, depth);
     if (!bytes) return false;
     texts_->commit(next_text_++, *bytes);
     return true;
+  }
+
+  // In place of the outermost array: {"base64": "..."}, the tensor's bytes.
+  [[gnu::cold]] bool read_other(std::size_t depth) noexcept {
+    if (depth != 0 || place_.spec.dtype == DType::kBytes || text_.at == text_.end || *text_.at != '{')
+      return refuse_kind(depth, "an array");
+    std::string_view digits;
+    std::size_t bytes = 0;
+    if (!read_base64(depth, digits, bytes)) return false;
+    char* const out = reinterpret_cast<char*>(out_);
+    const std::string_view view(out, bytes);
+    if (bytes <= place_.spec.bytes() && !decode_base64(digits, out)) return refuse_base64(digits);
+    if (!check_tensor(text_.problem, place_, view)) return false;
+    if (place_.spec.varies) length_ = static_cast<std::uint32_t>(elements_in(place_.spec, bytes));
+    return true;
+  }
+
+  // In place of a string: {"base64": "..."}, its bytes.
+  [[gnu::cold]] bool read_other_text(std::size_t depth) noexcept {
+    if (text_.at == text_.end || *text_.at != '{') return refuse_kind(depth, "a string");
+    std::string_view digits;
+    std::size_t bytes = 0;
+    if (!read_base64(depth, digits, bytes)) return false;
+    if (bytes > texts_->left()) {
+      refuse_text(text_.problem, place_, depth);
+      return false;
+    }
+    if (!decode_base64(digits, texts_->free())) return refuse_base64(digits);
+    texts_->commit(next_text_++, static_cast<std::uint32_t>(bytes));
+    return true;
+  }
+
+  // {"base64": "..."} at the cursor: the text in the quotes, and how many bytes it stands for.
+  [[nodiscard]] bool read_base64(std::size_t depth, std::string_view& digits, std::size_t& bytes) noexcept {
+    const char* const start = text_.at;
+    ++text_.at;
+    NameScratch scratch;
+    std::string_view name;
+    if (text_.consume('}') || !text_.read_name(scratch, name) || name != "base64") {
+      if (text_.problem) return false;
+      text_.at = start;
+      return refuse_kind(depth, place_.spec.dtype == DType::kBytes ? "a string or {\"base64\": ...}"
+                                                                   : "an array or {\"base64\": ...}");
+    }
+    text_.skip_space();
+    if (text_.at == text_.end || *text_.at != '"') return text_.refuse_at(text_.at, "a string of base64");
+    const char* const first = text_.at + 1;
+    const auto* const quote =
+        static_cast<const char*>(std::memchr(first, '"', static_cast<std::size_t>(text_.end - first)));
+    if (quote == nullptr) return text_.refuse_at(first, "the end of a string");
+    digits = {first, static_cast<std::size_t>(quote - first)};
+    const std::optional<std::size_t> count = base64_bytes(digits);
+    if (!count) return refuse_base64(digits);
+    bytes = *count;
+    text_.at = quote + 1;
+    return text_.expect('}', "'}' behind the base64");
+  }
+
+  [[gnu::cold]] bool refuse_base64(std::string_view digits) noexcept {
+    refuse_tensor(text_.problem, place_, 0, "base64 (RFC 4648, section 4)", digits.substr(0, 32));
+    return false;
   }
 
   [[nodiscard]] bool read_by_dtype(std::size_t depth) noexcept {

@@ -294,7 +294,7 @@ namespace {
 
 }  // namespace
 
-bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes, std::byte* out) noexcept {
+bool check_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes) noexcept {
   if (bytes.size() != place.spec.bytes() && !is_shorter(place.spec, bytes.size())) {
     refuse_bytes(problem, place, bytes.size());
     return false;
@@ -306,6 +306,11 @@ bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view by
       return false;
     }
   }
+  return true;
+}
+
+bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes, std::byte* out) noexcept {
+  if (!check_tensor(problem, place, bytes)) return false;
   if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
   return true;
 }

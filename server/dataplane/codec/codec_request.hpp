@@ -110,7 +110,9 @@ void refuse_count(Problem& problem, const TensorPlace& place, std::size_t depth,
 // Many rows of a model of one input as their bytes, side by side: checks them, and refers `rows` to them.
 [[nodiscard]] bool refer_raw_rows(std::string_view bytes, const RowLayout& inputs, RowsSink& rows, Problem& problem);
 
-// Checks bytes that are a whole tensor: their number, and that each bool is 0 or 1. Copies them into `out`.
+// Checks bytes that are a whole tensor: their number, and that each bool is 0 or 1.
+[[nodiscard]] bool check_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes) noexcept;
+// The same, and copies them into `out`.
 [[nodiscard]] bool copy_tensor(Problem& problem, const TensorPlace& place, std::string_view bytes,
                                std::byte* out) noexcept;
 

@@ -14,4 +14,10 @@ bool names_streamed_type(const RequestHead& head) noexcept {
   return false;
 }
 
+bool names_file_type(const RequestHead& head) noexcept {
+  const std::string_view type = trim_blanks(head.content_type.substr(0, head.content_type.find(';')));
+  return equals_ignoring_case(type, "text/plain") || equals_ignoring_case(type, "multipart/form-data") ||
+         (type.size() > 6 && equals_ignoring_case(type.substr(0, 6), "image/"));
+}
+
 }  // namespace penstock::dataplane

@@ -32,4 +32,12 @@ inline constexpr std::string_view kStreamedPath = "/predict/batch";
   return head.path.size() == kStreamedPath.size() && names_streamed_type(head);
 }
 
+// Whether the body of a prediction is a file or a form, which the control plane makes a row of: text/plain, image/*,
+// multipart/form-data.
+[[nodiscard]] bool names_file_type(const RequestHead& head) noexcept;
+[[nodiscard]] inline bool is_file(const RequestHead& head) noexcept {
+  const char first = head.content_type.empty() ? 'a' : head.content_type.front();
+  return first != 'a' && names_file_type(head);  // what the fast path reads is application/...
+}
+
 }  // namespace penstock::dataplane

@@ -47,7 +47,7 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   const RouteTarget target = find_route(head.path, names);
   if (target.is_prediction()) {
     if (target.route == Route::kPredictRows && is_streamed(head)) {
-      handle_streamed(connection, pending, request);
+      handle_by_control(connection, pending, request);
     } else {
       handle_prediction(connection, pending, request, target);
     }
@@ -84,7 +84,11 @@ void EventLoop::handle_prediction(Connection& connection, Pending& pending, cons
   } else if (connection.reserved) {
     refuse_reserved(connection, pending);
   } else if (target.route == Route::kPredict) {
-    predict_.start(connection, pending, request);
+    if (is_file(head) && !connection.internal && !loop_.engine.options.control_socket.empty()) [[unlikely]] {
+      handle_by_control(connection, pending, request);
+    } else {
+      predict_.start(connection, pending, request);
+    }
   } else if (target.route == Route::kPredictRows) {
     predict_.start_batch(connection, pending, request);
   } else {
@@ -92,8 +96,8 @@ void EventLoop::handle_prediction(Connection& connection, Pending& pending, cons
   }
 }
 
-// Many rows in a format that the control plane reads: for whom it may do that is decided as for /predict.
-void EventLoop::handle_streamed(Connection& connection, Pending& pending, const Request& request) {
+// Predictions in a form that the control plane reads: for whom it may do that is decided as for the others.
+void EventLoop::handle_by_control(Connection& connection, Pending& pending, const Request& request) {
   Principal principal;
   Problem problem;
   if (!loop_.keys->admits_predict(request.head, principal, problem)) {

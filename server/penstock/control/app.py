@@ -14,6 +14,7 @@ from flask_restful import Api
 from penstock.control.problem import install_problems, request_id
 from penstock.control.resources.aliases import Alias
 from penstock.control.resources.batches import StreamedBatch
+from penstock.control.resources.files import FilePrediction
 from penstock.control.resources.history import History
 from penstock.control.resources.keys import KeyList, KeyResource
 from penstock.control.resources.loading import Load, Unload
@@ -97,6 +98,7 @@ def make_app(state: ServerState) -> Flask:
     if state.fast_path is not None:
         streaming = {"state": state, "fast_path": FastPath(state.fast_path)}
         api.add_resource(StreamedBatch, "/predict/batch", resource_class_kwargs=streaming)
+        api.add_resource(FilePrediction, "/predict", resource_class_kwargs=streaming)
     return app
 
 

@@ -17,13 +17,13 @@ from penstock.control.streams.pipeline import Pipeline
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelStatus
 
-__all__ = ["StreamedBatch"]
+__all__ = ["HANDED_ON", "Schema", "StreamedBatch"]
 
 _JSON_LINES = "application/x-ndjson"
 _CSV = "text/csv"
 _NAMES = {_JSON_LINES: _JSON_LINES, "application/ndjson": _JSON_LINES, "application/jsonl": _JSON_LINES, _CSV: _CSV}
 # What the fast path takes from a head, and a stream hands on with every batch.
-_HANDED_ON = ("X-Request-Priority", "X-Request-Timeout-Ms", "X-Penstock-Reproducible")
+HANDED_ON = ("X-Request-Priority", "X-Request-Timeout-Ms", "X-Penstock-Reproducible")
 _ROWS_MAX = 1024
 # Of a batch's outputs, as JSON.
 _ANSWER_BYTES = 4 << 20
@@ -44,7 +44,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
         asked = query()
         names = {name: value for name in ("model", "version") if (value := asked.text_or_none(name)) is not None}
         asked.done()
-        model = _Schema(self._state.models.models(), names)
+        model = Schema(self._state.models.models(), names, self._fast_path)
         sent = _NAMES.get(request.mimetype)
         if sent is None:
             raise RequestError("unsupported_media_type", f"lines are sent as {_JSON_LINES} or {_CSV}")
@@ -59,7 +59,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
         return Response(_Closing(answers, first), 200, content_type=writer.media_type, direct_passthrough=True)
 
     def _poster(self, names: dict[str, str]) -> _Poster:
-        headers = {name: value for name in _HANDED_ON if (value := request.headers.get(name)) is not None}
+        headers = {name: value for name in HANDED_ON if (value := request.headers.get(name)) is not None}
         # Whoever streams waits for all of it: single requests go first.
         headers.setdefault("X-Request-Priority", "batch")
         return _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers})
@@ -94,17 +94,24 @@ class _Closing:
             close()
 
 
-class _Schema:
+class Schema:
     """What is known of the model that a stream asks for; nothing of one that is loaded with its first request."""
 
-    def __init__(self, statuses: Sequence[ModelStatus], names: dict[str, str]) -> None:
+    def __init__(self, statuses: Sequence[ModelStatus], names: dict[str, str], fast_path: FastPath) -> None:
         self._names = names
+        self._fast_path = fast_path
         self._status = _status_of(statuses, names)
 
     @property
     def loaded(self) -> ModelStatus:
-        """The model's status. RequestError (`model_unavailable`) when its schema is not known."""
-        if self._status is None or not self._status.inputs:
+        """The model's status. RequestError (`model_not_found`, `model_unavailable`) when its schema is not known."""
+        if self._status is None:
+            # It knows why, and notes that a model was asked for which is loaded with its first request.
+            reply = self._fast_path.post(
+                "/predict", self._names, b'{"inputs":{}}', {"Content-Type": "application/json"}
+            )
+            if reply.status in (404, 503):
+                raise reply.problem()
             raise RequestError(
                 "model_unavailable",
                 "the model's columns are not known before it is loaded; POST /models/NAME/load loads it, and "
@@ -143,11 +150,11 @@ def _status_of(statuses: Sequence[ModelStatus], names: dict[str, str]) -> ModelS
     return None
 
 
-def _reader(media_type: str, model: _Schema) -> LineReader:
+def _reader(media_type: str, model: Schema) -> LineReader:
     return CsvRows(model.loaded.inputs) if media_type == _CSV else JsonRows()
 
 
-def _writer(sent: str, model: _Schema) -> LineWriter:
+def _writer(sent: str, model: Schema) -> LineWriter:
     accepted = request.accept_mimetypes
     wanted = accepted.best_match([sent, *(name for name in _NAMES if name != sent)]) if accepted else sent
     if wanted is None:

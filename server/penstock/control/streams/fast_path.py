@@ -28,6 +28,7 @@ class Reply:
     status: int
     body: bytes
     media_type: str
+    retry_after: str | None = None
 
     def problem(self) -> RequestError:
         """Return what a reply that is no 200 says."""
@@ -56,7 +57,12 @@ class FastPath:
             try:
                 connection.request("POST", target, body, dict(headers))
                 response = connection.getresponse()
-                reply = Reply(response.status, response.read(), response.headers.get_content_type())
+                reply = Reply(
+                    response.status,
+                    response.read(),
+                    response.headers.get_content_type(),
+                    response.headers["Retry-After"],
+                )
             except (OSError, http.client.HTTPException):
                 connection.close()
                 if used:  # it was closed while it lay idle

@@ -16,6 +16,7 @@ __all__ = ["CsvRows", "CsvWriter", "Fault", "JsonRows", "JsonWriter", "LineReade
 
 # Row of the batch, code, status, detail.
 Fault = tuple[int, str, int, str]
+_TEXTS = ("str", "bytes")
 # Of one output, beyond which it is one column of JSON.
 _COLUMNS_MAX = 4096
 
@@ -141,7 +142,7 @@ def _form_of(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str], st
                 "one column is needed for each",
             )
         prefixes, suffix = _brackets(extents)
-        return prefixes, suffix, [dtype == "bytes"] * len(header)
+        return prefixes, suffix, [dtype in _TEXTS] * len(header)
     return _named_form(header, inputs)
 
 
@@ -164,7 +165,7 @@ def _named_form(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str],
                 "invalid_input", f"the header: the columns {name}.0 to {name}.{len(own) - 1} stand side by side"
             )
         prefixes += [f"{behind}{json.dumps(name)}:{own[0]}", *own[1:]]
-        texts += [dtype == "bytes"] * len(own)
+        texts += [dtype in _TEXTS] * len(own)
         behind = f"{suffix},"
     if waiting:
         raise RequestError("invalid_input", f"the header has no column for {', '.join(waiting)}")
