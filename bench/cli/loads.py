@@ -25,6 +25,7 @@ from bench.cli.app import (
     running,
     words,
 )
+from bench.many_rows import run_many_rows
 from bench.nginx import NginxTarget
 from bench.peers.catalogue import RIVALS
 from bench.peers.compare import compare, planned_seconds
@@ -169,3 +170,22 @@ def _backend(prepared: Prepared, seconds: float, slo_ms: float, results: Results
     results.bare += found
     a, c = affine({each.batch: each.call_us / 1e6 for each in found})
     return max(each.rows_per_second for each in found), bound(a, c, slo_ms)
+
+
+@app.command("rows")
+def many_rows(
+    rows: Annotated[int, typer.Option(min=1, help="Rows in each body.")] = 10_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="max_batch_size of the model.")] = 64,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+) -> None:
+    """Send bodies of many W1 rows to /predict/batch, and say what a row costs the server."""
+    print("| encoding | rows/s | rows per second of CPU | data plane, ns a row | worker, ns a row |")
+    print("| --- | --: | --: | --: | --: |")
+    with running() as folder:
+        for number in range(rounds):
+            for result in run_many_rows(folder / str(number), rows, seconds, batch_size):
+                print(
+                    f"| {result.encoding} | {result.rows_per_second:,.0f} | {result.rows_per_core_second:,.0f} "
+                    f"| {result.dataplane_ns:.0f} | {result.worker_ns:.0f} |"
+                )

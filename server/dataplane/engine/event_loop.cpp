@@ -137,6 +137,7 @@ int EventLoop::wait_ms() const noexcept {
   };
   if (predict_.rows_in_flight() > 0) at_most(kSafetyMs);
   if (session_.has_memory_waiters()) at_most(kMemoryRetryMs);
+  if (predict_.has_stalled()) at_most(kMemoryRetryMs);  // another loop's rows may have made room
   if (predict_.has_unfinished()) at_most(0);
   if (session_.has_unread()) at_most(0);
   if (session_.has_dirty()) at_most(0);  // a call that waited for the control plane failed at the end of the pass

@@ -22,6 +22,7 @@ namespace penstock::dataplane {
 
 inline constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
 inline constexpr std::uint32_t kNoPair = ~std::uint32_t{0};
+inline constexpr std::uint32_t kNoPart = ~std::uint32_t{0};
 inline constexpr std::uint32_t kNobody = ~std::uint32_t{0};  // instead of a connection: the row is a shadow's
 
 // Which request waits for a row. Private memory of the main process: workers cannot touch it. Written and read by the
@@ -34,7 +35,7 @@ struct Ticket {
   std::uint32_t request = 0;
   std::uint32_t slot = 0;        // arena slot, or kNoSlot
   std::uint32_t row = 0;         // of the request
-  std::uint32_t part = 0;        // of its Rejoin, when it has one
+  std::uint32_t part = kNoPart;  // of its Rejoin, when it has one
   std::uint32_t pair = kNoPair;  // of MirrorPairs
   std::atomic<std::uint32_t> owner{
       ~std::uint32_t{0}};  // loop; relaxed: the ring orders it, and a stale value is another loop's

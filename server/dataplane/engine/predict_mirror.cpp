@@ -39,6 +39,7 @@ void PredictPath::mirror_row(const Connection& connection, const Pending& pendin
   shadow.ring.meta(shadowed, 0).deadline_ns = 0;  // nobody waits
   Ticket& ticket = shadow.ticket(shadowed.buffer, shadowed.row);
   ticket.connection = kNobody;
+  ticket.part = kNoPart;
   ticket.pair = pair;
   shadow.ring.publish(shadowed, loop_.index);
   count_rows(shadow, pending, 1);

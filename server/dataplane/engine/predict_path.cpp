@@ -160,8 +160,10 @@ void PredictPath::abandon(Pending& pending) {
   if (pending.deadline_ns <= loop_.now_ns) stats.deadline_exceeded.add();
 }
 
-void PredictPath::row_left(ModelEntry& entry) noexcept {
-  --rings_[entry.id].in_flight;
+void PredictPath::row_left(ModelEntry& entry, const Ticket& ticket) noexcept {
+  RingUse& use = rings_[entry.id];
+  --use.in_flight;
+  if (ticket.part != kNoPart) --use.of_many;
   --rows_in_flight_;
   entry.stats[loop_.index].rows_out.sub();
 }

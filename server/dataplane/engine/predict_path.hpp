@@ -41,6 +41,8 @@ class PredictPath {
   }
   // There is something to do in a next pass, whatever happens.
   [[nodiscard]] bool has_unfinished() const noexcept;
+  // There is once rows have come back, of this loop or another, or nobody waits any more.
+  [[nodiscard]] bool has_stalled() const noexcept { return !unfinished_.empty(); }
   // Once per pass, after all sockets were read: wake the workers for everything published.
   void ring_bells();
   // Answers the rows of completed blocks.
@@ -58,6 +60,7 @@ class PredictPath {
  private:
   struct RingUse {  // what this loop knows of a ring
     std::uint64_t in_flight = 0;
+    std::uint64_t of_many = 0;  // of them, of requests of many rows
     bool bell = false;
   };
   struct Unfinished {  // a request whose rows are not all submitted
@@ -118,6 +121,7 @@ class PredictPath {
   [[nodiscard]] bool prepare_raw_reply(Pending& pending, Rejoin& rejoin, std::size_t& reply_bytes, Problem& problem);
   [[nodiscard]] Rejoin* rejoin_of(const Unfinished& who) const noexcept;
   [[nodiscard]] bool submit_more(const Unfinished& who);
+  void resume_stalled() noexcept;
   void submit_some(Connection& connection, Pending& pending);
   [[nodiscard]] std::uint32_t next_part(const Pending& pending, Rejoin& rejoin) const noexcept;
   [[nodiscard]] PartStatus submit_part(Connection& connection, Pending& pending, std::uint32_t count, Problem& problem);
@@ -174,7 +178,7 @@ class PredictPath {
   void finish_encode(Job& job);
   void finish_small(Connection& connection, Pending& pending, std::string_view body);
   void finish_large(Connection& connection, Pending& pending, std::size_t body_bytes);
-  void row_left(ModelEntry& entry) noexcept;
+  void row_left(ModelEntry& entry, const Ticket& ticket) noexcept;
 
   LoopContext& loop_;
   HttpSession& session_;

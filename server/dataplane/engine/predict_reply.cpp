@@ -41,7 +41,9 @@ void PredictPath::answer_block(ModelEntry& entry, const batcher::DoneBlock& bloc
   }
   // Counted once a batch: by the loop of the first row of its first block.
   if (mine && block.leads) count_batch(entry, block.buffer, stamps, now_ns);
-  if (handled > 0) entry.ring.handled(block, handled);
+  if (handled == 0) return;
+  entry.ring.handled(block, handled);
+  if (!unfinished_.empty()) resume_stalled();
 }
 
 void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const BatchStamps& stamps,
@@ -68,7 +70,7 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
 bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps,
                              std::uint32_t row, const Ticket& ticket) {
   if (ticket.slot != kNoSlot) entry.ring.release_slot(ticket.slot);
-  row_left(entry);
+  row_left(entry, ticket);
   if (ticket.pair != kNoPair && settle_mirrored(entry, block, row, ticket)) [[unlikely]]
     return true;
   RingStats& stats = entry.stats[loop_.index];

@@ -35,6 +35,9 @@ void PredictPath::start_batch(Connection& connection, Pending& pending, const Re
     session_.refuse(connection, pending, problem);
     return;
   }
+  // Behind whoever asks for a single row, unless it says otherwise.
+  if (request.head.priority.data() == nullptr && pending.row_class == batcher::RowClass::kNormal)
+    pending.row_class = batcher::RowClass::kBatch;
   const RowsBody body{encoding, request.body, 0, {query.model, query.version}};
   begin_rows(connection, pending, request, Rejoin::Form::kRows, body, nullptr);
 }
@@ -232,17 +235,25 @@ Rejoin* PredictPath::rejoin_of(const Unfinished& who) const noexcept {
 bool PredictPath::submit_more(const Unfinished& who) {
   Rejoin* const rejoin = rejoin_of(who);
   if (rejoin == nullptr) return false;
-  if (rejoin->stalled) return true;
   Connection& connection = *loop_.find(who.connection, who.generation);
   Pending& pending = connection.slot(who.request);
   submit_some(connection, pending);
   return pending.rejoin == rejoin && !rejoin->is_submitted();
 }
 
-// As many rows as one pass may take. Without room for more it goes on when some have come back; without any of its own
-// in the queue, it is refused as a single row would be.
+// Some rows have come back, so that there may be room for others.
+void PredictPath::resume_stalled() noexcept {
+  for (const Unfinished& who : unfinished_) {
+    Rejoin* const rejoin = rejoin_of(who);
+    if (rejoin != nullptr) rejoin->stalled = false;
+  }
+}
+
+// As many rows as one pass may take. Without room for more it waits for it: whoever sends many rows has given the
+// memory for them, and its time is bounded as any request's.
 void PredictPath::submit_some(Connection& connection, Pending& pending) {
   Rejoin& rejoin = *pending.rejoin;
+  rejoin.stalled = false;
   Problem problem;
   const std::size_t row_cost = kRowCostBytes + rejoin.entry->ring.schema().inputs.bytes();
   for (std::size_t cost = 0; !rejoin.is_submitted() && cost < kInlineBytesMax;) {
@@ -289,9 +300,8 @@ PredictPath::PartStatus PredictPath::submit_part(Connection& connection, Pending
   ModelEntry& entry = *rejoin.entry;
   const std::uint32_t length = rejoin.length_of(rejoin.cursor);
   const std::uint32_t lane = entry.lane_of(pending.row_class, length);
-  // One request does not take more than half of the queue.
-  if (rejoin.under_way != 0 && rejoin.under_way + count > std::max(entry.lane_rows(lane) / 2, count))
-    return PartStatus::kFull;
+  // The other half of the queue is for requests of one row, which do not wait.
+  if (rings_[entry.id].of_many + count > std::max(entry.lane_rows(lane) / 2, count)) return PartStatus::kFull;
   std::uint32_t slot = kNoSlot;
   batcher::Claim claim;
   claim.status = batcher::ClaimStatus::kFull;
@@ -308,7 +318,7 @@ PredictPath::PartStatus PredictPath::submit_part(Connection& connection, Pending
   if (has_room) claim = entry.ring.claim(lane, count);
   if (claim.status != batcher::ClaimStatus::kClaimed) {
     if (slot != kNoSlot) entry.ring.release_slot(slot);
-    if (claim.status == batcher::ClaimStatus::kFull && rejoin.under_way != 0) return PartStatus::kFull;
+    if (claim.status == batcher::ClaimStatus::kFull) return PartStatus::kFull;
     refuse_claim(entry, pending, claim.status, problem);
     return PartStatus::kRefused;
   }
@@ -358,6 +368,7 @@ void PredictPath::publish_part(Connection& connection, Pending& pending, const b
       mirror_row(connection, pending, entry, claim, k, fits ? scratch_ : nullptr);
     }
   }
+  rings_[entry.id].of_many += claim.count;
   rejoin.parts.push_back({claim});
   rejoin.cursor += claim.count;
   rejoin.under_way += claim.count;

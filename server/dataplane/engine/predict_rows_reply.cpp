@@ -46,7 +46,6 @@ bool PredictPath::take_outputs(const Pending& pending, const batcher::DoneBlock&
 
 void PredictPath::note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept {
   rejoin.parts[ticket.part].answered = true;
-  rejoin.stalled = false;
   --rejoin.under_way;
   ++rejoin.answered;
 }

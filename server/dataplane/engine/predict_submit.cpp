@@ -85,7 +85,7 @@ void PredictPath::write_row(const Connection& connection, const Pending& pending
   ticket.request = pending.id;
   ticket.slot = slot;
   ticket.row = row;
-  ticket.part = rejoin == nullptr ? 0 : static_cast<std::uint32_t>(rejoin->parts.size());
+  ticket.part = rejoin == nullptr ? kNoPart : static_cast<std::uint32_t>(rejoin->parts.size());
   ticket.pair = kNoPair;
   ticket.owner.store(loop_.index, std::memory_order_relaxed);
 }
