@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <bit>
 #include <cstdlib>
 #include <new>
 
@@ -10,14 +11,60 @@ namespace {
 
 // From here on blocks are mapped and unmapped one by one: the allocator would keep them, and memory would not be flat.
 constexpr std::size_t kMapBytes = 128 * 1024;
+// Kept of those that were given back, all together.
+constexpr std::size_t kKeptBytesMax = 16 * 1024 * 1024;
 
-char* allocate(std::size_t bytes) noexcept {
-  if (bytes < kMapBytes) return static_cast<char*>(std::malloc(bytes));
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return mapped == MAP_FAILED ? nullptr : static_cast<char*>(mapped);
+// Four sizes between powers of two, so that bodies of nearly the same size use the same blocks.
+std::size_t mapped_bytes(std::size_t bytes) noexcept {
+  const std::size_t step = std::bit_floor(bytes) / 4;
+  return (bytes + step - 1) / step * step;
 }
 
 }  // namespace
+
+BodyPool::~BodyPool() {
+  for (const Kept& each : kept_) {
+    if (each.data != nullptr) ::munmap(each.data, each.bytes);
+  }
+}
+
+char* BodyPool::allocate(std::size_t bytes) noexcept {
+  if (bytes < kMapBytes) return static_cast<char*>(std::malloc(bytes));
+  const std::size_t mapping = mapped_bytes(bytes);
+  if (char* const kept = take_kept(mapping); kept != nullptr) return kept;
+  void* mapped = ::mmap(nullptr, mapping, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return mapped == MAP_FAILED ? nullptr : static_cast<char*>(mapped);
+}
+
+char* BodyPool::take_kept(std::size_t mapping) noexcept {
+  const std::lock_guard lock(kept_mutex_);
+  for (Kept& each : kept_) {
+    if (each.bytes != mapping) continue;
+    kept_bytes_ -= mapping;
+    each.bytes = 0;
+    return std::exchange(each.data, nullptr);
+  }
+  return nullptr;
+}
+
+// In place of the one that was kept longest. What has no room is unmapped outside the lock: that takes milliseconds.
+void BodyPool::keep(char* data, std::size_t mapping) noexcept {
+  Kept given{data, mapping};
+  Kept evicted;
+  {
+    const std::lock_guard lock(kept_mutex_);
+    Kept& place = kept_[next_kept_];
+    next_kept_ = (next_kept_ + 1) % kept_.size();
+    kept_bytes_ -= place.bytes;
+    std::swap(place, evicted);
+    if (kept_bytes_ + mapping <= kKeptBytesMax) {
+      kept_bytes_ += mapping;
+      std::swap(place, given);
+    }
+  }
+  if (given.data != nullptr) ::munmap(given.data, given.bytes);
+  if (evicted.data != nullptr) ::munmap(evicted.data, evicted.bytes);
+}
 
 void Block::reset() noexcept {
   if (data_ == nullptr) return;
@@ -52,7 +99,7 @@ void BodyPool::release(char* data, std::size_t bytes) noexcept {
   if (bytes < kMapBytes) {
     std::free(data);
   } else {
-    ::munmap(data, bytes);
+    keep(data, mapped_bytes(bytes));
   }
   used_.fetch_sub(bytes, std::memory_order_relaxed);
 }

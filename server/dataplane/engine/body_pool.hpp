@@ -1,9 +1,11 @@
 // Memory for bodies and replies that do not fit a connection's own buffers: blocks under one budget.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <utility>
 
 namespace penstock::dataplane {
@@ -44,9 +46,15 @@ class Block {
 };
 
 // Thread-safe. The budget counts what was asked for; pages of a block are touched only as bytes arrive.
+//
+// A few mapped blocks that were given back are kept for the next request of their size: a page that is touched for the
+// first time costs as much as copying a few kilobytes into it.
 class BodyPool {
  public:
   explicit BodyPool(std::uint64_t bytes_max) noexcept : bytes_max_(bytes_max) {}
+  ~BodyPool();
+  BodyPool(const BodyPool&) = delete;
+  BodyPool& operator=(const BodyPool&) = delete;
 
   // An empty block when the budget (or the system) has no room for it.
   [[nodiscard]] Block try_acquire(std::size_t bytes) noexcept;
@@ -59,8 +67,20 @@ class BodyPool {
 
  private:
   friend class Block;
-  void release(char* data, std::size_t bytes) noexcept;
+  struct Kept {
+    char* data = nullptr;
+    std::size_t bytes = 0;  // mapped
+  };
 
+  [[nodiscard]] char* allocate(std::size_t bytes) noexcept;
+  void release(char* data, std::size_t bytes) noexcept;
+  [[nodiscard]] char* take_kept(std::size_t mapped_bytes) noexcept;
+  void keep(char* data, std::size_t mapped_bytes) noexcept;
+
+  std::mutex kept_mutex_;  // a block of this size takes far longer to fill
+  std::array<Kept, 16> kept_{};
+  std::size_t next_kept_ = 0;  // the place that was filled longest ago
+  std::size_t kept_bytes_ = 0;
   const std::uint64_t bytes_max_;
   std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> refused_{0};
