@@ -1,20 +1,28 @@
 """Batches of lines, streamed: what comes back, in which order, and how they end."""
 
 import csv
+import http.client
 import io
 import json
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 from tests.integration.streams import CSV, JSON_LINES, lines_of, stream, streaming
 from tests.serving import STOP_SECONDS, Server
 
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
 ROWS = 5000
 SECONDS = 30.0
 
@@ -199,3 +207,97 @@ def test_a_million_rows_take_constant_memory(serve: Callable[..., Server], model
         sender.join()
     assert rows == block * blocks
     assert most - before < 32 << 20
+
+
+def arrow_of(columns: dict[str, Any], *, rows: int = 700) -> bytes:
+    table = pyarrow.table(columns)
+    sink = io.BytesIO()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return sink.getvalue()
+
+
+def parquet_of(columns: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
+    return sink.getvalue()
+
+
+def table_of(response: Any) -> list[Any]:
+    assert response.status == 200, response.content
+    assert response.headers["Content-Type"] == ARROW
+    rows: list[Any] = pyarrow.ipc.open_stream(response.content).read_all().to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET])
+def test_columns_are_the_inputs_or_their_elements(server: Server, media_type: str) -> None:
+    write = arrow_of if media_type == ARROW else parquet_of
+    count = 3000
+    by_element = {name: [float(row + index) for row in range(count)] for index, name in enumerate("abcd")}
+    expected = [[2.0 * (row + index) + 1 for index in range(4)] for row in range(count)]
+    rows = table_of(stream(server, media_type, "model=affine", write(by_element)))
+    assert [row["y"] for row in rows] == expected
+    assert all(row["error"] is None for row in rows)
+    by_name = {"x": [[float(row + index) for index in range(4)] for row in range(count)]}
+    lines = lines_of(stream(server, media_type, "model=affine", write(by_name), accept=JSON_LINES))
+    assert [line["outputs"]["y"] for line in lines] == expected
+    pair = {"b": [[1, 2, 3, 4, 5]], "a": [[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]}
+    rows = table_of(stream(server, media_type, "model=pair", write(pair)))
+    assert rows == [{"scaled": [[0.0, 3.0, 6.0], [9.0, 12.0, 15.0]], "total": 15, "error": None}]
+
+
+def test_errors_of_columns_belong_to_their_rows(server: Server) -> None:
+    x = [[1.0] * 4, None, [1.0] * 3, [float("nan"), float("inf"), -float("inf"), 0.0]]
+    rows = table_of(stream(server, ARROW, "model=affine", arrow_of({"x": x})))
+    assert [row["error"] and (row["error"]["row"], row["error"]["status"]) for row in rows] == [
+        None,
+        (1, 422),
+        (2, 422),
+        None,
+    ]
+    assert str(rows[3]["y"]) == "[nan, inf, -inf, 1.0]"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "query", "body", "accept", "status", "detail"),
+    [
+        (ARROW, "model=nobody", b"", None, 404, "nobody"),
+        (ARROW, "model=affine", b"no arrow at all, but some bytes", None, 400, "not arrow"),
+        (PARQUET, "model=affine", b"no parquet", None, 400, "not parquet"),
+        (ARROW, "model=affine", arrow_of({"a": [1.0]}), None, 422, "expected one for each input"),
+        (ARROW, "model=affine", arrow_of({"x": [[1.0] * 4]}), "text/csv", 406, "x-ndjson"),
+    ],
+)
+def test_columns_that_cannot_be_run_are_refused(
+    server: Server, media_type: str, query: str, body: bytes, accept: str | None, status: int, detail: str
+) -> None:
+    response = stream(server, media_type, query, body, accept)
+    assert response.status == status, response.content  # type: ignore[attr-defined]
+    assert detail in json.loads(response.content)["detail"]  # type: ignore[attr-defined]
+
+
+def test_half_a_file_of_columns_is_not_answered_as_a_whole_one(server: Server) -> None:
+    body = arrow_of({"x": [[float(row)] * 4 for row in range(20_000)]})
+    with streaming(server, ARROW, "model=affine") as request:
+        request.send(body[: len(body) // 2])
+        request.send(b"\xff\xff\xff\xff\x10\x00\x00\x00 no metadata, ")
+        request.end()
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            request.response.read()
+
+
+def test_the_main_process_loads_neither_arrow_nor_numpy(server: Server) -> None:
+    assert stream(server, ARROW, "model=affine", arrow_of({"x": [[1.0] * 4]})).status == 200
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "_dataplane" in maps
+    assert "libarrow" not in maps and "_multiarray_umath" not in maps
+    wait_until(lambda: not any("jobs.columns" in word for word in commands_below(server.process.pid)))
+
+
+def commands_below(pid: int) -> list[str]:
+    words = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):
+            words += child.cmdline()
+    return words

@@ -1,9 +1,10 @@
-"""Batches that are streamed: POST /predict/batch with lines."""
+"""Batches that are streamed: POST /predict/batch with lines or record batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from urllib.parse import urlencode
 
 from flask import Response, request
 from flask_restful import Resource
@@ -12,6 +13,7 @@ from penstock.control.reading import query
 from penstock.control.state import ServerState
 from penstock.control.streams.body import ClientGoneError, pieces_of
 from penstock.control.streams.fast_path import FastPath, Reply
+from penstock.control.streams.job import Job
 from penstock.control.streams.lines import CsvRows, CsvWriter, JsonRows, JsonWriter, LineReader, LineWriter
 from penstock.control.streams.pipeline import Pipeline
 from penstock.core.errors import RequestError
@@ -22,8 +24,12 @@ __all__ = ["HANDED_ON", "Schema", "StreamedBatch"]
 _JSON_LINES = "application/x-ndjson"
 _CSV = "text/csv"
 _NAMES = {_JSON_LINES: _JSON_LINES, "application/ndjson": _JSON_LINES, "application/jsonl": _JSON_LINES, _CSV: _CSV}
+_ARROW = "application/vnd.apache.arrow.stream"
+_COLUMNS = {_ARROW: "arrow", "application/vnd.apache.parquet": "parquet"}
+# Read by a process of its own: this one loads neither Arrow nor NumPy.
+_JOB = "penstock.jobs.columns"
 # What the fast path takes from a head, and a stream hands on with every batch.
-HANDED_ON = ("X-Request-Priority", "X-Request-Timeout-Ms", "X-Penstock-Reproducible")
+HANDED_ON = ("X-Request-Priority", "X-Request-Timeout-Ms")
 _ROWS_MAX = 1024
 # Of a batch's outputs, as JSON.
 _ANSWER_BYTES = 4 << 20
@@ -31,7 +37,7 @@ _BYTES_OF_NUMBER = 16
 
 
 class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no types
-    """Rows as lines, and their outputs as lines while others are still on their way."""
+    """Rows as lines or columns, and their outputs likewise while others are still on their way."""
 
     def __init__(self, state: ServerState, fast_path: FastPath) -> None:
         self._state = state
@@ -45,24 +51,53 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
         names = {name: value for name in ("model", "version") if (value := asked.text_or_none(name)) is not None}
         asked.done()
         model = Schema(self._state.models.models(), names, self._fast_path)
-        sent = _NAMES.get(request.mimetype)
-        if sent is None:
-            raise RequestError("unsupported_media_type", f"lines are sent as {_JSON_LINES} or {_CSV}")
-        writer = _writer(sent, model)
-        pipeline = Pipeline(pieces, _reader(sent, model), writer, self._poster(names), rows_max=model.rows_max)
-        answers = pipeline.answers()
-        # Before the status is sent: what is wrong with all of it is a refusal, not a line.
-        try:
-            first = next(answers, b"")
-        except ClientGoneError as error:
-            raise RequestError("malformed_request", str(error.strerror)) from None  # nobody reads it
-        return Response(_Closing(answers, first), 200, content_type=writer.media_type, direct_passthrough=True)
-
-    def _poster(self, names: dict[str, str]) -> _Poster:
         headers = {name: value for name in HANDED_ON if (value := request.headers.get(name)) is not None}
         # Whoever streams waits for all of it: single requests go first.
         headers.setdefault("X-Request-Priority", "batch")
-        return _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers})
+        if (columns := _COLUMNS.get(request.mimetype)) is not None:
+            answers = Job(_JOB, self._order(columns, model, names, headers), pieces).answers()
+            media_type = _first(answers).decode()
+            return _answer(b"", answers, media_type)
+        sent = _NAMES.get(request.mimetype)
+        if sent is None:
+            raise RequestError("unsupported_media_type", f"rows are streamed as {', '.join([*_NAMES, *_COLUMNS])}")
+        writer = _writer(sent, model)
+        poster = _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers})
+        answers = Pipeline(pieces, _reader(sent, model), writer, poster, rows_max=model.rows_max).answers()
+        return _answer(_first(answers), answers, writer.media_type)
+
+    def _order(self, columns: str, model: Schema, names: dict[str, str], headers: dict[str, str]) -> dict[str, object]:
+        """Return what the job is to do."""
+        accepted = request.accept_mimetypes
+        wanted = accepted.best_match([_ARROW, _JSON_LINES]) if accepted else _ARROW
+        if wanted is None:
+            raise RequestError("not_acceptable", f"the answer comes as {_ARROW} or {_JSON_LINES}; accept one of them")
+        spool = self._state.uploads
+        if spool is not None:
+            spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {
+            "socket": str(self._state.fast_path),
+            "target": f"/predict/batch?{urlencode(names)}",
+            "headers": headers,
+            "format": columns,
+            "answer": "arrow" if wanted == _ARROW else "lines",
+            "inputs": model.loaded.inputs,
+            "outputs": model.loaded.outputs,
+            "rows_max": model.rows_max,
+            "spool": None if spool is None else str(spool),
+        }
+
+
+def _first(answers: Iterator[bytes]) -> bytes:
+    """Take the first piece before the status is sent: what is wrong with all of it is a refusal, not a line."""
+    try:
+        return next(answers, b"")
+    except ClientGoneError as error:
+        raise RequestError("malformed_request", str(error.strerror)) from None  # nobody reads it
+
+
+def _answer(first: bytes, answers: Iterator[bytes], media_type: str) -> Response:
+    return Response(_Closing(answers, first), 200, content_type=media_type, direct_passthrough=True)
 
 
 class _Poster:
