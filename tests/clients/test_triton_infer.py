@@ -227,6 +227,27 @@ def test_binary_row_is_answered(foreign_server: Server) -> None:
     assert reply.json()["outputs"][0]["data"] == [3.0, 5.0, 7.0, 9.0]
 
 
+@pytest.mark.parametrize("outputs_first", [True, False])
+def test_binary_outputs_by_default(foreign_server: Server, outputs_first: bool) -> None:
+    described = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    rest = [("outputs", [{"name": "y"}]), ("parameters", {"binary_data_output": True})]
+    body = {"inputs": [described], **dict(rest if outputs_first else reversed(rest))}
+    reply = foreign_server.request("POST", "/v2/models/affine/infer", json.dumps(body))
+    assert reply.status == 200
+    header_bytes = int(reply.headers["inference-header-content-length"])
+    assert struct.unpack("<4f", reply.body[header_bytes:]) == (3.0, 5.0, 7.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"]
+)
+def test_content_type_is_not_asked_for(foreign_server: Server, media_type: str) -> None:
+    described = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    body = json.dumps({"inputs": [described]})
+    reply = foreign_server.request("POST", "/v2/models/affine/infer", body, {"Content-Type": media_type})
+    assert reply.json()["outputs"][0]["data"] == [3.0, 5.0, 7.0, 9.0]
+
+
 @pytest.mark.parametrize(
     ("size", "binary", "header_bytes"),
     [

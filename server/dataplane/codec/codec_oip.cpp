@@ -32,6 +32,9 @@ class InferDecoder {
     text_.skip_space();
     if (text_.at != text_.end) return text_.refuse_at(text_.at, "nothing behind the object");
     if (request_.outputs.empty()) want_all_outputs();
+    for (InferRequest::Output& output : request_.outputs) {
+      if (!output.says_binary) output.binary = binary_by_default_;
+    }
     return match_inputs() && read_tensors();
   }
 
@@ -331,18 +334,21 @@ class InferDecoder {
 
   void want_all_outputs() {
     for (std::size_t index = 0; index < schema_->outputs.size(); ++index)
-      request_.outputs.push_back({static_cast<std::uint32_t>(index), binary_by_default_});
+      request_.outputs.push_back({.tensor = static_cast<std::uint32_t>(index)});
   }
 
   [[nodiscard]] bool read_outputs() {
     bool named = true;
-    const auto begin = [&] { request_.outputs.push_back({kNoTensor, binary_by_default_}); };
+    const auto begin = [&] { request_.outputs.push_back({.tensor = kNoTensor}); };
     const auto read = [&](std::string_view member) {
       if (member == "name") return read_output_name(request_.outputs.back());
       if (member != "parameters") return text_.skip_value();
       if (!text_.consume('{')) return refuse_kind("outputs: parameters", "an object");
       return read_members([&](std::string_view parameter) {
-        if (parameter == "binary_data") return read_flag("outputs: binary_data", request_.outputs.back().binary);
+        if (parameter == "binary_data") {
+          request_.outputs.back().says_binary = true;
+          return read_flag("outputs: binary_data", request_.outputs.back().binary);
+        }
         if (parameter == "shared_memory_region") return refuse_shared_memory();
         if (parameter != "classification") return text_.skip_value();
         problem_.set(ProblemCode::kInvalidInput, "outputs: classification is not served: ask for the scores");

@@ -32,6 +32,7 @@ struct InferRequest {
   struct Output {
     std::uint32_t tensor = 0;
     bool binary = false;
+    bool says_binary = false;  // else it is what the request says for all
   };
 
   std::string id;                // JSON text between the quotes: it goes back as it came

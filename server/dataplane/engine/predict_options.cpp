@@ -133,8 +133,9 @@ bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending,
 }
 
 bool choose_infer_encodings(const RequestHead& head, std::size_t& header_bytes, Pending& pending, Problem& problem) {
-  const MediaType type = parse_content_type(head.content_type);
-  if (type == MediaType::kMsgpack || type == MediaType::kOther) {
+  // The protocol says nothing of Content-Type, and curl alone, as in everybody's examples of it, says that it sends a
+  // form. Only what is surely something else is refused.
+  if (parse_content_type(head.content_type) == MediaType::kMsgpack) {
     problem.set(ProblemCode::kUnsupportedMediaType,
                 "Content-Type '%.*s' is not accepted: send application/json, or application/octet-stream with "
                 "Inference-Header-Content-Length",
