@@ -47,6 +47,15 @@ _HEADER_LENGTH: Json = {
 }
 # Of the control plane, which reads and writes them piece by piece.
 _STREAMED: Json = {"application/x-ndjson": {}, "text/csv": {}}
+# Likewise: it makes a row of them.
+_FILES: Json = {
+    "text/plain": {"schema": {"type": "string"}},
+    "image/*": {},
+    "multipart/form-data": {
+        "schema": {"type": "object", "description": "A part for each input, by its name.", "additionalProperties": True}
+    },
+}
+_BY_CONTROL = ("contradiction", "not_acceptable", "internal_error", "control_plane_unavailable")
 _ANY_READY = ("model_unavailable",)
 
 
@@ -91,12 +100,16 @@ def _predict() -> Json:
         ("ModelName", "ModelVersion", "Output"),
         {
             "body": {
-                "description": "A raw body is one row of a single-input model, or many: little-endian, C order.",
-                "content": _encoded("PredictRequest", {"model": "iris", "inputs": [5.1, 3.5, 1.4, 0.2]}),
+                "description": "A raw body is one row of a single-input model, or many: little-endian, C order. "
+                "Files and forms are slower: the control plane makes a row of them.",
+                "content": {
+                    **_encoded("PredictRequest", {"model": "iris", "inputs": [5.1, 3.5, 1.4, 0.2]}),
+                    **_FILES,
+                },
             },
             "answer": "The row's outputs. Accept chooses the encoding; raw is one output's tensor.",
             "content": _encoded("PredictResponse"),
-            "codes": ("contradiction", "not_acceptable"),
+            "codes": _BY_CONTROL,
         },
     )
 
@@ -121,7 +134,7 @@ def _predict_rows() -> Json:
             },
             "answer": "The outputs of each row, in the order of the rows; raw is one output's, side by side.",
             "content": {**_encoded("PredictRowsResponse"), **_STREAMED},
-            "codes": ("contradiction", "not_acceptable", "internal_error", "control_plane_unavailable"),
+            "codes": _BY_CONTROL,
         },
     )
 

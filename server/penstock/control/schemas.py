@@ -75,6 +75,11 @@ SCHEMAS: dict[str, Any] = {
             {"type": "boolean"},
             {"type": "string"},
             {"type": "array", "items": {"$ref": "#/components/schemas/Value"}},
+            {
+                **record({"base64": {"type": "string", "contentEncoding": "base64"}}),
+                "additionalProperties": False,
+                "description": "In requests: a tensor's bytes, little-endian and in C order, or those of a string.",
+            },
         ],
     },
     "PredictRequest": record(
