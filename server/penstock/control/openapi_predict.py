@@ -46,7 +46,8 @@ _HEADER_LENGTH: Json = {
     "schema": {"type": "integer", "minimum": 0},
 }
 # Of the control plane, which reads and writes them piece by piece.
-_STREAMED: Json = {"application/x-ndjson": {}, "text/csv": {}}
+_STREAMED: Json = {"application/x-ndjson": {}, "text/csv": {}, "application/vnd.apache.arrow.stream": {}}
+_STREAMED_IN: Json = {**_STREAMED, "application/vnd.apache.parquet": {}}
 # Likewise: it makes a row of them.
 _FILES: Json = {
     "text/plain": {"schema": {"type": "string"}},
@@ -123,13 +124,13 @@ def _predict_rows() -> Json:
         ("ModelName", "ModelVersion", "Output"),
         {
             "body": {
-                "description": "Rows as /predict takes them; a raw body is rows side by side. Lines are streamed, run "
-                "and answered while others are on their way.",
+                "description": "Rows as /predict takes them; a raw body is rows side by side. Lines and record "
+                "batches are streamed: run and answered while others are on their way.",
                 "content": {
                     **_encoded(
                         "PredictRowsRequest", {"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.4, 1.4]]}
                     ),
-                    **_STREAMED,
+                    **_STREAMED_IN,
                 },
             },
             "answer": "The outputs of each row, in the order of the rows; raw is one output's, side by side.",
