@@ -356,17 +356,20 @@ NB_MODULE(_dataplane, module) {
              std::uint32_t reserved_connections, std::size_t head_bytes_max, std::uint64_t control_body_bytes_max,
              std::uint64_t body_pool_bytes, std::uint64_t idle_timeout_ms, std::uint64_t head_timeout_ms,
              std::uint64_t body_timeout_ms, std::uint64_t write_timeout_ms, std::uint64_t request_timeout_ms,
-             std::string control_socket, std::vector<std::string> cors_origins) {
-            new (self) Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections,
-                                            head_bytes_max, control_body_bytes_max, body_pool_bytes, idle_timeout_ms,
-                                            head_timeout_ms, body_timeout_ms, write_timeout_ms, request_timeout_ms,
-                                            std::move(control_socket), std::move(cors_origins)});
+             std::string control_socket, std::vector<std::string> cors_origins, bool compress,
+             std::size_t compress_min_bytes) {
+            new (self)
+                Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections, head_bytes_max,
+                                     control_body_bytes_max, body_pool_bytes, idle_timeout_ms, head_timeout_ms,
+                                     body_timeout_ms, write_timeout_ms, request_timeout_ms, std::move(control_socket),
+                                     std::move(cors_origins), compress, compress_min_bytes});
           },
           nb::kw_only(), "io_threads"_a = 1, "decode_threads"_a = 1, "max_connections"_a = 4096,
           "reserved_connections"_a = 32, "head_bytes_max"_a = 8192, "control_body_bytes_max"_a = 16u << 20,
           "body_pool_bytes"_a = 128u << 20, "idle_timeout_ms"_a = 75'000, "head_timeout_ms"_a = 10'000,
           "body_timeout_ms"_a = 30'000, "write_timeout_ms"_a = 30'000, "request_timeout_ms"_a = 60'000,
-          "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{})
+          "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{}, "compress"_a = false,
+          "compress_min_bytes"_a = 1024)
       .def("listen_tcp", &Engine::listen_tcp, "host"_a, "port"_a,
            "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
       .def("listen_unix", &Engine::listen_unix, "path"_a,

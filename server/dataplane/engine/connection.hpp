@@ -14,6 +14,7 @@
 #include "engine/model_entry.hpp"
 #include "engine/timer_wheel.hpp"
 #include "engine/tls_port.hpp"
+#include "http/content_coding.hpp"
 #include "http/cors.hpp"
 #include "http/http_parser.hpp"
 #include "http/response.hpp"
@@ -51,6 +52,9 @@ struct Pending {
   bool http_1_0 = false;
   bool oip = false;  // asked in the Open Inference Protocol, whose clients read errors in their own way
   bool receipt_wanted = false;
+  Coding coding = Coding::kIdentity;  // that the reply is to be compressed with
+  bool identity_refused = false;      // however short it is
+  bool varies = false;                // for others it may be another
   batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint8_t request_id_bytes = 0;
   std::uint32_t id = 0;           // position in the connection's order of requests

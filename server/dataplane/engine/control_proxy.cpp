@@ -31,9 +31,9 @@ bool starts_ignoring_case(std::string_view text, std::string_view prefix) noexce
 // secrets it has checked. A name
 // with an underscore would become the same CGI variable as one with a hyphen.
 bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
-  for (const std::string_view dropped :
-       {"authorization", "x-api-key", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-        "transfer-encoding", "content-length", "host", "x-request-id", "proxy-connection"}) {
+  for (const std::string_view dropped : {"authorization", "x-api-key", "connection", "keep-alive", "te", "trailer",
+                                         "upgrade", "expect", "transfer-encoding", "content-length", "content-encoding",
+                                         "accept-encoding", "host", "x-request-id", "proxy-connection"}) {
     if (equals_ignoring_case(name, dropped)) return false;
   }
   if (name.find('_') != std::string_view::npos || starts_ignoring_case(name, "x-penstock-")) return false;
@@ -278,6 +278,7 @@ void ControlProxy::relay(ControlCall& call, Connection& connection, Pending& pen
   if (!pending.head_only && status != 204 && status != 304)
     text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
   if (pending.cors != nullptr) text.append(pending.cors->fields);
+  if (pending.varies) text.append(kVaryEncoding);
   if (!pending.keep_alive) text.append("Connection: close\r\n");
   text.append("\r\n");
   if (!pending.head_only) text.append(body);

@@ -37,6 +37,7 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
       control_(loop_, session_),
       grpc_(loop_, session_, control_),
       loops_(loops) {
+  session_.use_jobs(jobs, *this);
   loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);
   wake_.fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   spare_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -241,7 +242,13 @@ void EventLoop::adopt_changes() {
       accepted.swap(accepted_);
     }
     for (const Accepted& each : accepted) session_.open(each.fd, each.reserved, each.internal);
-    for (auto& job : jobs) predict_.on_job(std::move(job));
+    for (auto& job : jobs) {
+      if (job->kind == Job::Kind::kInflate || job->kind == Job::Kind::kCompress) {
+        session_.on_job(*job);
+      } else {
+        predict_.on_job(std::move(job));
+      }
+    }
   }
 }
 

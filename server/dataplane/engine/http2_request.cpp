@@ -94,7 +94,7 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
   }
   pending.head_only = head.method == Method::kHead;
   pending.oip = is_oip(head.path);
-  if (loop_.engine.cors.enabled()) pending.cors = loop_.engine.cors.find(head.origin);
+  if (loop_.engine.has_manners && !stream.is_grpc) session_.note_manners(connection_, pending, head);
   if (is_streamed(head)) {
     problem.set(ProblemCode::kVersionNotSupported,
                 "bodies of this path are streamed, which they are over HTTP/1.1 only: send it with that");
@@ -219,6 +219,8 @@ void Http2Session::dispatch(Http2Stream& stream) {
   const Request request{head, body, block};
   if (stream.is_grpc) {
     handler_.handle_grpc(connection_, pending, request);
+  } else if (!head.content_encoding.empty()) {
+    session_.dispatch_compressed(connection_, pending, request, stream.head);
   } else {
     handler_.handle(connection_, pending, request);
   }

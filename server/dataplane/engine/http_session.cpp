@@ -89,6 +89,8 @@ char* HttpSession::begin_reply(Connection& connection, Pending& pending, std::si
 }
 
 void HttpSession::end_reply(Connection& connection, Pending& pending, std::size_t bytes, std::size_t begin) {
+  if (pending.coding != Coding::kIdentity && hand_to_compressor(connection, pending, bytes, begin)) [[unlikely]]
+    return;
   pending.state = Pending::State::kReady;
   pending.reply_begin = begin;
   pending.reply_end = begin + bytes;
@@ -111,7 +113,8 @@ ResponseOptions HttpSession::response_options(const Pending& pending) const noex
           .head_only = pending.head_only,
           .http_1_0 = pending.http_1_0,
           .cors = pending.cors == nullptr ? std::string_view() : pending.cors->fields,
-          .oip_error = pending.oip};
+          .oip_error = pending.oip,
+          .fields = pending.varies ? kVaryEncoding : std::string_view()};
 }
 
 void HttpSession::refuse(Connection& connection, Pending& pending, const Problem& problem, std::string_view allow) {

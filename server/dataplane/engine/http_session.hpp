@@ -6,11 +6,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "engine/body_stream.hpp"
+#include "engine/compressing.hpp"
 #include "engine/connection.hpp"
+#include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
 #include "http/http_parser.hpp"
 
@@ -23,6 +26,8 @@ struct Request {
   Block& block;           // holds head and body of a large request; empty for one that fitted the connection's buffer
   bool streamed = false;  // the body comes later: to Connection::stream, which handle() must set or refuse the request
 };
+
+inline constexpr std::string_view kVaryEncoding = "Vary: Accept-Encoding\r\n";
 
 class RequestHandler {
  public:
@@ -49,6 +54,13 @@ class RequestHandler {
 class HttpSession {
  public:
   HttpSession(LoopContext& loop, RequestHandler& handler) : loop_(loop), handler_(handler) {}
+
+  // Where large bodies are compressed and decompressed; before the first connection.
+  void use_jobs(JobPool& jobs, JobInbox& inbox) noexcept {
+    jobs_ = &jobs;
+    inbox_ = &inbox;
+  }
+  void on_job(Job& job);  // one of them is back
 
   // Takes over a connected non-blocking socket.
   void open(int fd, bool reserved, bool internal = false);
@@ -93,6 +105,14 @@ class HttpSession {
   void open_pending(Connection& connection, Pending& pending, std::uint32_t id);
   void mark_dirty(Connection& connection);
 
+  // --- content codings and web pages (http_session_coding.cpp)
+  // ---------------------------------------------------------------------------------------------------
+
+  // What the reply will carry beside what its maker says: of a server that was told of origins, or to compress.
+  void note_manners(Connection& connection, Pending& pending, const RequestHead& head);
+  // Has a request handled whose body comes in a coding. `head` is its head as HTTP/1.1 writes it.
+  void dispatch_compressed(Connection& connection, Pending& pending, const Request& request, std::string_view head);
+
   // --- once per pass
   // ---------------------------------------------------------------------------------------------------
 
@@ -110,6 +130,14 @@ class HttpSession {
     char* data;
     std::size_t bytes;
   };
+
+  [[nodiscard]] static bool takes_coding(const RequestHead& head, Problem& problem);
+  void submit_inflate(Connection& connection, Pending& pending, const Request& request, std::string_view head,
+                      std::uint64_t body_bytes_max);
+  void handle_inflated(Connection& connection, Pending& pending, Inflated& inflated, std::size_t head_bytes);
+  [[nodiscard]] bool hand_to_compressor(Connection& connection, Pending& pending, std::size_t& bytes,
+                                        std::size_t begin);
+  [[nodiscard]] CodingTools& tools();
 
   void read(Connection& connection);
   [[nodiscard]] Destination read_destination(Connection& connection) noexcept;
@@ -158,6 +186,10 @@ class HttpSession {
 
   LoopContext& loop_;
   RequestHandler& handler_;
+  JobPool* jobs_ = nullptr;
+  JobInbox* inbox_ = nullptr;
+  std::unique_ptr<CodingTools> tools_;  // made for the first body that needs them
+  std::unique_ptr<char[]> coding_scratch_;
   std::vector<Connection*> dirty_;
   std::vector<Connection*> memory_waiters_;
   std::vector<Connection*> unread_;  // no event tells that they have something

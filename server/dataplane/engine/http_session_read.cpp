@@ -160,7 +160,7 @@ bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
   }
   connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
-  if (!handler_.admits(connection, head, connection.body_limit, problem)) {
+  if (!takes_coding(head, problem) || !handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
     return false;
   }
@@ -283,6 +283,10 @@ void HttpSession::dispatch_block(Connection& connection) {
 
 void HttpSession::dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block) {
   Pending& pending = open_pending(connection, head);
+  if (!head.content_encoding.empty()) [[unlikely]] {
+    dispatch_compressed(connection, pending, {head, body, block}, {body.data() - head.head_bytes, head.head_bytes});
+    return;
+  }
   handler_.handle(connection, pending, Request{head, body, block});
 }
 
@@ -293,10 +297,8 @@ Pending& HttpSession::open_pending(Connection& connection, const RequestHead& he
   pending.http_1_0 = head.version_minor == 0;
   if (!pending.keep_alive) connection.closing = true;
   connection.owes_continue = false;  // the client did not wait for it
-  if (loop_.engine.cors.enabled()) [[unlikely]] {
-    pending.cors = loop_.engine.cors.find(head.origin);
-    connection.cors = nullptr;
-  }
+  if (loop_.engine.has_manners) [[unlikely]]
+    note_manners(connection, pending, head);
   if (valid_request_id(head.request_id)) {
     pending.request_id_bytes = static_cast<std::uint8_t>(head.request_id.size());
     std::memcpy(pending.request_id_text, head.request_id.data(), head.request_id.size());
@@ -332,6 +334,9 @@ void HttpSession::open_pending(Connection& connection, Pending& pending, std::ui
   pending.arrival_ns = loop_.now_ns;
   pending.entry = nullptr;
   pending.cors = nullptr;
+  pending.coding = Coding::kIdentity;
+  pending.identity_refused = false;
+  pending.varies = false;
   pending.request_id_bytes = static_cast<std::uint8_t>(loop_.request_ids.write(pending.request_id_text));
   expect_by(connection, pending.deadline_ns, loop_.now_ns + loop_.engine.options.request_timeout_ms * kMillisecondNs);
 }

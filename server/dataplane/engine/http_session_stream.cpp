@@ -12,6 +12,11 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
   Buffer& in = connection.in;
   connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
+  if (parse_content_encoding(head.content_encoding) != Coding::kIdentity) {
+    problem.set(ProblemCode::kUnsupportedMediaType, "a body that is streamed is taken without Content-Encoding");
+    refuse_connection(connection, problem);
+    return false;
+  }
   if (!handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
     return false;

@@ -101,9 +101,32 @@ void encode_rows(Job& job) {
   job.header_bytes = size.header_bytes;
 }
 
+void inflate(Job& job, CodingTools& tools) {
+  Inflated inflated;
+  if (inflate_request(tools.decompressor, job.coding, {job.block.data(), job.head_bytes}, job.body, job.bytes_max,
+                      *job.pool, inflated, job.problem)) {
+    job.reply = std::move(inflated.block);
+    job.reply_bytes = inflated.bytes;
+  }
+  job.block.reset();
+}
+
+void compress(Job& job, CodingTools& tools) {
+  Block compressed = job.pool->try_acquire(job.reply_bytes);
+  if (!compressed) return;  // then it is sent as it is
+  const std::size_t bytes =
+      compress_reply(tools.compressor, job.coding, {job.reply.data() + job.reply_offset, job.reply_bytes},
+                     static_cast<std::size_t>(job.bytes_max), compressed.data());
+  if (bytes == 0) return;
+  job.reply = std::move(compressed);
+  job.reply_offset = 0;
+  job.reply_bytes = bytes;
+}
+
 }  // namespace
 
 void JobPool::work() {
+  CodingTools tools;
   for (;;) {
     std::unique_ptr<Job> job;
     {
@@ -125,6 +148,12 @@ void JobPool::work() {
         break;
       case Job::Kind::kEncodeRows:
         encode_rows(*job);
+        break;
+      case Job::Kind::kInflate:
+        inflate(*job, tools);
+        break;
+      case Job::Kind::kCompress:
+        compress(*job, tools);
         break;
     }
     JobInbox& inbox = *job->inbox;

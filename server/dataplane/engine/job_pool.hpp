@@ -16,6 +16,7 @@
 
 #include "codec/codec.hpp"
 #include "engine/body_pool.hpp"
+#include "engine/compressing.hpp"
 #include "engine/model_entry.hpp"
 #include "engine/route_table.hpp"
 
@@ -34,7 +35,7 @@ class JobInbox {
 };
 
 struct Job {
-  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows };
+  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows, kInflate, kCompress };
 
   Kind kind = Kind::kDecode;
   Encoding encoding = Encoding::kJson;
@@ -70,6 +71,12 @@ struct Job {
   Rejoin* rejoin = nullptr;
   BodyPool* pool = nullptr;
   std::size_t header_bytes = 0;  // of the Open Inference Protocol's JSON, in the body or the reply
+
+  // kInflate: `block` holds the request, `body` lies in it behind `head_bytes`. Result: both in `reply`, or a problem.
+  // kCompress: a whole reply in `reply`. Result: the same, compressed if that is worth it.
+  Coding coding = Coding::kIdentity;
+  std::size_t head_bytes = 0;
+  std::uint64_t bytes_max = 0;  // kInflate: of the decompressed body. kCompress: the least that is compressed
 };
 
 class JobPool {

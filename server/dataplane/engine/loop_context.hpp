@@ -36,6 +36,8 @@ struct EngineOptions {
   std::uint64_t request_timeout_ms = 60'000;
   std::string control_socket;  // path of the control plane's private socket; empty: there is none
   std::vector<std::string> cors_origins;
+  bool compress = false;  // replies, for clients that ask for it
+  std::size_t compress_min_bytes = 1024;
 };
 
 // State of the whole engine. Loops read it; the control plane's thread changes it.
@@ -43,11 +45,13 @@ struct EngineState {
   explicit EngineState(EngineOptions engine_options)
       : options(std::move(engine_options)),
         cors(options.cors_origins),
+        has_manners(cors.enabled() || options.compress),
         pool(options.body_pool_bytes),
         table(std::make_shared<const RouteTable>()) {}
 
   const EngineOptions options;
   const CorsTable cors;
+  const bool has_manners;  // replies carry more than the request's handler says
   BodyPool pool;
   MissList misses;         // before the tables, which know it
   std::mutex table_mutex;  // taken by a loop only when table_version has moved

@@ -127,6 +127,9 @@ void PredictPath::on_job(std::unique_ptr<Job> job) {
     case Job::Kind::kEncodeRows:
       finish_rows_encode(*job);
       break;
+    case Job::Kind::kInflate:
+    case Job::Kind::kCompress:
+      break;  // of the session
   }
 }
 

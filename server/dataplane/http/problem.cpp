@@ -26,6 +26,7 @@ constexpr std::array kCatalogue = std::to_array<ProblemInfo>({
     {"body_too_large", 413, "Body too large", false},
     {"uri_too_long", 414, "URI too long", false},
     {"unsupported_media_type", 415, "Unsupported media type", false},
+    {"unsupported_content_encoding", 415, "Unsupported content encoding", false},
     {"expectation_failed", 417, "Expectation failed", false},
     {"invalid_input", 422, "Invalid input", false},
     {"load_failed", 422, "Model cannot be served", false},

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "http/content_coding.hpp"
 #include "http/cors.hpp"
 #include "http/json_text.hpp"
 
@@ -143,6 +144,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   if (status == 401) head.text("WWW-Authenticate: Bearer\r\n");
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
   if (options.receipt != nullptr) write_receipt(head, *options.receipt);
+  if (!options.fields.empty()) head.text(options.fields.substr(0, kFieldBytesKept));
   if (!options.cors.empty()) head.text(options.cors.substr(0, kCorsBytesMax));
   if (options.infer_header_bytes != 0)
     head.text("Inference-Header-Content-Length: ").number(options.infer_header_bytes).text("\r\n");
@@ -150,7 +152,14 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   return head.bytes();
 }
 
-std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& options) noexcept {
+std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& given) noexcept {
+  ResponseOptions options = given;
+  char codings[kFieldBytesKept];
+  if (problem.code() == ProblemCode::kUnsupportedContentEncoding) {  // RFC 9110 15.5.16
+    Cursor field(codings);
+    field.text("Accept-Encoding: ").text(codings_taken()).text("\r\n");
+    options.fields = {codings, field.bytes()};
+  }
   // A detail, which may stand there twice, or an id of control characters alone grows sixfold; the rest is names of the
   // catalogue.
   constexpr std::size_t kBodyBytesMax = 6 * (2 * Problem::kDetailBytes + kRequestIdBytesKept) + 512;

@@ -42,6 +42,7 @@ struct ResponseOptions {
   std::string_view cors = {};          // CorsGrant::fields
   bool oip_error = false;              // a problem has its detail in a member "error", too: see is_oip()
   std::size_t infer_header_bytes = 0;  // Inference-Header-Content-Length; 0: none
+  std::string_view fields = {};        // further field lines, CRLF each, at most 64 bytes
 };
 
 // Whether a path is the Open Inference Protocol's, whose clients look for an error's text in a member "error".

@@ -49,6 +49,7 @@ _BODY = (
     "invalid_input",
     "length_required",
     "unsupported_media_type",
+    "unsupported_content_encoding",
 )
 
 RESPONSE_HEADERS: Mapping[str, object] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}

@@ -15,6 +15,7 @@ _REFUSALS = (
     "version_not_found",
     "length_required",
     "unsupported_media_type",
+    "unsupported_content_encoding",
     "invalid_input",
     "too_many_requests",
     "model_error",

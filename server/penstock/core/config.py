@@ -149,6 +149,8 @@ class ServerConfig:
             r"\*|[a-z][a-z0-9+.-]{0,15}://[a-z0-9._:\[\]-]{1,81}",
         ),
     ] = ()
+    compress: Annotated[bool, Flag()] = False
+    compress_min_bytes: Annotated[int, Size(0, 1 << 30)] = 1024
     drain_timeout_s: Annotated[int, Whole(0, 3600, "seconds")] = 30
     data_dir: Annotated[Path | None, Location()] = None
     store: Annotated[str | None, Text("sqlite:///PATH or postgresql://USER@HOST/DATABASE")] = None

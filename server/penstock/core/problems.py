@@ -36,6 +36,7 @@ _ENTRIES = (
     ProblemType("body_too_large", 413, "Body too large", False),
     ProblemType("uri_too_long", 414, "URI too long", False),
     ProblemType("unsupported_media_type", 415, "Unsupported media type", False),
+    ProblemType("unsupported_content_encoding", 415, "Unsupported content encoding", False),
     ProblemType("expectation_failed", 417, "Expectation failed", False),
     ProblemType("invalid_input", 422, "Invalid input", False),
     ProblemType("load_failed", 422, "Model cannot be served", False),
@@ -61,7 +62,13 @@ _ENTRIES = (
 PROBLEMS: dict[str, ProblemType] = {entry.code: entry for entry in _ENTRIES}
 
 # Where several codes share a status, the one that fits an error that knows no more than its status.
-_PLAIN_CODES = {400: "malformed_request", 404: "not_found", 500: "internal_error", 503: "model_unavailable"}
+_PLAIN_CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    415: "unsupported_media_type",
+    500: "internal_error",
+    503: "model_unavailable",
+}
 
 
 def problem_of_status(status: int) -> ProblemType:

@@ -43,6 +43,8 @@ class Engine:
         request_timeout_ms: int = 60000,
         control_socket: str = "",
         cors_origins: Sequence[str] = [],
+        compress: bool = False,
+        compress_min_bytes: int = 1024,
     ) -> None: ...
     def listen_tcp(self, host: str, port: int) -> int:
         """Bind and listen; the port that was bound. OSError when it is taken. Before start()."""

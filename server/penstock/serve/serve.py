@@ -144,6 +144,8 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         request_timeout_ms=config.request_timeout_ms,
         control_socket=str(control_socket),
         cors_origins=list(config.cors_origins),
+        compress=config.compress,
+        compress_min_bytes=config.compress_min_bytes,
     )
 
 

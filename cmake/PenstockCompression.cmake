@@ -1,0 +1,37 @@
+# penstock::compression: the libraries behind Content-Encoding, as far as the system has them. A missing one is said, and
+# never fails the build: bodies in its coding are then refused, and replies are sent without it.
+
+option(PENSTOCK_ZLIB "gzip by zlib, where the system has it" ON)
+option(PENSTOCK_ZSTD "zstd by libzstd, where the system has it" ON)
+
+add_library(penstock_compression INTERFACE)
+add_library(penstock::compression ALIAS penstock_compression)
+
+if(NOT PENSTOCK_ZLIB)
+  message(STATUS "gzip: off (-DPENSTOCK_ZLIB=ON builds it when zlib is found)")
+else()
+  find_package(ZLIB QUIET)
+  if(ZLIB_FOUND)
+    target_link_libraries(penstock_compression INTERFACE ZLIB::ZLIB)
+    target_compile_definitions(penstock_compression INTERFACE PENSTOCK_HAS_ZLIB)
+    message(STATUS "gzip: zlib ${ZLIB_VERSION_STRING}")
+  else()
+    message(STATUS "gzip: off, because zlib.h was not found (Debian: apt-get install zlib1g-dev)")
+  endif()
+endif()
+
+if(NOT PENSTOCK_ZSTD)
+  message(STATUS "zstd: off (-DPENSTOCK_ZSTD=ON builds it when libzstd is found)")
+else()
+  find_path(PENSTOCK_ZSTD_INCLUDE zstd.h)
+  find_library(PENSTOCK_ZSTD_LIBRARY zstd)
+  mark_as_advanced(PENSTOCK_ZSTD_INCLUDE PENSTOCK_ZSTD_LIBRARY)
+  if(PENSTOCK_ZSTD_INCLUDE AND PENSTOCK_ZSTD_LIBRARY)
+    target_include_directories(penstock_compression SYSTEM INTERFACE "${PENSTOCK_ZSTD_INCLUDE}")
+    target_link_libraries(penstock_compression INTERFACE "${PENSTOCK_ZSTD_LIBRARY}")
+    target_compile_definitions(penstock_compression INTERFACE PENSTOCK_HAS_ZSTD)
+    message(STATUS "zstd: ${PENSTOCK_ZSTD_LIBRARY}")
+  else()
+    message(STATUS "zstd: off, because zstd.h was not found (Debian: apt-get install libzstd-dev)")
+  endif()
+endif()
