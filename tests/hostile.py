@@ -138,10 +138,10 @@ def check_refusals(hostile: Sequence[Hostile], folder: Path) -> None:
         for model in hostile
         if not re.search(model.reason, refusals[model.name]) or "Traceback" in refusals[model.name]
     }
-    assert not unclear
+    assert not unclear, unclear
     assert grown < GROWTH_BYTES_MAX, f"the server has grown by {grown >> 20} MiB"
     changed = _files_around(folder) ^ before
-    assert not changed
+    assert not changed, changed
 
 
 def _files_around(folder: Path) -> set[tuple[str, int]]:
