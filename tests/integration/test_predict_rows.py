@@ -78,8 +78,24 @@ def test_rows_that_a_model_refuses_fail_alone(wire: Wire) -> None:
 
 
 def test_a_body_of_faults_alone_runs_nothing(wire: Wire) -> None:
-    reply = wire.ask("POST", "/predict/batch", orjson.dumps({"model": "affine", "inputs": [1, 2]}), JSON)
+    body = orjson.dumps({"model": "affine", "inputs": [1, 2]})
+    reply = wire.ask("POST", "/predict/batch", body, JSON | {"X-Penstock-Receipt": "true"})
     assert (reply.status, reply.json()["outputs"]) == (200, [None, None])
+    assert not [name for name in reply.headers if name.startswith("x-penstock")]
+
+
+def test_a_receipt_is_that_of_the_last_batch(wire: Wire) -> None:
+    body = orjson.dumps({"model": "affine", "inputs": rows_of(500).tolist()})
+    reply = wire.ask("POST", "/predict/batch", body, JSON | {"X-Penstock-Receipt": "true"})
+    assert int(reply.headers["x-penstock-batch-rows"]) >= 1
+    assert reply.headers["x-penstock-model-version"] == "1"
+
+
+def test_an_output_that_the_model_has_not_is_refused(wire: Wire) -> None:
+    reply = wire.ask(
+        "POST", "/predict/batch?output=z", orjson.dumps({"model": "affine", "inputs": [[1, 2, 3, 4]]}), JSON
+    )
+    assert (reply.status, reply.json()["code"]) == (422, "invalid_input")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
   rejoin.answered = rejoin.refused;
   enter_request(connection, pending, entry, reply_bytes);
   if (wanted == 0) {
+    pending.receipt_wanted = false;  // nothing ran
     answer_rows(connection, pending);
     return;
   }
@@ -155,6 +156,7 @@ bool PredictPath::accept_faults(const Pending& pending, const Rejoin& rejoin, Pr
 bool PredictPath::prepare_reply(Pending& pending, Rejoin& rejoin, std::size_t& reply_bytes, Problem& problem) {
   ModelEntry& entry = *rejoin.entry;
   if (is_raw_reply(pending, rejoin)) return prepare_raw_reply(pending, rejoin, reply_bytes, problem);
+  if (!pending.output_name().empty() && !choose_output(entry, pending.output_name(), pending, problem)) return false;
   const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
   if (rejoin.form == Rejoin::Form::kInfer) {
     for (const InferRequest::Output& output : rejoin.infer.outputs) rejoin.outputs.push_back({.tensor = output.tensor});
