@@ -118,8 +118,10 @@ void sealed_against_resizing() {
 
 void schema_survives_the_header() {
   RingConfig config;
-  config.schema = {RowLayout({{"a", DType::kFloat16, {2, 3, 4}}, {"flag", DType::kBool, {}}}),
-                   RowLayout({{std::string(128, 'n'), DType::kInt64, {1, 1, 1, 1, 1, 2}}})};
+  config.schema = {
+      RowLayout(
+          {{"a", DType::kFloat16, {2, 3, 4}}, {"flag", DType::kBool, {}}, {"text", DType::kBytes, {2}, false, 40}}),
+      RowLayout({{std::string(128, 'n'), DType::kInt64, {1, 1, 1, 1, 1, 2}}})};
   const BatchRing ring(config);
   const BatchTaker taker(ring.fd(), {0}, 0);
   CHECK(taker.max_batch_size() == ring.max_batch_size());
@@ -130,6 +132,7 @@ void schema_survives_the_header() {
       CHECK(ours.tensors()[i].name == theirs.tensors()[i].name);
       CHECK(ours.tensors()[i].dtype == theirs.tensors()[i].dtype);
       CHECK(ours.tensors()[i].shape == theirs.tensors()[i].shape);
+      CHECK(ours.tensors()[i].heap_bytes == theirs.tensors()[i].heap_bytes);
     }
   }
 }
@@ -160,6 +163,10 @@ void schemas_no_ring_can_hold() {
   CHECK(!holds({good, RowLayout({{std::string(129, 'n'), DType::kFloat32, {4}}})}));
   CHECK(!holds({good, RowLayout({{"y", DType::kFloat32, {1, 1, 1, 1, 1, 1, 1}}})}));
   CHECK(!holds({good, RowLayout({{"y", DType::kFloat32, {1u << 31, 1u << 31}}})}));
+  CHECK(holds({good, RowLayout({{"y", DType::kBytes, {}, false, 0}})}));
+  CHECK(!holds({good, RowLayout({{"y", DType::kBytes, {}, false, 12}})}));
+  CHECK(!holds({good, RowLayout({{"y", DType::kBytes, {4}, false, heap_bytes_of(4, ~0u)}})}));
+  CHECK(!holds({good, RowLayout({{"y", DType::kInt8, {4}, false, 8}})}));
   CHECK(!holds({good, RowLayout(std::vector<TensorSpec>(65, {"y", DType::kUint8, {}}))}));
 }
 
