@@ -37,11 +37,11 @@ class RingMap {
   }
   [[nodiscard]] std::byte* input(const LanePlan& lane, std::uint32_t row_index, std::size_t index) const noexcept {
     return at<std::byte>(lane.input_offsets[index]) +
-           (row_index - lane.first_row) * lane.schema.inputs.tensors()[index].bytes();
+           (row_index - lane.first_row) * lane.schema.inputs.tensor_bytes(index);
   }
   [[nodiscard]] std::byte* output(const LanePlan& lane, std::uint32_t row_index, std::size_t index) const noexcept {
     return at<std::byte>(lane.output_offsets[index]) +
-           (row_index - lane.first_row) * lane.schema.outputs.tensors()[index].bytes();
+           (row_index - lane.first_row) * lane.schema.outputs.tensor_bytes(index);
   }
   [[nodiscard]] std::byte* slot(std::uint32_t slot) const noexcept { return at<std::byte>(slot_offset(slot)); }
   [[nodiscard]] std::uint64_t slot_offset(std::uint32_t slot) const noexcept {

@@ -157,7 +157,7 @@ std::size_t ReplyEncoder::encode(Encoding encoding, std::span<const std::byte* c
   const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
   if (encoding == Encoding::kRaw) {
     const TensorSpec& tensor = tensors[output];
-    auto bytes = static_cast<std::size_t>(tensor.bytes());
+    auto bytes = static_cast<std::size_t>(schema_->outputs.tensor_bytes(output));
     if (tensor.varies) bytes = static_cast<std::size_t>(tensor.bytes_of_length(length));
     if (bytes != 0) std::memcpy(out, outputs[output], bytes);
     return bytes;

@@ -365,7 +365,7 @@ void PredictPath::publish_part(Connection& connection, Pending& pending, const b
       for (std::size_t i = 0; fits && i < layout.size(); ++i) {
         const Column& column = rejoin.columns[i];
         std::memcpy(scratch_ + layout.offset(i), column.data + (rejoin.cursor + k) * column.stride,
-                    std::min<std::size_t>(column.stride, layout.tensors()[i].bytes()));
+                    std::min<std::size_t>(column.stride, layout.tensor_bytes(i)));
       }
       mirror_row(connection, pending, entry, claim, k, fits ? scratch_ : nullptr);
     }

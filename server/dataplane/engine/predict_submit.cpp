@@ -39,7 +39,7 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
   } else {
     const RowLayout& layout = entry.ring.schema().inputs;
     for (std::size_t i = 0; i < layout.size(); ++i) {
-      std::memcpy(entry.ring.input(claim, 0, i), row + layout.offset(i), layout.tensors()[i].bytes());
+      std::memcpy(entry.ring.input(claim, 0, i), row + layout.offset(i), layout.tensor_bytes(i));
     }
   }
   write_row(connection, pending, entry, claim, 0, slot);

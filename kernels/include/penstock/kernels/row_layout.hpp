@@ -58,9 +58,11 @@ class RowLayout {
   RowLayout() = default;
   explicit RowLayout(std::vector<TensorSpec> tensors) : tensors_(std::move(tensors)) {
     offsets_.reserve(tensors_.size());
+    tensor_bytes_.reserve(tensors_.size());
     for (const TensorSpec& tensor : tensors_) {
       offsets_.push_back(bytes_);
-      bytes_ += align_up(tensor.bytes(), kTensorAlignment);
+      tensor_bytes_.push_back(tensor.bytes());
+      bytes_ += align_up(tensor_bytes_.back(), kTensorAlignment);
     }
   }
 
@@ -68,12 +70,15 @@ class RowLayout {
   [[nodiscard]] std::size_t size() const noexcept { return tensors_.size(); }
   // Byte offset of tensor `index` inside a packed row.
   [[nodiscard]] std::uint64_t offset(std::size_t index) const noexcept { return offsets_[index]; }
+  // What tensors()[index].bytes() computes.
+  [[nodiscard]] std::uint64_t tensor_bytes(std::size_t index) const noexcept { return tensor_bytes_[index]; }
   // Bytes of a packed row, padding included.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
  private:
   std::vector<TensorSpec> tensors_;
   std::vector<std::uint64_t> offsets_;
+  std::vector<std::uint64_t> tensor_bytes_;
   std::uint64_t bytes_ = 0;
 };
 
