@@ -15,13 +15,15 @@
 #include <tuple>
 #include <vector>
 
-#include "bindings_lines.hpp"
 #include "engine/engine.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace penstock::dataplane {
+
+void bind_lines(nb::module_& module);  // bindings_lines.cpp
+
 namespace {
 
 // Name, dtype, extents of a row; a first one that is nothing varies from row to row.

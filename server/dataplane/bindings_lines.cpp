@@ -1,5 +1,5 @@
-#include "bindings_lines.hpp"
-
+// Lines of rows for Python.
+#include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -101,6 +101,8 @@ nb::bytes csv_answers(const nb::bytes& reply, std::uint32_t rows, std::uint64_t 
 }
 
 }  // namespace
+
+void bind_lines(nb::module_& module);  // for bindings.cpp
 
 void bind_lines(nb::module_& module) {
   module.def(
