@@ -72,7 +72,7 @@ CASES = [
     Case("not_found", None, "/nothing/here", "GET", {}),
     Case("not_acceptable", headers=JSON | {"Accept": "text/html"}),
     Case("not_acceptable", headers=JSON | {"Accept": "application/json;q=0"}),
-    Case("unsupported_media_type", headers={"Content-Type": "text/plain"}),
+    Case("unsupported_media_type", headers={"Content-Type": "application/x-nothing"}),
     Case("unsupported_media_type", headers={"Content-Type": "application/json; charset=latin1"}),
     Case("invalid_input", '{"model":"affine","inputs":[1,2,3,4],"extra":1}', mentions=("extra",)),
     Case("invalid_input", '{"model":"affine","inputs":[1,2,3,4],"entities":{"user":1}}', mentions=("entities",)),
