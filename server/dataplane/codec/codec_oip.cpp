@@ -2,11 +2,10 @@
 #include "codec/codec_oip.hpp"
 
 #include <algorithm>
-#include <bitset>
-#include <cstdio>
 
 #include "codec/codec_json_text.hpp"
 #include "codec/codec_number.hpp"
+#include "codec/codec_oip_inputs.hpp"
 #include "codec/codec_oip_tensor.hpp"
 #include "codec/codec_request.hpp"
 
@@ -23,7 +22,8 @@ class InferDecoder {
         binary_(body.substr(header_bytes)),
         rows_(rows),
         request_(request),
-        problem_(problem) {}
+        problem_(problem),
+        inputs_(schema_, problem) {}
 
   [[nodiscard]] bool decode(const ModelSchema& schema) {
     schema_ = &schema;
@@ -35,7 +35,7 @@ class InferDecoder {
     for (InferRequest::Output& output : request_.outputs) {
       if (!output.says_binary) output.binary = binary_by_default_;
     }
-    return match_inputs() && read_tensors();
+    return inputs_.match(request_.inputs) && read_tensors();
   }
 
  private:
@@ -175,23 +175,7 @@ class InferDecoder {
     NameScratch scratch;
     std::string_view name;
     if (!read_text("inputs: name", scratch, name)) return false;
-    const std::vector<TensorSpec>& tensors = schema_->inputs.tensors();
-    const auto found = std::ranges::find(tensors, name, &TensorSpec::name);
-    const std::string_view shown = clip(name);
-    if (found == tensors.end()) {
-      problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: unknown input", static_cast<int>(shown.size()),
-                   shown.data());
-      return false;
-    }
-    input.tensor = static_cast<std::size_t>(found - tensors.begin());
-    input.has_name = true;
-    if (seen_[input.tensor]) {
-      problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: occurs twice", static_cast<int>(shown.size()),
-                   shown.data());
-      return false;
-    }
-    seen_[input.tensor] = true;
-    return true;
+    return inputs_.name(name, input);
   }
 
   [[nodiscard]] bool read_shape(Input& input) {
@@ -209,90 +193,11 @@ class InferDecoder {
     return text_.expect(']', "',' or ']' behind an extent");
   }
 
-  // Every input once, of the type and shape that the model takes, all of the same number of rows.
-  [[nodiscard]] bool match_inputs() {
-    const std::vector<TensorSpec>& tensors = schema_->inputs.tensors();
-    for (const Input& input : request_.inputs) {
-      if (!input.has_name) {
-        problem_.set(ProblemCode::kInvalidInput, "inputs: an input without a name");
-        return false;
-      }
-      if (!match_input(input, tensors[input.tensor])) return false;
-    }
-    for (std::size_t index = 0; index < tensors.size(); ++index) {
-      if (seen_[index]) continue;
-      const std::string_view shown = clip(tensors[index].name);
-      problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: missing", static_cast<int>(shown.size()), shown.data());
-      return false;
-    }
-    return true;
-  }
-
-  [[nodiscard]] bool match_input(const Input& input, const TensorSpec& spec) {
-    const std::string_view name = clip(spec.name);
-    const std::string_view datatype = infer_name_of(spec.dtype);
-    if (input.datatype != datatype) {
-      const std::string_view got = input.datatype.empty() ? std::string_view("none") : clip(input.datatype);
-      problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: datatype: expected %.*s, got %.*s",
-                   static_cast<int>(name.size()), name.data(), static_cast<int>(datatype.size()), datatype.data(),
-                   static_cast<int>(got.size()), got.data());
-      return false;
-    }
-    bool fits = input.has_shape && input.rank == spec.shape.size() + 1 && input.shape[0] >= 1;
-    for (std::size_t i = 0; fits && i < spec.shape.size(); ++i) {
-      const std::uint64_t extent = input.shape[i + 1];
-      fits = i == 0 && spec.varies ? is_length(spec, extent) : extent == spec.shape[i];
-    }
-    if (!fits) return refuse_shape(input, spec);
-    if (count_ == 0) count_ = input.shape[0];
-    if (input.shape[0] != count_) {
-      problem_.set(ProblemCode::kInvalidInput,
-                   "inputs.%.*s: shape: expected %llu rows, as in the inputs before, got %llu",
-                   static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(count_),
-                   static_cast<unsigned long long>(input.shape[0]));
-      return false;
-    }
-    if (!spec.varies) return true;
-    const auto length = static_cast<std::uint32_t>(input.shape[1]);
-    if (length_ == 0) length_ = length;
-    if (length == length_) return true;
-    problem_.set(ProblemCode::kInvalidInput,
-                 "inputs.%.*s: shape: expected a length of %u, as in the inputs before, got %u",
-                 static_cast<int>(name.size()), name.data(), length_, length);
-    return false;
-  }
-
-  [[gnu::cold]] bool refuse_shape(const Input& input, const TensorSpec& spec) {
-    char expected[160];
-    int used = std::snprintf(expected, sizeof expected, "[rows");
-    for (std::size_t i = 0; i < spec.shape.size() && used < 140; ++i) {
-      used += std::snprintf(expected + used, sizeof expected - static_cast<std::size_t>(used),
-                            i == 0 && spec.varies ? ", 1 to %u" : ", %u", spec.shape[i]);
-    }
-    std::snprintf(expected + used, sizeof expected - static_cast<std::size_t>(used), "]");
-    char got[160] = "none";
-    if (input.has_shape) {
-      used = std::snprintf(got, sizeof got, "[");
-      for (std::size_t i = 0; i < input.rank && used < 120; ++i) {
-        used += std::snprintf(got + used, sizeof got - static_cast<std::size_t>(used), i == 0 ? "%llu" : ", %llu",
-                              static_cast<unsigned long long>(input.shape[i]));
-      }
-      std::snprintf(got + used, sizeof got - static_cast<std::size_t>(used), "]");
-    }
-    const std::string_view name = clip(spec.name);
-    problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: shape: expected %s with at least one row, got %s",
-                 static_cast<int>(name.size()), name.data(), expected, got);
-    return false;
-  }
-
   // --- tensors -------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool read_tensors() {
-    if (count_ > UINT32_MAX || !rows_.begin(static_cast<std::uint32_t>(count_), problem_)) {
-      if (!problem_) problem_.set(ProblemCode::kBodyTooLarge, "the request has more rows than can be counted");
-      return false;
-    }
-    const InferTensors tensors{.rows = static_cast<std::uint32_t>(count_), .length = length_};
+    if (!inputs_.begin(rows_)) return false;
+    const InferTensors& tensors = inputs_.tensors();
     for (const Input& input : request_.inputs) {
       const TensorSpec& spec = schema_->inputs.tensors()[input.tensor];
       if (input.has_binary) {
@@ -313,7 +218,6 @@ class InferDecoder {
                    binary_.size());
       return false;
     }
-    for (std::uint32_t row = 0; length_ != 0 && row < tensors.rows; ++row) rows_.set_row_length(row, length_);
     return true;
   }
 
@@ -365,19 +269,7 @@ class InferDecoder {
     NameScratch scratch;
     std::string_view name;
     if (!read_text("outputs: name", scratch, name)) return false;
-    const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
-    const auto found = std::ranges::find(tensors, name, &TensorSpec::name);
-    const auto index = static_cast<std::uint32_t>(found - tensors.begin());
-    const bool twice = found != tensors.end() &&
-                       std::ranges::any_of(request_.outputs, [&](const auto& other) { return other.tensor == index; });
-    if (found == tensors.end() || twice) {
-      const std::string_view shown = clip(name);
-      problem_.set(ProblemCode::kInvalidInput, "outputs.%.*s: %s", static_cast<int>(shown.size()), shown.data(),
-                   twice ? "occurs twice" : "unknown output");
-      return false;
-    }
-    output.tensor = index;
-    return true;
+    return find_infer_output(*schema_, name, request_.outputs, output.tensor, problem_);
   }
 
   static constexpr std::uint32_t kNoTensor = ~std::uint32_t{0};
@@ -388,10 +280,8 @@ class InferDecoder {
   InferRequest& request_;
   Problem& problem_;
   const ModelSchema* schema_ = nullptr;
-  std::uint64_t count_ = 0;   // rows
-  std::uint32_t length_ = 0;  // of each, where tensors vary
   bool binary_by_default_ = false;
-  std::bitset<kTensorsMax> seen_;
+  InferInputs inputs_;
 };
 
 }  // namespace

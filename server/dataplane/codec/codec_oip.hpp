@@ -35,15 +35,17 @@ struct InferRequest {
     bool says_binary = false;  // else it is what the request says for all
   };
 
-  std::string id;                // JSON text between the quotes: it goes back as it came
-  std::vector<Input> inputs;     // in the order of the body
-  std::vector<Output> outputs;   // in the order of the reply
-  std::uint64_t timeout_us = 0;  // 0: none
+  std::string id;                     // text as the encoding has it: JSON between the quotes, or bytes of a message
+  std::vector<Input> inputs;          // in the order of the body
+  std::vector<Output> outputs;        // in the order of the reply
+  std::vector<std::string_view> raw;  // of a message: contents of the inputs, in their order
+  std::uint64_t timeout_us = 0;       // 0: none
 
   void clear() noexcept {
     id.clear();
     inputs.clear();
     outputs.clear();
+    raw.clear();
     timeout_us = 0;
   }
   [[nodiscard]] bool has_binary_output() const noexcept {
@@ -88,7 +90,14 @@ class InferReplyEncoder {
   // Into `out`, at least bytes_max() bytes.
   [[nodiscard]] InferReplySize write(const InferOutputs& outputs, char* out) const noexcept;
 
+  // The same as a message of gRPC, all outputs as raw contents (codec_proto_reply.cpp).
+  [[nodiscard]] std::size_t message_bytes_max(const InferOutputs& outputs) const noexcept;
+  [[nodiscard]] std::size_t write_message(const InferOutputs& outputs, char* out) const noexcept;
+
  private:
+  void render_messages(std::string_view model, std::string_view version);
+  [[nodiscard]] char* write_message_output(const InferOutputs& outputs, const InferRequest::Output& output,
+                                           char* out) const noexcept;
   [[nodiscard]] char* write_output(const InferOutputs& outputs, std::size_t j, char* out) const noexcept;
   [[nodiscard]] std::size_t binary_bytes(const InferOutputs& outputs, std::size_t j) const noexcept;
   [[nodiscard]] char* write_binary(const InferOutputs& outputs, std::size_t j, char* out) const noexcept;
@@ -96,6 +105,8 @@ class InferReplyEncoder {
   const ModelSchema* schema_ = nullptr;
   std::string opening_;              // {"model_name":"m","model_version":"1"
   std::vector<std::string> prefix_;  // {"name":"y","datatype":"FP32","shape":[
+  std::string message_opening_;      // the same for messages: names of model and version
+  std::vector<std::string> message_prefix_;
 };
 
 }  // namespace penstock::dataplane

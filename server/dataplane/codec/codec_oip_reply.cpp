@@ -46,6 +46,7 @@ InferReplyEncoder::InferReplyEncoder(std::string_view model, std::string_view ve
     std::string prefix = "{\"name\":" + quoted(tensor.name) + ",\"datatype\":\"";
     prefix_.push_back(prefix.append(infer_name_of(tensor.dtype)).append("\",\"shape\":["));
   }
+  render_messages(model, version);
 }
 
 std::size_t InferReplyEncoder::bytes_max(const InferOutputs& outputs) const noexcept {

@@ -1,8 +1,10 @@
 #include "engine/grpc_path.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "codec/proto_reader.hpp"
+#include "engine/rejoin.hpp"
 #include "http/grpc_status.hpp"
 
 namespace penstock::dataplane {
@@ -11,7 +13,6 @@ namespace {
 constexpr std::string_view kInference = "/inference.GRPCInferenceService/";
 constexpr std::string_view kHealth = "/grpc.health.v1.Health/Check";
 constexpr std::string_view kMessageType = "application/grpc";
-constexpr std::string_view kRelayed = "/grpc";  // in front of the method, for the control plane
 
 constexpr std::uint64_t kNamesBytesMax = 64 * 1024;  // a message of names alone
 
@@ -36,31 +37,33 @@ bool read_texts(std::string_view message, std::string_view& first, std::string_v
 
 bool GrpcPath::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Problem& problem) const {
   const std::string_view method = method_of(head.path);
-  body_bytes_max = loop_.engine.options.control_body_bytes_max;
-  if (head.path == kHealth || method == "ServerLive" || method == "ServerReady" || method == "ModelReady") {
-    body_bytes_max = kNamesBytesMax;
-    return true;
+  if (method == "ModelInfer") {
+    body_bytes_max = std::max(loop_.table->body_bytes_max({}), kRowsBytesMax) + kNamesBytesMax;
+    return loop_.keys->admits_predict(head, problem);
   }
-  Principal principal;
-  return loop_.keys->admits_control(head, principal, problem);
+  body_bytes_max = kNamesBytesMax;  // of a method that needs no key
+  return true;
 }
 
 void GrpcPath::start(Connection& connection, Pending& pending, const Request& request) {
   Problem problem;
   std::string_view message;
-  Principal principal;
   const RequestHead& head = request.head;
   if (head.method != Method::kPost) {
     problem.set(ProblemCode::kMethodNotAllowed, "gRPC is called with POST");
   } else if (read_grpc_message(request.body, message, problem)) {
+    if (method_of(head.path) == "ModelInfer") {
+      start_infer(connection, pending, Request{head, message, request.block});
+      return;
+    }
     char reply[2];
     if (answer_health(head.path, message, reply, problem)) {
       session_.reply(connection, pending, 200, kMessageType, {reply, sizeof reply});
       return;
     }
-    if (!problem && loop_.keys->admits_control(head, principal, problem)) {
-      relay(connection, pending, Request{head, message, request.block}, principal);
-      return;
+    if (!problem) {
+      problem.set(ProblemCode::kNotFound, "no method %.*s is served over gRPC; the REST routes of /v2 are the same",
+                  static_cast<int>(std::min<std::size_t>(head.path.size(), 80)), head.path.data());
     }
   }
   session_.refuse(connection, pending, problem);
@@ -105,12 +108,19 @@ bool GrpcPath::answer_health(std::string_view path, std::string_view message, ch
   return true;
 }
 
-// Administration: the message goes as a body of HTTP, and so does the answer.
-void GrpcPath::relay(Connection& connection, Pending& pending, const Request& request, const Principal& principal) {
-  const std::string path = std::string(kRelayed).append(request.head.path);
-  RequestHead head = request.head;
-  head.path = path;
-  control_.start(connection, pending, Request{head, request.body, request.block}, principal);
+void GrpcPath::start_infer(Connection& connection, Pending& pending, const Request& request) {
+  Problem problem;
+  if (!loop_.keys->admits_predict(request.head, problem)) {
+    session_.refuse(connection, pending, problem);
+  } else if (connection.reserved) {
+    problem.set(ProblemCode::kConnectionsExhausted,
+                "all connections for predictions are in use; this one is kept for administration");
+    connection.closing = true;
+    session_.refuse(connection, pending, problem);
+  } else {
+    pending.content_type = kMessageType;
+    predict_.start_message(connection, pending, request);
+  }
 }
 
 }  // namespace penstock::dataplane

@@ -1,19 +1,19 @@
-// gRPC's methods: health here, the others by the control plane.
+// gRPC's methods: inference, and how we are.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
 
-#include "engine/control_proxy.hpp"
 #include "engine/http_session.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/predict_path.hpp"
 
 namespace penstock::dataplane {
 
 class GrpcPath {
  public:
-  GrpcPath(LoopContext& loop, HttpSession& session, ControlProxy& control)
-      : loop_(loop), session_(session), control_(control) {}
+  GrpcPath(LoopContext& loop, HttpSession& session, PredictPath& predict)
+      : loop_(loop), session_(session), predict_(predict) {}
 
   // As RequestHandler::handle_grpc() and admits_grpc().
   void start(Connection& connection, Pending& pending, const Request& request);
@@ -23,11 +23,11 @@ class GrpcPath {
   [[nodiscard]] bool is_ready() const noexcept;
   [[nodiscard]] bool answer_health(std::string_view method, std::string_view message, char (&reply)[2],
                                    Problem& problem) const;
-  void relay(Connection& connection, Pending& pending, const Request& request, const Principal& principal);
+  void start_infer(Connection& connection, Pending& pending, const Request& request);
 
   LoopContext& loop_;
   HttpSession& session_;
-  ControlProxy& control_;
+  PredictPath& predict_;
 };
 
 }  // namespace penstock::dataplane

@@ -29,6 +29,8 @@ class PredictPath {
   // POST /predict/batch
   void start_batch(Connection& connection, Pending& pending, const Request& request);
   // POST /v2/models/{model}[/versions/{version}]/infer
+  // The body is a ModelInferRequest of gRPC.
+  void start_message(Connection& connection, Pending& pending, const Request& request);
   void start_infer(Connection& connection, Pending& pending, const Request& request, const QueryNames& names);
   void abandon(Pending& pending);
   void on_job(std::unique_ptr<Job> job);

@@ -55,11 +55,21 @@ void PredictPath::start_infer(Connection& connection, Pending& pending, const Re
   begin_rows(connection, pending, request, Rejoin::Form::kInfer, body, nullptr);
 }
 
+void PredictPath::start_message(Connection& connection, Pending& pending, const Request& request) {
+  Problem problem;
+  if (!begin_request(connection, pending, request.head, {}, problem)) {
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  const RowsBody body{Encoding::kJson, request.body, 0, {}};
+  begin_rows(connection, pending, request, Rejoin::Form::kMessage, body, nullptr);
+}
+
 void PredictPath::begin_rows(Connection& connection, Pending& pending, const Request& request, Rejoin::Form form,
                              const RowsBody& body, ModelEntry* known) {
   Rejoin& rejoin = *rejoins_.acquire();
   rejoin.form = form;
-  const bool is_text = form == Rejoin::Form::kInfer || body.encoding != Encoding::kRaw;
+  const bool is_text = form >= Rejoin::Form::kInfer || body.encoding != Encoding::kRaw;
   const std::size_t text_bytes = form == Rejoin::Form::kInfer ? body.header_bytes : body.bytes.size();
   if (is_text && text_bytes > kInlineBytesMax) {
     submit_rows_decode(connection, pending, request, rejoin, body);
@@ -158,7 +168,7 @@ bool PredictPath::prepare_reply(Pending& pending, Rejoin& rejoin, std::size_t& r
   if (is_raw_reply(pending, rejoin)) return prepare_raw_reply(pending, rejoin, reply_bytes, problem);
   if (!pending.output_name().empty() && !choose_output(entry, pending.output_name(), pending, problem)) return false;
   const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
-  if (rejoin.form == Rejoin::Form::kInfer) {
+  if (rejoin.form >= Rejoin::Form::kInfer) {
     for (const InferRequest::Output& output : rejoin.infer.outputs) rejoin.outputs.push_back({.tensor = output.tensor});
   } else {
     for (std::uint32_t i = 0; i < tensors.size(); ++i) rejoin.outputs.push_back({.tensor = i});

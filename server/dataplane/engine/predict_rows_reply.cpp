@@ -37,7 +37,7 @@ bool PredictPath::take_outputs(const Pending& pending, const batcher::DoneBlock&
     if (bytes != 0) std::memcpy(out, rejoin.entry->ring.output(block, row, output.tensor), bytes);
     if (!has_texts || output.spec->dtype != DType::kBytes) continue;
     const bool is_text =
-        rejoin.form == Rejoin::Form::kInfer ? !rejoin.infer.outputs[j].binary : pending.encoding == Encoding::kJson;
+        rejoin.form >= Rejoin::Form::kInfer ? !rejoin.infer.outputs[j].binary : pending.encoding == Encoding::kJson;
     if (!dataplane::check_texts(*output.spec, out, length, is_text, problem)) return false;
   }
   note_returned(rejoin, ticket);

@@ -21,9 +21,10 @@ inline constexpr std::uint64_t kRowsBytesMax = 32ull << 20;  // of a body of man
 // Belongs to a Pending, or to a job on its way to or from one, until it is answered, refused or abandoned; then to the
 // loop's pool again. Rows that are still out then find no request that waits for them and are dropped.
 struct Rejoin {
-  // kRaw: one output, row behind row; a row that fails fails the request. kRows: outputs and faults by row. kInfer: the
-  // Open Inference Protocol; a row that fails fails the request.
-  enum class Form : std::uint8_t { kRaw, kRows, kInfer };
+  // kRaw: one output, row behind row; a row that fails fails the request. kRows: outputs and faults by row. From kInfer
+  // on, the Open Inference Protocol, where a row that fails fails the request: as REST has it, and as a message of
+  // gRPC.
+  enum class Form : std::uint8_t { kRaw, kRows, kInfer, kMessage };
 
   struct Part {  // rows that were claimed together, so they lie in one block and come back together
     batcher::Claim claim;

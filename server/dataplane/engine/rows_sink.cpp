@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codec/codec_proto.hpp"
+
 namespace penstock::dataplane {
 
 RowTarget RejoinSink::resolve(std::string_view model, std::string_view version, Problem& problem) {
@@ -48,6 +50,7 @@ bool decode_rows(const RowsBody& body, const RouteTable& table, BodyPool& pool, 
   RejoinSink sink(table, pool, rejoin, known);
   if (rejoin.form == Rejoin::Form::kInfer)
     return decode_infer(body.bytes, body.header_bytes, body.names, sink, rejoin.infer, problem);
+  if (rejoin.form == Rejoin::Form::kMessage) return decode_infer_message(body.bytes, sink, rejoin.infer, problem);
   switch (body.encoding) {
     case Encoding::kJson:
       return decode_json_rows(body.bytes, body.names, sink, problem);
