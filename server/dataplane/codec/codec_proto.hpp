@@ -1,5 +1,5 @@
 // The Open Inference Protocol over gRPC: a ModelInferRequest becomes columns, columns become a ModelInferResponse.
-// https://github.com/kserve/open-inference-protocol (inference gRPC); field numbers as in sdk/contract/inference.proto.
+// https://github.com/kserve/open-inference-protocol (inference gRPC), whose field numbers these are.
 // Read by hand: no generated code, nothing outside the message is touched, fields that are not known are skipped.
 #pragma once
 
