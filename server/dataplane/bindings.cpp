@@ -197,6 +197,14 @@ nb::dict stats(const Engine& engine) {
   result["control"] = loop_stats(engine, {{"forwarded", &LoopStats::control_forwarded},
                                           {"failed", &LoopStats::control_failed},
                                           {"active", &LoopStats::control_active}});
+  nb::dict tap;
+  for (const auto& [name, member] : {std::pair{"written", &Tap::written}, std::pair{"dropped", &Tap::dropped},
+                                     std::pair{"suppressed", &Tap::suppressed}}) {
+    std::uint64_t sum = 0;
+    for (const auto& each : engine.loops()) sum += (each->tap().*member).get();
+    tap[name] = sum;
+  }
+  result["tap"] = tap;
   nb::list rings;
   for (const auto& entry : engine.entries()) rings.append(ring_stats(*entry));
   result["rings"] = rings;
@@ -325,6 +333,16 @@ void set_keys(Engine& engine, const std::vector<std::tuple<std::string, nb::byte
   engine.set_keys(std::move(table), {require_key, development});
 }
 
+std::tuple<nb::bytes, std::size_t, nb::bytes> drain_tap(Engine& engine) {
+  TapDrain drained;
+  {
+    const nb::gil_scoped_release released;
+    drained = engine.drain_tap();
+  }
+  return {nb::bytes(drained.lines.data(), drained.lines.size()), drained.lines_count,
+          nb::bytes(drained.records.data(), drained.records.size())};
+}
+
 std::vector<int> loop_event_fds(const Engine& engine) {
   std::vector<int> fds;
   for (const auto& loop : engine.loops()) fds.push_back(loop->event_fd());
@@ -359,19 +377,20 @@ NB_MODULE(_dataplane, module) {
              std::uint64_t body_pool_bytes, std::uint64_t idle_timeout_ms, std::uint64_t head_timeout_ms,
              std::uint64_t body_timeout_ms, std::uint64_t write_timeout_ms, std::uint64_t request_timeout_ms,
              std::string control_socket, std::vector<std::string> cors_origins, bool compress,
-             std::size_t compress_min_bytes) {
-            new (self)
-                Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections, head_bytes_max,
-                                     control_body_bytes_max, body_pool_bytes, idle_timeout_ms, head_timeout_ms,
-                                     body_timeout_ms, write_timeout_ms, request_timeout_ms, std::move(control_socket),
-                                     std::move(cors_origins), compress, compress_min_bytes});
+             std::size_t compress_min_bytes, std::optional<double> trace_sample,
+             std::optional<double> access_log_sample) {
+            new (self) Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections,
+                                            head_bytes_max, control_body_bytes_max, body_pool_bytes, idle_timeout_ms,
+                                            head_timeout_ms, body_timeout_ms, write_timeout_ms, request_timeout_ms,
+                                            std::move(control_socket), std::move(cors_origins), compress,
+                                            compress_min_bytes, TapOptions{trace_sample, access_log_sample}});
           },
           nb::kw_only(), "io_threads"_a = 1, "decode_threads"_a = 1, "max_connections"_a = 4096,
           "reserved_connections"_a = 32, "head_bytes_max"_a = 8192, "control_body_bytes_max"_a = 16u << 20,
           "body_pool_bytes"_a = 128u << 20, "idle_timeout_ms"_a = 75'000, "head_timeout_ms"_a = 10'000,
           "body_timeout_ms"_a = 30'000, "write_timeout_ms"_a = 30'000, "request_timeout_ms"_a = 60'000,
           "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{}, "compress"_a = false,
-          "compress_min_bytes"_a = 1024)
+          "compress_min_bytes"_a = 1024, "trace_sample"_a = nb::none(), "access_log_sample"_a = nb::none())
       .def("listen_tcp", &Engine::listen_tcp, "host"_a, "port"_a,
            "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
       .def("listen_unix", &Engine::listen_unix, "path"_a,
@@ -437,6 +456,10 @@ NB_MODULE(_dataplane, module) {
            "Encrypt connections over TCP with the certificate and key of these PEM files from now on. ValueError says "
            "what is wrong with them. Any thread.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
+      .def(
+          "drain_tap", &drain_tap,
+          "What sampled requests left behind since the last call: lines of the access log, how many, and TapRecords of "
+          "what is traced. One thread at a time.")
       .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
       .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")
       .def("stop", &Engine::stop, nb::call_guard<nb::gil_scoped_release>(),

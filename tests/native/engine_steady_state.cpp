@@ -112,13 +112,10 @@ std::size_t reply_bytes(penstock::test::Client& client, std::string_view request
   }
 }
 
-}  // namespace
-
-int main() {
-  const std::uint64_t start = allocations.load(std::memory_order_relaxed);
-  CHECK(std::string(100, 'x').size() == 100);
-  CHECK(allocations.load(std::memory_order_relaxed) > start);  // the counter counts
-  penstock::test::Server server;
+void allocates_nothing(const penstock::dataplane::TapOptions& tap) {
+  penstock::dataplane::EngineOptions options;
+  options.tap = tap;
+  penstock::test::Server server(options);
   const std::uint32_t uneven = add_uneven(server);
   add_late(server, uneven);
   const penstock::test::AffineWorker uneven_worker(server.engine(), uneven);
@@ -132,5 +129,15 @@ int main() {
     ask(client, request, bytes, 2000);
     CHECK(allocations.load(std::memory_order_relaxed) == before);
   }
+}
+
+}  // namespace
+
+int main() {
+  const std::uint64_t start = allocations.load(std::memory_order_relaxed);
+  CHECK(std::string(100, 'x').size() == 100);
+  CHECK(allocations.load(std::memory_order_relaxed) > start);  // the counter counts
+  allocates_nothing({});
+  allocates_nothing({.trace_sample = 0.5, .access_log_sample = 0.5});  // of which nobody takes anything
   return 0;
 }

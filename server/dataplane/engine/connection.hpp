@@ -37,6 +37,7 @@ inline constexpr std::size_t kOwedBytesMax = 64 * 1024;     // replies of pipeli
 inline constexpr std::size_t kRequestIdBytesMax = 128;
 
 struct Rejoin;
+struct TapRecord;
 class BodyStream;
 
 // A request that was read and not yet answered.
@@ -72,6 +73,7 @@ struct Pending {
   std::uint64_t predicted_ns = 0;     // when admission expects the answer; 0: nobody asked
   Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
+  TapRecord* tap = nullptr;  // of a request that may leave one
   const CorsGrant* cors = nullptr;  // what the reply carries for the page that asks
   Block reply;                      // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "engine/tap_record.hpp"
 #include "http/ascii.hpp"
 #include "http/fields.hpp"
 
@@ -44,10 +45,18 @@ bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
   return true;
 }
 
+// Of a request that is traced: what follows is the child of its span, and the vendors' part of a trace that is no trace
+// goes with it.
+bool is_replaced(std::string_view name, const TapRecord* tap) noexcept {
+  if (tap == nullptr || !tap->is_traced()) return false;
+  return equals_ignoring_case(name, "traceparent") ||
+         ((tap->flags & TapRecord::kHasParent) == 0 && equals_ignoring_case(name, "tracestate"));
+}
+
 // The request as the control plane reads it, so written that a client cannot speak in the data plane's name. HTTP/1.0
 // with the end of the stream as the end of the answer: nothing to frame. HTTP/1.1 for a request that is streamed, where
 // half a body and half an answer must be known for what they are.
-std::string serialise(const Request& request, std::string_view request_id, const Principal& principal) {
+std::string serialise(const Request& request, const Pending& pending, const Principal& principal) {
   const RequestHead& head = request.head;
   std::string nominated;
   for_each_field(head.fields, [&](std::string_view name, std::string_view value, std::string_view) {
@@ -59,9 +68,14 @@ std::string serialise(const Request& request, std::string_view request_id, const
   if (!head.query.empty()) text.append("?").append(head.query);
   text.append(request.streamed ? " HTTP/1.1\r\nHost: " : " HTTP/1.0\r\nHost: ").append(head.host).append("\r\n");
   for_each_field(head.fields, [&](std::string_view name, std::string_view, std::string_view line) {
-    if (is_relayed(name, nominated)) text.append(line).append("\r\n");
+    if (is_relayed(name, nominated) && !is_replaced(name, pending.tap)) text.append(line).append("\r\n");
   });
-  text.append("x-penstock-request-id: ").append(request_id);
+  if (pending.tap != nullptr && pending.tap->is_traced()) {
+    char traceparent[kTraceparentBytes];
+    write_traceparent(traceparent, pending.tap->trace_id, pending.tap->span_id, true);
+    text.append("traceparent: ").append(traceparent, sizeof traceparent).append("\r\n");
+  }
+  text.append("x-penstock-request-id: ").append(pending.request_id());
   if (principal.role != Role::kNone) {
     text.append("\r\nx-penstock-principal: ").append(principal.id);
     text.append("\r\nx-penstock-role: ").append(name_of(principal.role));
@@ -115,7 +129,7 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
   call->connection = connection.index;
   call->generation = connection.generation;
   call->request = pending.id;
-  call->outgoing = serialise(request, pending.request_id(), principal);
+  call->outgoing = serialise(request, pending, principal);
   if (request.block) {
     call->body = request.body;
     call->block = std::move(request.block);

@@ -186,6 +186,12 @@ void Engine::set_tls(const std::string& certificate, const std::string& key) {
   state_.wake_loops();
 }
 
+TapDrain Engine::drain_tap() {
+  TapDrain drained;
+  for (const auto& loop : loops_) drained.take(loop->tap());
+  return drained;
+}
+
 void Engine::set_ready(bool ready) {
   if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
   state_.ready.store(ready, std::memory_order_relaxed);

@@ -14,6 +14,7 @@
 #include "engine/mirror.hpp"
 #include "engine/ring_directory.hpp"
 #include "engine/route_table.hpp"
+#include "engine/tap_drain.hpp"
 
 namespace penstock::dataplane {
 
@@ -70,6 +71,8 @@ class Engine {
   // are files in PEM. std::invalid_argument says what is wrong with them: then nothing has changed.
   void set_tls(const std::string& certificate, const std::string& key);
   void set_ready(bool ready);
+  // What the taps of all loops hold, at most some thousand records. One thread at a time.
+  [[nodiscard]] TapDrain drain_tap();
   void drain();
   [[nodiscard]] bool drained() const;
 

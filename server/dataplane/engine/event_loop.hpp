@@ -42,6 +42,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   // Workers write it to say that a batch is done.
   [[nodiscard]] int event_fd() const noexcept { return wake_.fd; }
   [[nodiscard]] const LoopStats& stats() const noexcept { return loop_.stats; }
+  [[nodiscard]] Tap& tap() noexcept { return loop_.tap; }
   // Nobody is connected any more; valid while draining, and only after the first loop has said so.
   [[nodiscard]] bool is_drained() const noexcept {
     // Acquire: the first loop accepts no more, so whatever it gave to the others is counted.

@@ -92,6 +92,7 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
     pending.request_id_bytes = static_cast<std::uint8_t>(head.request_id.size());
     std::memcpy(pending.request_id_text, head.request_id.data(), head.request_id.size());
   }
+  if (loop_.tap.is_on()) loop_.tap.see(connection_, head);
   pending.head_only = head.method == Method::kHead;
   pending.oip = is_oip(head.path);
   if (loop_.engine.has_manners && !stream.is_grpc) session_.note_manners(connection_, pending, head);
@@ -217,6 +218,7 @@ void Http2Session::dispatch(Http2Stream& stream) {
   const std::string_view body(stream.body.data(), stream.body_bytes);
   Block block = std::move(stream.body);
   const Request request{head, body, block};
+  if (loop_.tap.is_on()) loop_.tap.open(connection_, pending, head, body.size(), *loop_.keys);
   if (stream.is_grpc) {
     handler_.handle_grpc(connection_, pending, request);
   } else if (!head.content_encoding.empty()) {
@@ -244,6 +246,7 @@ void Http2Session::linger(Http2Stream& stream) {
 // nghttp2 knows it no more: answered, reset, or its connection is gone.
 void Http2Session::close_stream(Http2Stream& stream) {
   Pending& pending = pending_of(stream);
+  if (pending.tap != nullptr) loop_.tap.abort(connection_, pending);
   if (pending.state != Pending::State::kFree) {
     if (pending.state != Pending::State::kReady) handler_.abandon(connection_, pending);
     pending.reply.reset();

@@ -94,6 +94,10 @@ void HttpSession::end_reply(Connection& connection, Pending& pending, std::size_
   pending.state = Pending::State::kReady;
   pending.reply_begin = begin;
   pending.reply_end = begin + bytes;
+  if (pending.tap != nullptr) [[unlikely]] {
+    const char* const at = pending.reply ? pending.reply.data() + begin : connection.out.data + connection.out.end;
+    loop_.tap.close(connection, pending, {at, bytes});
+  }
   if (connection.http2) [[unlikely]] {
     end_http2_reply(connection, pending);
     return;
@@ -123,7 +127,9 @@ void HttpSession::refuse(Connection& connection, Pending& pending, const Problem
   const ProblemInfo& info = info_of(problem.code());
   if (info.status == 503 || info.status == 429) options.retry_after_s = std::max(problem.retry_after_s(), 1U);
   loop_.stats.responses[info.status].add();
+  if (loop_.tap.is_on()) loop_.tap.note_problem(connection, pending, problem.code());
   if (connection.http2 && connection.http2->refuse(pending, problem)) {
+    if (pending.tap != nullptr) loop_.tap.close(connection, pending, {});
     mark_dirty(connection);
     return;
   }
@@ -276,6 +282,7 @@ void HttpSession::close(Connection& connection) {
   if (connection.tls) end_tls(connection);
   for (std::uint32_t id = connection.first; id != connection.last; ++id) {
     Pending& pending = connection.slot(id);
+    if (pending.tap != nullptr) loop_.tap.abort(connection, pending);
     if (pending.state != Pending::State::kReady) handler_.abandon(connection, pending);
     pending.reply.reset();
     pending.state = Pending::State::kFree;

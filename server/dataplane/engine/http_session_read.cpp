@@ -160,6 +160,7 @@ bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
   }
   connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
+  if (loop_.tap.is_on()) loop_.tap.see(connection, head);
   if (!takes_coding(head, problem) || !handler_.admits(connection, head, connection.body_limit, problem)) {
     refuse_connection(connection, problem);
     return false;
@@ -283,6 +284,8 @@ void HttpSession::dispatch_block(Connection& connection) {
 
 void HttpSession::dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block) {
   Pending& pending = open_pending(connection, head);
+  if (loop_.tap.is_on()) [[unlikely]]
+    loop_.tap.open(connection, pending, head, body.size(), *loop_.keys);
   if (!head.content_encoding.empty()) [[unlikely]] {
     dispatch_compressed(connection, pending, {head, body, block}, {body.data() - head.head_bytes, head.head_bytes});
     return;

@@ -12,6 +12,7 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
   Buffer& in = connection.in;
   connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
+  if (loop_.tap.is_on()) loop_.tap.see(connection, head);
   if (parse_content_encoding(head.content_encoding) != Coding::kIdentity) {
     problem.set(ProblemCode::kUnsupportedMediaType, "a body that is streamed is taken without Content-Encoding");
     refuse_connection(connection, problem);
@@ -35,6 +36,7 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
   const std::size_t head_bytes = head.head_bytes;
   const bool waits_for_continue = head.expect_continue && in.size() == head_bytes;
   Pending& pending = open_pending(connection, head);
+  if (loop_.tap.is_on()) loop_.tap.open(connection, pending, head, head.content_length, *loop_.keys);
   pending.owed_bytes = kOwedBytesMax;  // no other request is read before this one is answered
   connection.owed_bytes += pending.owed_bytes;
   const bool keep_alive = pending.keep_alive && head.version_minor != 0;  // else the reply ends with the connection
@@ -127,6 +129,7 @@ bool HttpSession::begin_streamed_reply(Connection& connection, Pending& pending,
   std::memcpy(connection.out.data + connection.out.end, head.data(), head.size());
   connection.out.end += head.size();
   pending.state = Pending::State::kStream;
+  if (pending.tap != nullptr) note_streamed(*pending.tap, head);
   mark_dirty(connection);
   return true;
 }
@@ -134,6 +137,7 @@ bool HttpSession::begin_streamed_reply(Connection& connection, Pending& pending,
 void HttpSession::end_streamed_reply(Connection& connection, Pending& pending) {
   stop_body(connection, pending);
   connection.stream = nullptr;
+  if (pending.tap != nullptr) loop_.tap.close(connection, pending, {});
   pop(connection, pending);
   mark_dirty(connection);
 }

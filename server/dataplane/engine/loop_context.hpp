@@ -14,6 +14,7 @@
 #include "engine/key_table.hpp"
 #include "engine/route_table.hpp"
 #include "engine/stats.hpp"
+#include "engine/tap.hpp"
 #include "engine/timer_wheel.hpp"
 #include "http/date_cache.hpp"
 #include "http/request_id.hpp"
@@ -38,6 +39,7 @@ struct EngineOptions {
   std::vector<std::string> cors_origins;
   bool compress = false;  // replies, for clients that ask for it
   std::size_t compress_min_bytes = 1024;
+  TapOptions tap;
 };
 
 // State of the whole engine. Loops read it; the control plane's thread changes it.
@@ -82,7 +84,11 @@ inline constexpr std::uint64_t kMillisecondNs = 1'000'000;
 // Owned by one loop and touched by its thread alone, but for the counters, which anyone may read.
 struct LoopContext {
   LoopContext(EngineState& engine_state, std::uint32_t loop_index)
-      : engine(engine_state), index(loop_index), now_ns(monotonic_ns()), timers(now_ns) {}
+      : engine(engine_state),
+        index(loop_index),
+        now_ns(monotonic_ns()),
+        timers(now_ns),
+        tap(engine_state.options.tap) {}
 
   EngineState& engine;
   const std::uint32_t index;
@@ -90,6 +96,7 @@ struct LoopContext {
   std::uint64_t now_ns;  // read once per pass
   TimerWheel timers;
   LoopStats stats;
+  Tap tap;
   std::uint32_t refusals = 0;  // by admission, that are formed and not sent
   std::shared_ptr<const RouteTable> table = std::make_shared<const RouteTable>();
   std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "engine/loop_context.hpp"
+#include "engine/tap_record.hpp"
+#include "engine/trace_context.hpp"
 #include "http/ascii.hpp"
 #include "http/fields.hpp"
 #include "http/media_type.hpp"
@@ -79,14 +81,12 @@ bool read_options(const RequestHead& head, Pending& pending, Problem& problem) {
   return true;
 }
 
-void write_trace_id(std::string_view traceparent, std::array<std::uint8_t, 16>& id) noexcept {
-  id.fill(0);
-  if (traceparent.size() < 55 || !traceparent.starts_with("00-") || traceparent[35] != '-') return;
-  const std::string_view digits = traceparent.substr(3, 32);
-  if (!all_in(digits, kHexDigit)) return;
-  for (std::size_t i = 0; i < id.size(); ++i) {
-    id[i] = static_cast<std::uint8_t>(hex_value(digits[2 * i]) << 4 | hex_value(digits[2 * i + 1]));
-  }
+void write_trace_id(std::string_view traceparent, Pending& pending) noexcept {
+  if (pending.tap != nullptr && pending.tap->is_traced()) return;  // it has one already
+  pending.trace_id.fill(0);
+  if (traceparent.empty()) return;
+  TraceContext context;
+  if (parse_traceparent(traceparent, context)) pending.trace_id = context.trace_id;
 }
 
 void write_id(std::string_view text, std::array<std::uint8_t, 16>& id) noexcept {

@@ -31,8 +31,8 @@ inline constexpr std::uint64_t kTimeoutNsMax = 24ull * 3600 * 1'000'000'000;
 // `?output=` names the tensor of a raw reply; without it the model must have one output only.
 [[nodiscard]] bool choose_output(const ModelEntry& entry, std::string_view name, Pending& pending, Problem& problem);
 
-// The trace id of a W3C traceparent, "00-<32 hex digits>-..."; zeros, which mean none, for anything else.
-void write_trace_id(std::string_view traceparent, std::array<std::uint8_t, 16>& id) noexcept;
+// What the worker is told: the trace that the tap gave it, else that of its traceparent, else zeros, which mean none.
+void write_trace_id(std::string_view traceparent, Pending& pending) noexcept;
 
 // A request's 128-bit id: a hash of its text, which the client may have chosen.
 void write_id(std::string_view text, std::array<std::uint8_t, 16>& id) noexcept;

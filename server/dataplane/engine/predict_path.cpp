@@ -67,7 +67,7 @@ bool PredictPath::begin_request(Connection& connection, Pending& pending, const 
     pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
     loop_.timers.arm(connection.timer, pending.deadline_ns);
   }
-  write_trace_id(head.traceparent, pending.trace_id);
+  write_trace_id(head.traceparent, pending);
   pending.output_name_bytes = 0;
   if (output.empty() || pending.remember_output(output)) return true;
   problem.set(ProblemCode::kInvalidInput, "the model has no output of that name");

@@ -105,6 +105,8 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
 void PredictPath::note_answer(Pending& pending, ModelEntry& entry, const BatchStamps& stamps) {
   const std::uint64_t arrival_ns = pending.arrival_ns;
   const std::uint64_t done_ns = std::max(stamps.done_ns, arrival_ns + 1);
+  if (pending.tap != nullptr) [[unlikely]]
+    note_batch(*pending.tap, stamps, entry, pending.rejoin == nullptr ? 1 : pending.rejoin->rows);
   if (pending.predicted_ns != 0) {
     const std::uint64_t error_ns =
         pending.predicted_ns > done_ns ? pending.predicted_ns - done_ns : done_ns - pending.predicted_ns;

@@ -23,9 +23,10 @@ class RequestIdSource {
   // Writes kBytes hexadecimal digits and returns kBytes.
   std::size_t write(char* out) noexcept;
 
- private:
+  // 64 bits of the same kind.
   [[nodiscard]] std::uint64_t next() noexcept;
 
+ private:
   std::array<std::uint64_t, 2> state_{};
 };
 

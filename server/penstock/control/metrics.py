@@ -39,6 +39,9 @@ _ENGINE_COUNTERS = (
     _Scalar("loop", "lost_wakeups", "penstock_loop_lost_wakeups", "Safety nets of I/O loops that found work: 0."),
     _Scalar("control", "forwarded", "penstock_control_forwarded", "Requests handed to the control plane."),
     _Scalar("control", "failed", "penstock_control_failed", "Requests that the control plane did not answer."),
+    _Scalar("tap", "written", "penstock_tap_records", "Requests that the tap kept for the access log or a trace."),
+    _Scalar("tap", "dropped", "penstock_tap_dropped", "Requests that the tap lost because nobody took them in time."),
+    _Scalar("tap", "suppressed", "penstock_tap_suppressed", "Failed requests not logged since too many did at once."),
 )
 _ENGINE_GAUGES = (
     _Scalar("connections", "open", "penstock_connections_open", "Connections open now."),

@@ -108,6 +108,7 @@ class EngineStats(TypedDict):
     loop: dict[str, int]
     control: dict[str, int]
     refusal_seconds: HistogramStats
+    tap: dict[str, int]
     rings: list[RingStats]
 
 

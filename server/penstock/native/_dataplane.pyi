@@ -45,6 +45,8 @@ class Engine:
         cors_origins: Sequence[str] = [],
         compress: bool = False,
         compress_min_bytes: int = 1024,
+        trace_sample: float | None = None,
+        access_log_sample: float | None = None,
     ) -> None: ...
     def listen_tcp(self, host: str, port: int) -> int:
         """Bind and listen; the port that was bound. OSError when it is taken. Before start()."""
@@ -149,6 +151,12 @@ class Engine:
         ValueError says what is wrong with them; then nothing has changed.
         """
     def set_ready(self, ready: bool) -> None: ...
+    def drain_tap(self) -> tuple[bytes, int, bytes]:
+        """What sampled requests left behind since the last call: lines of the access log, how many, and TapRecords.
+
+        The records are of what is traced; penstock.telemetry.record reads them. At most some thousand of each a call:
+        whoever gets any asks again. One thread at a time.
+        """
     def drain(self) -> None:
         """Refuse new connections and requests, say not ready, answer what was accepted."""
     def drained(self) -> bool: ...
