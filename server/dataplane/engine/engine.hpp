@@ -71,7 +71,7 @@ class Engine {
   // are files in PEM. std::invalid_argument says what is wrong with them: then nothing has changed.
   void set_tls(const std::string& certificate, const std::string& key);
   void set_ready(bool ready);
-  // What the taps of all loops hold, at most some thousand records. One thread at a time.
+  // What the taps of all loops hold, at most kTapRecords of each. One thread at a time.
   [[nodiscard]] TapDrain drain_tap();
   void drain();
   [[nodiscard]] bool drained() const;

@@ -31,7 +31,7 @@ struct TapOptions {
   std::optional<double> access_log_sample = {};  // share of the requests that do not fail; nothing: no access log
 };
 
-inline constexpr std::size_t kTapRecords = 2048;    // of a loop
+inline constexpr std::size_t kTapRecords = 8192;    // of a loop
 inline constexpr std::uint32_t kFailuresMax = 100;  // logged in a second beyond the sample, by a loop
 
 // A share of what is drawn.

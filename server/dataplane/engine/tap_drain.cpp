@@ -72,7 +72,7 @@ std::uint64_t realtime_ns() noexcept {
 TapDrain::TapDrain() : since_1970_ns_(realtime_ns() - monotonic_ns()) {}
 
 void TapDrain::take(Tap& tap) {
-  tap.drain(kRecordsMax, [this](TapRecord& record) { take(record); });
+  tap.drain(kTapRecords, [this](TapRecord& record) { take(record); });
 }
 
 // The record is ours until the ring is told that it was taken.

@@ -10,10 +10,9 @@
 namespace penstock::dataplane {
 
 struct TapDrain {
-  static constexpr std::size_t kRecordsMax = 1024;  // of a loop, so that there is a bound
-
   // From monotonic time to nanoseconds since 1970, as the clocks stand at the moment.
   TapDrain();
+  // All that there is now.
   void take(Tap& tap);
 
   std::string lines;  // JSON, each with its newline

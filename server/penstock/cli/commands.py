@@ -118,6 +118,9 @@ def _serve(
     require_key: Annotated[bool, typer.Option("--require-key", help="Let nobody predict without a key.")] = False,
     log_format: Annotated[str | None, _flag("text or json [text].", "FORMAT")] = None,
     log_level: Annotated[str | None, _flag("debug, info, warning or error [info].", "LEVEL")] = None,
+    access_log: Annotated[str | None, _flag("off, - for standard output, or a file [off].", "PATH")] = None,
+    trace_endpoint: Annotated[str | None, _flag("OTLP collector that gets traces [none].", "URL")] = None,
+    trace_sample: Annotated[str | None, _flag("Share of the requests to trace [0.01].", "SHARE")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Serve models until told to stop (SIGTERM, Ctrl-C).
@@ -157,6 +160,9 @@ def _serve(
         "require_key": "true" if require_key else None,
         "log_format": log_format,
         "log_level": log_level,
+        "access_log": access_log,
+        "trace_endpoint": trace_endpoint,
+        "trace_sample": trace_sample,
     }
     with told_plainly(debug):
         from penstock.core.sources import load_config

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
-import time
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from flask_restful import Api
 
 from penstock.control.problem import install_problems, request_id
@@ -34,9 +32,6 @@ from penstock.control.state import ServerState
 from penstock.control.streams.fast_path import FastPath
 
 __all__ = ["make_app"]
-
-_access_log = logging.getLogger("penstock.control.access")
-
 
 # A resource and where it is: in one place, or in several.
 _WITH_STATE: tuple[tuple[Any, ...], ...] = (
@@ -83,7 +78,6 @@ def make_app(state: ServerState) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
     install_problems(app)
-    app.before_request(_note_start)
     app.before_request(_options_of_the_server)
     app.after_request(_finish)
 
@@ -106,10 +100,6 @@ def _to_json(data: object, code: int, headers: dict[str, str] | None = None) -> 
     return Response(json.dumps(data, ensure_ascii=False), code, headers or {}, content_type="application/json")
 
 
-def _note_start() -> None:
-    g.started = time.perf_counter()
-
-
 def _options_of_the_server() -> Response | None:
     """Answer `OPTIONS *`, which asks about the server and not about a route (RFC 9110, section 9.3.7)."""
     if request.method == "OPTIONS" and request.path == "/*":
@@ -125,15 +115,4 @@ def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
     # As the data plane writes it; Werkzeug shouts.
     response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
-    if _access_log.isEnabledFor(logging.DEBUG):
-        _access_log.debug(
-            "request",
-            extra={
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "seconds": round(time.perf_counter() - g.started, 6),
-                "request_id": request_id(),
-            },
-        )
     return response

@@ -43,6 +43,14 @@ _ENGINE_COUNTERS = (
     _Scalar("tap", "dropped", "penstock_tap_dropped", "Requests that the tap lost because nobody took them in time."),
     _Scalar("tap", "suppressed", "penstock_tap_suppressed", "Failed requests not logged since too many did at once."),
 )
+# By what the tap's drain calls them: only what is switched on is there.
+_TAP_COUNTERS = {
+    "access_log_lines": ("penstock_access_log_lines", "Lines written to the access log."),
+    "access_log_dropped": ("penstock_access_log_dropped", "Lines lost because the access log could not be written."),
+    "traces_exported": ("penstock_traces_exported", "Requests whose spans the collector has taken."),
+    "traces_dropped": ("penstock_traces_dropped", "Requests whose spans were lost on the way to the collector."),
+    "trace_exporter_restarts": ("penstock_trace_exporter_restarts", "Times that the export process was started again."),
+}
 _ENGINE_GAUGES = (
     _Scalar("connections", "open", "penstock_connections_open", "Connections open now."),
     _Scalar("body_pool", "bytes_used", "penstock_body_pool_used_bytes", "Bytes of the pool for large bodies in use."),
@@ -72,6 +80,8 @@ class _StateCollector(Collector):
         yield InfoMetricFamily("penstock_build", "The version that runs.", value={"version": __version__})
         yield from _engine_metrics(stats)
         yield _counter("penstock_log_records_dropped", "Log records dropped.", self._state.log_records_dropped())
+        for key, count in ({} if self._state.tap_counts is None else self._state.tap_counts()).items():
+            yield _counter(*_TAP_COUNTERS[key], count)
         yield from ring_metrics(stats["rings"])
         models = self._state.models.models()
         yield from _model_metrics(models)

@@ -215,6 +215,7 @@ class ServerState:
     stats: StatsSource
     models: ModelsSource
     log_records_dropped: Callable[[], int]
+    tap_counts: Callable[[], Mapping[str, int]] | None = None
     registry: RegistrySource | None = None
     lifecycle: Lifecycle | None = None
     bridge: AsyncBridge | None = None

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Size, Text, Texts, Whole, Wholes
+from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Share, Size, Text, Texts, Whole, Wholes
 
 __all__ = [
     "BackendName",
@@ -164,3 +164,8 @@ class ServerConfig:
     repository_poll_s: Annotated[int, Whole(1, 86_400, "seconds")] = 10
     log_format: Annotated[LogFormat, OneOf(LogFormat)] = LogFormat.TEXT
     log_level: Annotated[LogLevel, OneOf(LogLevel)] = LogLevel.INFO
+    access_log: Annotated[str, Text("'off', '-' for standard output, or a path")] = "off"
+    access_log_sample: Annotated[float, Share()] = 1.0
+    trace_endpoint: Annotated[str | None, Text("the URL of an OTLP collector, such as http://localhost:4318")] = None
+    trace_sample: Annotated[float, Share()] = 0.01
+    trace_service_name: Annotated[str | None, Text("a name")] = None

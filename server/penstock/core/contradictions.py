@@ -28,6 +28,11 @@ def refuse_contradictions(config: ServerConfig) -> None:
             f"development lets everyone administer without a key, and host is {config.host!r}: listen on 127.0.0.1, or "
             "leave development out and make a key (penstock keys create)"
         )
+    if config.trace_endpoint is not None and not config.trace_endpoint.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"trace_endpoint is {config.trace_endpoint!r}, and traces go out over OTLP/HTTP: give the URL of the "
+            "collector, such as http://localhost:4318"
+        )
     for model in config.models:
         _check_sizes(model)
         _check_lengths(model)

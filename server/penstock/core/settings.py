@@ -25,6 +25,7 @@ __all__ = [
     "Name",
     "OneOf",
     "Setting",
+    "Share",
     "Size",
     "Text",
     "Texts",
@@ -110,6 +111,24 @@ class Wholes:
         if not 0 < len(values) <= self.count_max or any(high <= low for low, high in pairwise(values)):
             raise ValueError(raw)
         return values
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the whole: 0 is nothing of it, 1 all."""
+
+    expected: str = "a number from 0 to 1"
+    unit: str = ""
+
+    def parse(self, raw: object, *, text: bool) -> float:
+        """Read a number; a whole one will do."""
+        if (text and isinstance(raw, str)) or (isinstance(raw, int | float) and not isinstance(raw, bool)):
+            value = float(raw)
+        else:
+            raise ValueError(raw)
+        if not 0 <= value <= 1:
+            raise ValueError(raw)
+        return value
 
 
 @dataclass(frozen=True, slots=True)

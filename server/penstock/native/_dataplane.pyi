@@ -154,8 +154,7 @@ class Engine:
     def drain_tap(self) -> tuple[bytes, int, bytes]:
         """What sampled requests left behind since the last call: lines of the access log, how many, and TapRecords.
 
-        The records are of what is traced; penstock.telemetry.record reads them. At most some thousand of each a call:
-        whoever gets any asks again. One thread at a time.
+        The records are of what is traced; penstock.telemetry.record reads them. One thread at a time.
         """
     def drain(self) -> None:
         """Refuse new connections and requests, say not ready, answer what was accepted."""

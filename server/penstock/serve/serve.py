@@ -29,6 +29,7 @@ from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
 from penstock.serve.registered import Registered, follow_registry, open_registry
 from penstock.serve.supervisor import Supervisor
+from penstock.serve.tap import samples_of, start_tap
 
 if TYPE_CHECKING:
     from penstock.control.bridge import AsyncBridge
@@ -86,6 +87,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     fast_path = folder / "predict.sock"
     engine.listen_private(str(fast_path))
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
+    tap = start_tap(config, engine, cleanup)
     bridge = AsyncBridge()
     bridge.start()
     cleanup.callback(bridge.stop)
@@ -101,6 +103,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
         stats=engine,
         models=supervisor if registered is None else registered.lifecycle,
         log_records_dropped=lambda: writer.dropped,
+        tap_counts=None if tap is None else tap.counts,
         registry=registry,
         lifecycle=None if registered is None else registered.lifecycle,
         bridge=bridge,
@@ -129,6 +132,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
 def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
     from penstock.native._dataplane import Engine
 
+    trace_sample, access_log_sample = samples_of(config)
     return Engine(
         io_threads=config.io_threads,
         decode_threads=config.decode_threads,
@@ -146,6 +150,8 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         cors_origins=list(config.cors_origins),
         compress=config.compress,
         compress_min_bytes=config.compress_min_bytes,
+        trace_sample=trace_sample,
+        access_log_sample=access_log_sample,
     )
 
 

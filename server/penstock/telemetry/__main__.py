@@ -1,0 +1,82 @@
+"""`python -m penstock.telemetry`: the process that exports traces. The server starts it, and it ends with the server.
+
+It reads packets of records from a socket and sends spans to the collector. What it cannot send in time it drops and
+counts: the server never waits for it, whatever the collector does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+
+from penstock.telemetry.export import Collector
+from penstock.telemetry.record import records_of
+from penstock.telemetry.spans import SpanMaker
+from penstock.telemetry.waiting import Waiting
+
+_PACKET_BYTES_MAX = 1 << 20
+_WAITING_MAX = 8192
+_BATCH_RECORDS_MAX = 512
+_INTERVAL_S = 0.5
+# For what is left when the server has ended.
+_LAST_SECONDS = 2.0
+
+
+def main() -> None:
+    """Export until the other end of the socket is closed."""
+    parser = argparse.ArgumentParser(prog="penstock.telemetry")
+    parser.add_argument("--socket-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--endpoint")
+    parser.add_argument("--service-name")
+    arguments = parser.parse_args()
+    # The server's own signals reach its children, too, from a terminal or a service manager; what it answers until it
+    # ends shall still be exported.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=arguments.socket_fd) as source:
+        collector = Collector(arguments.endpoint, arguments.service_name, arguments.parent)
+        waiting = Waiting(_WAITING_MAX)
+        threading.Thread(target=_read, args=(source, waiting), daemon=True).start()
+        _export(source, waiting, collector)
+
+
+def _read(source: socket.socket, waiting: Waiting) -> None:
+    while True:
+        try:
+            packet = source.recv(_PACKET_BYTES_MAX)
+        except OSError:
+            packet = b""
+        if not packet:
+            break
+        waiting.put(list(records_of(packet)))
+    waiting.close()
+    # A collector that hangs keeps the main thread.
+    threading.Timer(_LAST_SECONDS, os._exit, (0,)).start()
+
+
+def _export(source: socket.socket, waiting: Waiting, collector: Collector) -> None:
+    maker = SpanMaker()
+    exported = failed = 0
+    told: dict[str, int] = {}
+    while (records := waiting.take(_BATCH_RECORDS_MAX, _INTERVAL_S)) is not None:
+        if records:
+            if collector.send(list(maker.spans_of(records))):
+                exported += len(records)
+            else:
+                failed += len(records)
+        counts = {"exported": exported, "dropped": failed + waiting.dropped}
+        if counts != told:
+            with suppress(OSError):  # a server that does not read them, or has ended
+                source.send(json.dumps(counts).encode(), socket.MSG_DONTWAIT)
+                told = counts
+    os._exit(0)  # whatever the libraries' threads are doing
+
+
+if __name__ == "__main__":
+    main()
