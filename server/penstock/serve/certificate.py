@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import ConfigError, ListenError
+from penstock.serve.hangup import on_hangup
 
 if TYPE_CHECKING:
     from penstock.native._dataplane import Engine
@@ -46,11 +45,10 @@ def follow_certificate(engine: Engine, certificate: Path | None, key: Path | Non
     follower = _Follower(engine, certificate, key)
     thread = threading.Thread(target=follower.run, name="penstock-tls", daemon=True)
     thread.start()
-    before = signal.signal(signal.SIGHUP, follower.on_signal)
     try:
-        yield
+        with on_hangup(follower.look):
+            yield
     finally:
-        signal.signal(signal.SIGHUP, before)
         follower.stop()
         thread.join()
 
@@ -63,7 +61,7 @@ class _Follower:
         self._asked = threading.Event()
         self._stopped = threading.Event()
 
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def look(self) -> None:
         self._seen = ()
         self._asked.set()
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import signal
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ServerConfig
 from penstock.core.errors import ConfigError
 from penstock.serve.access_log import AccessLog
+from penstock.serve.hangup import on_hangup
 from penstock.serve.trace_process import TraceProcess
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def start_tap(config: ServerConfig, engine: Engine, cleanup: ExitStack) -> TapDr
         access_log = AccessLog(config.access_log)
         access_log.start()
         cleanup.callback(access_log.stop)
-        _reopen_on_hangup(access_log, cleanup)
+        if access_log.is_file:
+            cleanup.enter_context(on_hangup(access_log.reopen))
     drain = TapDrain(engine, access_log, traces)
     drain.start()
     cleanup.callback(drain.stop)
@@ -129,14 +129,3 @@ def _check_installed() -> None:
             "traces need the OpenTelemetry exporter: pip install 'penstock[otel]', or leave out trace_endpoint and "
             f"{' and '.join(_ENDPOINT_VARIABLES)}"
         ) from error
-
-
-def _reopen_on_hangup(access_log: AccessLog, cleanup: ExitStack) -> None:
-    if not access_log.is_file:
-        return
-
-    def on_hangup(_: int, __: FrameType | None) -> None:
-        access_log.reopen()
-
-    before = signal.signal(signal.SIGHUP, on_hangup)
-    cleanup.callback(signal.signal, signal.SIGHUP, before)
