@@ -23,6 +23,14 @@ __all__ = ["BROKEN", "DIGITS", "RING", "SECONDS", "STATS", "Control", "Recorded"
 SECONDS = 30.0
 
 HISTOGRAM = {"bounds": [0.001, 0.01, 0.1], "counts": [5, 3, 0, 2], "sum": 1.5}
+TAP = {
+    "access_log_lines": 12,
+    "access_log_dropped": 3,
+    "traces_exported": 6,
+    "traces_dropped": 4,
+    "trace_exporter_restarts": 1,
+}
+
 RING: dict[str, Any] = {
     "ring": 7,
     "model": "digits",
@@ -72,6 +80,7 @@ STATS: dict[str, Any] = {
     "body_pool": {"bytes_used": 4096, "bytes_max": 1 << 27, "waits": 6, "refused": 0},
     "loop": {"passes": 50, "wakeups": 30, "longest_pass_us": 2500, "lost_wakeups": 0},
     "control": {"forwarded": 8, "failed": 0, "active": 1},
+    "tap": {"written": 14, "dropped": 2, "suppressed": 5},
     "refusal_seconds": HISTOGRAM,
     "rings": [RING],
 }
@@ -165,7 +174,7 @@ class Control:
 def control_plane(**more: Any) -> Iterator[Control]:
     """Run a control plane until the block ends, and see it gone; `more` is what its state holds beside counters."""
     source = Recorded()
-    state = ServerState(stats=source, models=source, log_records_dropped=lambda: 11, **more)
+    state = ServerState(stats=source, models=source, log_records_dropped=lambda: 11, tap_counts=lambda: TAP, **more)
     folder = tempfile.TemporaryDirectory(prefix="penstock-")  # a socket's path is short, pytest's may be long
     path = Path(folder.name) / "control.sock"
     started = threading.Event()
