@@ -132,6 +132,13 @@ nb::dict ring_stats(const ModelEntry& entry) {
   ring["rows_refused_deadline"] = sum_of(entry, &RingStats::rows_refused_deadline);
   ring["rows_cancelled"] = sum_of(entry, &RingStats::rows_cancelled);
   ring["padded_rows"] = sum_of(entry, &RingStats::padded_rows);
+  ring["cache_hits"] = sum_of(entry, &RingStats::cache_hits);
+  ring["cache_misses"] = sum_of(entry, &RingStats::cache_misses);
+  ring["cache_coalesced"] = sum_of(entry, &RingStats::cache_coalesced);
+  const CacheAccount* const cache = entry.cache.get();
+  ring["cache_evictions"] = cache == nullptr ? 0 : cache->evictions.load(std::memory_order_relaxed);
+  ring["cache_rows"] = cache == nullptr ? 0 : cache->rows.load(std::memory_order_relaxed);
+  ring["cache_bytes"] = cache == nullptr ? 0 : cache->bytes.load(std::memory_order_relaxed);
   ring["deadline_exceeded"] = sum_of(entry, &RingStats::deadline_exceeded);
   ring["rows_by_class"] = sum_by_name<batcher::RowClass>(entry, &RingStats::rows_by_class);
   ring["batches_by_reason"] = sum_by_name<batcher::SealReason>(entry, &RingStats::batches_by_reason);
@@ -217,7 +224,7 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
                        const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens,
-                       std::uint32_t string_bytes_max) {
+                       std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
@@ -233,7 +240,7 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
   config.reproducible_batch_size = reproducible_batch_size;
   config.lengths = std::move(lengths);
   config.max_batch_tokens = max_batch_tokens;
-  return engine.add_ring(model, version, std::move(config), group);
+  return engine.add_ring(model, version, std::move(config), group, cache_ttl_s);
 }
 
 std::uint32_t checked_bucket(const ModelEntry& entry, std::uint32_t bucket) {
@@ -376,21 +383,22 @@ NB_MODULE(_dataplane, module) {
              std::uint32_t reserved_connections, std::size_t head_bytes_max, std::uint64_t control_body_bytes_max,
              std::uint64_t body_pool_bytes, std::uint64_t idle_timeout_ms, std::uint64_t head_timeout_ms,
              std::uint64_t body_timeout_ms, std::uint64_t write_timeout_ms, std::uint64_t request_timeout_ms,
-             std::string control_socket, std::vector<std::string> cors_origins, bool compress,
-             std::size_t compress_min_bytes, std::optional<double> trace_sample,
+             std::uint64_t cache_bytes, std::string control_socket, std::vector<std::string> cors_origins,
+             bool compress, std::size_t compress_min_bytes, std::optional<double> trace_sample,
              std::optional<double> access_log_sample) {
             new (self) Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections,
                                             head_bytes_max, control_body_bytes_max, body_pool_bytes, idle_timeout_ms,
                                             head_timeout_ms, body_timeout_ms, write_timeout_ms, request_timeout_ms,
-                                            std::move(control_socket), std::move(cors_origins), compress,
+                                            cache_bytes, std::move(control_socket), std::move(cors_origins), compress,
                                             compress_min_bytes, TapOptions{trace_sample, access_log_sample}});
           },
           nb::kw_only(), "io_threads"_a = 1, "decode_threads"_a = 1, "max_connections"_a = 4096,
           "reserved_connections"_a = 32, "head_bytes_max"_a = 8192, "control_body_bytes_max"_a = 16u << 20,
           "body_pool_bytes"_a = 128u << 20, "idle_timeout_ms"_a = 75'000, "head_timeout_ms"_a = 10'000,
           "body_timeout_ms"_a = 30'000, "write_timeout_ms"_a = 30'000, "request_timeout_ms"_a = 60'000,
-          "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{}, "compress"_a = false,
-          "compress_min_bytes"_a = 1024, "trace_sample"_a = nb::none(), "access_log_sample"_a = nb::none())
+          "cache_bytes"_a = 64u << 20, "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{},
+          "compress"_a = false, "compress_min_bytes"_a = 1024, "trace_sample"_a = nb::none(),
+          "access_log_sample"_a = nb::none())
       .def("listen_tcp", &Engine::listen_tcp, "host"_a, "port"_a,
            "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
       .def("listen_unix", &Engine::listen_unix, "path"_a,
@@ -403,6 +411,7 @@ NB_MODULE(_dataplane, module) {
            "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
+           "cache_ttl_s"_a = 0,
            "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,

@@ -104,6 +104,7 @@ def test_model_is_described(control: Control) -> None:
                     "padded_rows": 8,
                     "batches_done": 12,
                 },
+                "cache": None,
                 "registration": None,
             }
         ],

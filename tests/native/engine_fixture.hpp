@@ -128,6 +128,8 @@ class Client {
     const std::string head = receive(body);
     return std::stoi(head.substr(9, 3));
   }
+  // One reply: its status line and fields, and its body appended to `body`.
+  std::string receive_reply_head(std::string& body) { return receive(body); }
   // One reply: its status line and fields.
   std::string receive_head() {
     std::string body;

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <limits>
 #include <set>
 #include <string>
 
@@ -81,17 +82,28 @@ void test_receipts() {
   constexpr std::uint64_t kAll = ~std::uint64_t{0};
   constexpr std::uint32_t kMost = ~std::uint32_t{0};
   for (const std::string& version : {std::string(128, 'v'), std::string("a\r\nb")}) {
-    const Receipt largest{kAll, kAll, kAll, kMost, kMost, kMost, longest, version};
+    const Receipt largest{kAll, kAll, kAll, kMost, kMost, kMost, longest, version, longest};
     const std::string text = head(431, longest, kAll,
                                   {.request_id = longest,
                                    .date = longest,
                                    .keep_alive = false,
                                    .retry_after_s = kMost,
                                    .allow = longest,
+                                   .age_s = std::numeric_limits<std::int64_t>::max(),
                                    .receipt = &largest});
     CHECK(text.find("X-Penstock-Padding: 0.500\r\n") != std::string::npos);
     CHECK((text.find("Model-Version") != std::string::npos) == (version[0] == 'v'));
   }
+  // From the result cache: no batch of its own, or another request's.
+  const Receipt hit{.batch_rows = 7, .version = "2", .cache = "hit"};
+  CHECK(head(200, "", 0, {.age_s = 0, .receipt = &hit}) ==
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAge: 0\r\nX-Penstock-Cache: hit\r\n"
+        "X-Penstock-Model-Version: 2\r\n\r\n");
+  Receipt shared = receipt;
+  shared.cache = "coalesced";
+  CHECK(head(200, "", 0, {.receipt = &shared}).find("X-Penstock-Cache: coalesced\r\nX-Penstock-Queue-Us: 120\r\n") !=
+        std::string::npos);
+  CHECK(head(200, "", 0, {.age_s = 12}) == "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAge: 12\r\n\r\n");
   const Receipt none;
   CHECK(head(200, "", 0, {.receipt = &none}).find("X-Penstock-Padding: 0.000\r\n") != std::string::npos);
 }

@@ -43,7 +43,7 @@ class BodyStream;
 // A request that was read and not yet answered.
 struct Pending {
   // kStream: the head of its reply is out, and more follows.
-  enum class State : std::uint8_t { kFree, kOpen, kRow, kJob, kControl, kStream, kReady };
+  enum class State : std::uint8_t { kFree, kOpen, kRow, kShared, kJob, kControl, kStream, kReady };
 
   State state = State::kFree;
   Encoding encoding = Encoding::kJson;  // of the reply
@@ -56,6 +56,9 @@ struct Pending {
   Coding coding = Coding::kIdentity;  // that the reply is to be compressed with
   bool identity_refused = false;      // however short it is
   bool varies = false;                // for others it may be another
+  bool cache_refresh = false;         // no answer of the past is wanted
+  bool cache_bypass = false;          // nothing is to be kept of it, either
+  bool from_cache = false;            // the reply
   batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint8_t request_id_bytes = 0;
   std::uint32_t id = 0;           // position in the connection's order of requests
@@ -71,6 +74,7 @@ struct Pending {
   std::uint64_t deadline_ns = 0;      // when it is told that there is no answer
   std::uint64_t row_deadline_ns = 0;  // by time-out or objective; 0: there is neither
   std::uint64_t predicted_ns = 0;     // when admission expects the answer; 0: nobody asked
+  std::uint64_t cache_age_s = 0;      // of a reply from the cache
   Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
   TapRecord* tap = nullptr;  // of a request that may leave one

@@ -69,9 +69,17 @@ void Engine::stop() {
 }
 
 std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
-                               const std::string& group) {
+                               const std::string& group, std::uint64_t cache_ttl_s) {
   config.loops = state_.options.io_threads;
-  return rings_.add(model, version, std::move(config), group);
+  std::shared_ptr<CacheAccount> account;
+  if (cache_ttl_s != 0) {
+    constexpr std::uint64_t kSecondNs = 1'000'000'000;
+    const std::lock_guard publishing(publish_mutex_);
+    if (state_.cache == nullptr)
+      state_.cache = std::make_unique<ResultCache>(state_.options.cache_bytes, state_.options.io_threads);
+    account = std::make_shared<CacheAccount>(*state_.cache, cache_ttl_s * kSecondNs);
+  }
+  return rings_.add(model, version, std::move(config), group, std::move(account));
 }
 
 bool Engine::ring_idle(std::uint32_t ring) {
@@ -81,7 +89,9 @@ bool Engine::ring_idle(std::uint32_t ring) {
 
 bool Engine::remove_ring(std::uint32_t ring) {
   const std::lock_guard publishing(publish_mutex_);
+  const std::shared_ptr<CacheAccount> account = rings_.is_leaving(ring) ? nullptr : rings_.entry(ring)->cache;
   if (rings_.begin_removal(ring)) {
+    if (account != nullptr) state_.cache->purge(*account);  // it is idle: nobody adds to it
     if (ring < mirrors_.size()) mirrors_[ring] = nullptr;
     publish_table();
   }

@@ -155,6 +155,8 @@ void JobPool::work() {
       case Job::Kind::kCompress:
         compress(*job, tools);
         break;
+      case Job::Kind::kShared:
+        break;  // done already: it goes from loop to loop
     }
     JobInbox& inbox = *job->inbox;
     inbox.post(std::move(job));

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "codec/codec.hpp"
+#include "engine/batch_stamps.hpp"
 #include "engine/body_pool.hpp"
 #include "engine/compressing.hpp"
 #include "engine/model_entry.hpp"
@@ -22,6 +23,7 @@
 
 namespace penstock::dataplane {
 
+class CachedRow;
 struct Job;
 struct Rejoin;
 
@@ -35,7 +37,7 @@ class JobInbox {
 };
 
 struct Job {
-  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows, kInflate, kCompress };
+  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows, kInflate, kCompress, kShared };
 
   Kind kind = Kind::kDecode;
   Encoding encoding = Encoding::kJson;
@@ -77,6 +79,12 @@ struct Job {
   Coding coding = Coding::kIdentity;
   std::size_t head_bytes = 0;
   std::uint64_t bytes_max = 0;  // kInflate: of the decompressed body. kCompress: the least that is compressed
+
+  // kShared: the row that the request waited for is done. `cached` has its inputs, and its outputs unless there is a
+  // problem or it is to run on its own.
+  std::shared_ptr<const CachedRow> cached;
+  BatchStamps stamps;
+  bool run_again = false;
 };
 
 class JobPool {

@@ -12,6 +12,7 @@
 #include "engine/body_pool.hpp"
 #include "engine/connection.hpp"
 #include "engine/key_table.hpp"
+#include "engine/result_cache.hpp"
 #include "engine/route_table.hpp"
 #include "engine/stats.hpp"
 #include "engine/tap.hpp"
@@ -35,6 +36,7 @@ struct EngineOptions {
   std::uint64_t body_timeout_ms = 30'000;
   std::uint64_t write_timeout_ms = 30'000;
   std::uint64_t request_timeout_ms = 60'000;
+  std::uint64_t cache_bytes = 64ull << 20;
   std::string control_socket;  // path of the control plane's private socket; empty: there is none
   std::vector<std::string> cors_origins;
   bool compress = false;  // replies, for clients that ask for it
@@ -55,8 +57,9 @@ struct EngineState {
   const CorsTable cors;
   const bool has_manners;  // replies carry more than the request's handler says
   BodyPool pool;
-  MissList misses;         // before the tables, which know it
-  std::mutex table_mutex;  // taken by a loop only when table_version has moved
+  std::unique_ptr<ResultCache> cache;  // made with the first model that wants it; its accounts lead there
+  MissList misses;                     // before the tables, which know it
+  std::mutex table_mutex;              // taken by a loop only when table_version has moved
   std::shared_ptr<const RouteTable> table;
   std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();  // guarded like the table
   std::shared_ptr<const TlsIdentity> tls;       // likewise; null: connections are not encrypted

@@ -153,10 +153,15 @@ MirrorCounts Mirror::counts() const noexcept {
 }
 
 bool Mirror::is_next(std::uint32_t loop) noexcept {
-  Counter& seen = loops_[loop].seen;
-  seen.add();
+  const bool next = is_due(loop);
+  loops_[loop].seen.add();
+  return next;
+}
+
+bool Mirror::is_due(std::uint32_t loop) const noexcept {
   const auto due = [this](std::uint64_t rows) { return std::floor(static_cast<double>(rows) * rules_.share); };
-  return due(seen.get()) > due(seen.get() - 1);
+  const std::uint64_t seen = loops_[loop].seen.get();
+  return due(seen + 1) > due(seen);
 }
 
 void Mirror::compare(std::uint32_t loop, const std::byte* live, const std::byte* shadow,

@@ -49,6 +49,8 @@ class Mirror {
 
   // Whether the next row is to be mirrored: every 1 / share-th.
   [[nodiscard]] bool is_next(std::uint32_t loop) noexcept;
+  // Whether is_next() will say so.
+  [[nodiscard]] bool is_due(std::uint32_t loop) const noexcept;
   void note_mirrored(std::uint32_t loop) noexcept { loops_[loop].mirrored.add(); }
   void note_dropped(std::uint32_t loop) noexcept { loops_[loop].dropped.add(); }
   void note_failed(std::uint32_t loop) noexcept { loops_[loop].failed.add(); }

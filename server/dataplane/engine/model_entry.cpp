@@ -27,7 +27,7 @@ std::uint64_t largest_body(const RowLayout& inputs) {
 }  // namespace
 
 ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name,
-                       const batcher::RingConfig& config, std::string group_name)
+                       const batcher::RingConfig& config, std::string group_name, std::shared_ptr<CacheAccount> account)
     : id(ring_id),
       model(std::move(model_name)),
       version(std::move(version_name)),
@@ -38,6 +38,7 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
       infer_encoder(model, version, ring.schema()),
       body_bytes_max(largest_body(ring.schema().inputs)),
       costs(ring),
+      cache(std::move(account)),
       stats(config.loops),
       tickets_(std::make_unique<Ticket[]>(ring.rows())),
       lane_rows_(ring.lanes()) {

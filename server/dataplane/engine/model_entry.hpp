@@ -23,7 +23,10 @@ namespace penstock::dataplane {
 inline constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
 inline constexpr std::uint32_t kNoPair = ~std::uint32_t{0};
 inline constexpr std::uint32_t kNoPart = ~std::uint32_t{0};
+inline constexpr std::uint32_t kNoFlight = ~std::uint32_t{0};
 inline constexpr std::uint32_t kNobody = ~std::uint32_t{0};  // instead of a connection: the row is a shadow's
+
+struct CacheAccount;
 
 // Which request waits for a row. Private memory of the main process: workers cannot touch it. Written and read by the
 // loop that claimed the row; other loops read only `owner`.
@@ -33,10 +36,11 @@ struct Ticket {
   std::uint32_t connection = 0;
   std::uint32_t generation = 0;
   std::uint32_t request = 0;
-  std::uint32_t slot = 0;        // arena slot, or kNoSlot
-  std::uint32_t row = 0;         // of the request
-  std::uint32_t part = kNoPart;  // of its Rejoin, when it has one
-  std::uint32_t pair = kNoPair;  // of MirrorPairs
+  std::uint32_t slot = 0;            // arena slot, or kNoSlot
+  std::uint32_t row = 0;             // of the request
+  std::uint32_t part = kNoPart;      // of its Rejoin, when it has one
+  std::uint32_t pair = kNoPair;      // of MirrorPairs
+  std::uint32_t flight = kNoFlight;  // of FlightPool: others share the answer
   std::atomic<std::uint32_t> owner{
       ~std::uint32_t{0}};  // loop; relaxed: the ring orders it, and a stale value is another loop's
 };
@@ -45,7 +49,7 @@ class ModelEntry {
  public:
   // `group`: models of one name share workers; empty: it has its own.
   ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name, const batcher::RingConfig& config,
-             std::string group_name = {});
+             std::string group_name = {}, std::shared_ptr<CacheAccount> account = nullptr);
 
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
     return tickets_[ring.row_index(buffer, row)];
@@ -81,6 +85,7 @@ class ModelEntry {
   const InferReplyEncoder infer_encoder;
   std::uint64_t body_bytes_max = 0;
   CostKeeper costs;
+  const std::shared_ptr<CacheAccount> cache;  // null: its answers are not kept
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
   std::atomic<std::uint32_t> workers{0};
   std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring

@@ -76,6 +76,9 @@ bool read_options(const RequestHead& head, Pending& pending, Problem& problem) {
       !read_flag(head.receipt, "X-Penstock-Receipt", pending.receipt_wanted, problem)) {
     return false;
   }
+  pending.cache_refresh = head.no_cache;
+  pending.cache_bypass = head.no_store;
+  pending.from_cache = false;
   // A lane of their own, whatever their priority: they share batches with nobody.
   if (reproducible) pending.row_class = batcher::RowClass::kReproducible;
   return true;

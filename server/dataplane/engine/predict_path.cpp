@@ -39,7 +39,8 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
   } else if (pending.timeout_ns != 0 || table.has_objectives()) {
     known = table.known(names.model, names.version);
   }
-  const bool admits_early = known != nullptr && !known->varies();  // else the body says how long the row runs
+  const bool admits_early =
+      known != nullptr && !known->varies() && known->cache == nullptr;  // else the body says what it takes
   if (rows > 1) {
     begin_rows(connection, pending, request, Rejoin::Form::kRaw, {encoding, request.body, 0, names}, known);
   } else if (admits_early && !admit(*known, pending, 1, problem)) {
@@ -130,6 +131,9 @@ void PredictPath::on_job(std::unique_ptr<Job> job) {
     case Job::Kind::kInflate:
     case Job::Kind::kCompress:
       break;  // of the session
+    case Job::Kind::kShared:
+      finish_shared(*job);
+      break;
   }
 }
 
@@ -151,14 +155,16 @@ void PredictPath::finish_decode(Job& job) {
 }
 
 void PredictPath::abandon(Pending& pending) {
-  if (pending.state != Pending::State::kRow) return;
+  if (pending.state != Pending::State::kRow && pending.state != Pending::State::kShared) return;
   RingStats& stats = pending.entry->stats[loop_.index];
-  if (pending.rejoin != nullptr) {
+  if (pending.state == Pending::State::kShared) {
+    stats.rows_out.sub();
+  } else if (pending.rejoin != nullptr) {
     stats.rows_cancelled.add(pending.rejoin->under_way);
     give_up(pending);
   } else {
     stats.rows_cancelled.add();
-    pending.entry->ring.cancel(pending.claim, 0);
+    if (leave_flight(pending)) pending.entry->ring.cancel(pending.claim, 0);
   }
   if (pending.deadline_ns <= loop_.now_ns) stats.deadline_exceeded.add();
 }

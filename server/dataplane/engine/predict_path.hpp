@@ -13,6 +13,7 @@
 #include "engine/loop_context.hpp"
 #include "engine/mirror.hpp"
 #include "engine/rejoin.hpp"
+#include "engine/result_cache.hpp"
 #include "engine/rows_sink.hpp"
 
 namespace penstock::dataplane {
@@ -154,6 +155,31 @@ class PredictPath {
   [[nodiscard]] bool settle_mirrored(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
                                      const Ticket& ticket) noexcept;
 
+  // --- rows that need not run (predict_cache.cpp) --------------------------------------------------------------------
+
+  // What came of a row, for requests that waited for it.
+  struct Shared {
+    std::shared_ptr<const CachedRow> row;
+    BatchStamps stamps;
+    Problem problem;
+    bool run_again = false;
+  };
+  [[nodiscard]] bool share_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
+                               Flight*& flight);
+  void begin_flight(ModelEntry& entry, const batcher::Claim& claim, Flight& flight);
+  void await_row(Connection& connection, Pending& pending, ModelEntry& entry, std::size_t reply_bytes);
+  void answer_hit(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
+  void answer_cached(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
+  void settle_flight(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps, std::uint32_t row,
+                     Flight& flight);
+  static void keep_outputs(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
+                           CachedRow& kept) noexcept;
+  void post_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared);
+  void finish_shared(Job& job);
+  void finish_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared);
+  void run_alone(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
+  [[nodiscard]] bool leave_flight(Pending& pending) noexcept;
+
   // --- answers (predict_reply.cpp) ---------------------------------------------------------------
 
   void answer_block(ModelEntry& entry, const batcher::DoneBlock& block, std::uint64_t now_ns);
@@ -164,6 +190,8 @@ class PredictPath {
   void note_answer(Pending& pending, ModelEntry& entry, const BatchStamps& stamps);
   void answer_ok(Connection& connection, Pending& pending, ModelEntry& entry, const batcher::DoneBlock& block,
                  std::uint32_t row);
+  void answer_outputs(Connection& connection, Pending& pending, ModelEntry& entry,
+                      std::span<const std::byte* const> outputs);
   [[nodiscard]] bool answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
                                   const batcher::Completion& completion, const Ticket& ticket);
   static void describe_error(const batcher::Completion& completion, Problem& problem) noexcept;
@@ -193,6 +221,9 @@ class PredictPath {
   MirrorPairs mirrored_;
   RejoinPool rejoins_;
   std::vector<Unfinished> unfinished_;
+  FlightPool flights_;
+  std::vector<CacheWaiter> waiters_;               // of a flight that is settled; keeps its capacity
+  std::vector<std::span<const std::byte>> parts_;  // of a row that is looked for
   std::vector<const std::byte*> outputs_;
   alignas(64) std::byte scratch_[kConnectionBytes + 64];
   char reply_[kConnectionBytes];

@@ -1,6 +1,5 @@
 // Completed blocks: every row becomes a reply, or a part of one.
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 
 #include "engine/predict_path.hpp"
@@ -73,6 +72,8 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
   row_left(entry, ticket);
   if (ticket.pair != kNoPair && settle_mirrored(entry, block, row, ticket)) [[unlikely]]
     return true;
+  if (ticket.flight != kNoFlight) [[unlikely]]
+    settle_flight(entry, block, stamps, row, flights_.at(ticket.flight));
   RingStats& stats = entry.stats[loop_.index];
   Connection* connection = loop_.find(ticket.connection, ticket.generation);
   if (connection == nullptr) return true;
@@ -147,7 +148,11 @@ std::span<const std::byte* const> PredictPath::outputs_of(ModelEntry& entry, con
 
 void PredictPath::answer_ok(Connection& connection, Pending& pending, ModelEntry& entry,
                             const batcher::DoneBlock& block, std::uint32_t row) {
-  const std::span<const std::byte* const> outputs = outputs_of(entry, block, row);
+  answer_outputs(connection, pending, entry, outputs_of(entry, block, row));
+}
+
+void PredictPath::answer_outputs(Connection& connection, Pending& pending, ModelEntry& entry,
+                                 std::span<const std::byte* const> outputs) {
   loop_.stats.responses[200].add();
   if (pending.reply) {
     finish_large(connection, pending,
@@ -171,6 +176,8 @@ ResponseOptions PredictPath::reply_options(const Pending& pending) const noexcep
   ResponseOptions options = session_.response_options(pending);
   if (pending.receipt_wanted) options.receipt = &pending.receipt;
   options.infer_header_bytes = pending.infer_header_bytes;
+  if (pending.from_cache) [[unlikely]]
+    options.age_s = static_cast<std::int64_t>(pending.cache_age_s);
   return options;
 }
 

@@ -13,9 +13,16 @@ namespace penstock::dataplane {
 void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                              std::uint32_t slot, Problem& problem) {
   const std::size_t reply_bytes = kHeadBytesMax + entry.encoder.bytes_max(pending.encoding, pending.length);
-  bool accepted = choose_output(entry, pending.output_name(), pending, problem) &&
-                  (pending.row_deadline_ns != 0 || admit(entry, pending, 1, problem)) &&
-                  reserve_reply(pending, reply_bytes, problem);
+  bool accepted = choose_output(entry, pending.output_name(), pending, problem);
+  Flight* flight = nullptr;
+  if (entry.cache != nullptr && accepted) [[unlikely]] {
+    if (share_row(connection, pending, entry, slot == kNoSlot ? row : entry.ring.slot(slot), flight)) {
+      if (slot != kNoSlot) entry.ring.release_slot(slot);
+      return;
+    }
+  }
+  accepted = accepted && (pending.row_deadline_ns != 0 || admit(entry, pending, 1, problem)) &&
+             reserve_reply(pending, reply_bytes, problem);
   batcher::Claim claim;
   const std::uint32_t lane = entry.lane_of(pending.row_class, pending.length);
   if (accepted) {
@@ -28,6 +35,7 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
   }
   if (!accepted) {
     if (slot != kNoSlot) entry.ring.release_slot(slot);
+    if (flight != nullptr) flights_.release(*flight);
     pending.reply.reset();
     session_.refuse(connection, pending, problem);
     return;
@@ -46,6 +54,8 @@ void PredictPath::submit_row(Connection& connection, Pending& pending, ModelEntr
   entry.ring.publish(claim, loop_.index);
   pending.claim = claim;
   count_rows(entry, pending, 1);
+  if (flight != nullptr) [[unlikely]]
+    begin_flight(entry, claim, *flight);
   if (loop_.table->mirror(entry.id) != nullptr) [[unlikely]]
     mirror_row(connection, pending, entry, claim, 0, slot == kNoSlot ? row : nullptr);
   enter_request(connection, pending, entry, reply_bytes);
@@ -87,6 +97,7 @@ void PredictPath::write_row(const Connection& connection, const Pending& pending
   ticket.row = row;
   ticket.part = rejoin == nullptr ? kNoPart : static_cast<std::uint32_t>(rejoin->parts.size());
   ticket.pair = kNoPair;
+  ticket.flight = kNoFlight;
   ticket.owner.store(loop_.index, std::memory_order_relaxed);
 }
 

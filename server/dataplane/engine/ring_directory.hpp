@@ -18,7 +18,7 @@ class RingDirectory {
  public:
   // Any thread. The id of the new ring: the lowest that nobody uses. Throws as BatchRing.
   std::uint32_t add(const std::string& model, const std::string& version, batcher::RingConfig config,
-                    const std::string& group);
+                    const std::string& group, std::shared_ptr<CacheAccount> cache = nullptr);
   // Throws std::out_of_range when there is none.
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
   // By id; null where a ring was removed.
@@ -30,6 +30,8 @@ class RingDirectory {
   void note_published(const RouteTable& table);
   // No request can get to the ring any more, and none that did is unanswered; also while it is being removed.
   [[nodiscard]] bool is_idle(std::uint32_t ring);
+  // It was taken out, and is not gone yet.
+  [[nodiscard]] bool is_leaving(std::uint32_t ring) const;
   // Takes an idle ring out of the tables to come: true when that made a difference and the next one must be published.
   // std::invalid_argument for a ring of a group, whose workers sleep in one of its rings.
   bool begin_removal(std::uint32_t ring);
@@ -47,7 +49,6 @@ class RingDirectory {
     std::uint64_t last_table;  // the last one that holds it
     std::shared_ptr<ModelEntry> entry;
   };
-  [[nodiscard]] bool is_leaving(std::uint32_t ring) const;
   void forget_gone_tables();
 
   mutable std::mutex mutex_;  // of the next two

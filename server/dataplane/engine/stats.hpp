@@ -93,7 +93,10 @@ struct RingStats {
   Counter rows_refused_deadline;  // not admitted, since they would have been late
   Counter rows_cancelled;         // nobody waited for the answer any more
   Counter deadline_exceeded;
-  Counter padded_rows;  // that batches were padded with
+  Counter cache_hits;
+  Counter cache_misses;     // rows that ran since no answer was known
+  Counter cache_coalesced;  // requests that shared the row of another one
+  Counter padded_rows;      // that batches were padded with
   std::array<Counter, batcher::kRowClasses> rows_by_class;
   std::array<Counter, batcher::kRowClasses> rows_refused_by_class;  // not admitted
   std::array<Counter, batcher::kSealReasons> batches_by_reason;

@@ -105,6 +105,8 @@ class HeadReader final : public http::basic_parser<true> {
         return read_accept(value);
       case http::field::content_type:
         return keep_single(head_.content_type, value, "Content-Type");
+      case http::field::cache_control:
+        return read_cache_control(value);
       case http::field::authorization:
         return keep_single(head_.authorization, value, "Authorization");
       case http::field::origin:
@@ -193,6 +195,15 @@ class HeadReader final : public http::basic_parser<true> {
 
   void read_accept_encoding(std::string_view value) noexcept {
     if (head_.accept_encoding_fields++ == 0) head_.accept_encoding = value;
+  }
+
+  // Other directives do not concern a server's own answers (RFC 9111 5.2.1), and unknown ones are to be ignored.
+  void read_cache_control(std::string_view value) noexcept {
+    while (!value.empty()) {
+      const std::string_view directive = take_element(value);
+      head_.no_cache |= equals_ignoring_case(directive, "no-cache") || equals_ignoring_case(directive, "max-age=0");
+      head_.no_store |= equals_ignoring_case(directive, "no-store");
+    }
   }
 
   // What only the whole head can tell.

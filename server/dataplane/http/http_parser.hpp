@@ -39,6 +39,8 @@ struct RequestHead {
   bool chunked = false;
   bool keep_alive = true;
   bool expect_continue = false;
+  bool no_cache = false;            // Cache-Control: no-cache or max-age=0
+  bool no_store = false;            // Cache-Control: no-store
   std::uint8_t version_minor = 1;   // HTTP/1.0 or 1.1
   std::uint32_t accept_fields = 0;  // how many Accept fields there are
   std::uint32_t accept_encoding_fields = 0;

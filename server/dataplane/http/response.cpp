@@ -106,18 +106,25 @@ void write_server_timing(Cursor& out, const Receipt& receipt) noexcept {
   out.text("\r\n");
 }
 
+void write_version(Cursor& out, const Receipt& receipt) noexcept {
+  if (!valid_request_id(receipt.version)) return;
+  out.text("X-Penstock-Model-Version: ").text(receipt.version.substr(0, kFieldBytesKept)).text("\r\n");
+}
+
 void write_receipt(Cursor& out, const Receipt& receipt) noexcept {
+  if (!receipt.cache.empty()) {
+    out.text("X-Penstock-Cache: ").text(receipt.cache.substr(0, kFieldBytesKept)).text("\r\n");
+    if (receipt.cache == "hit") return write_version(out, receipt);
+  }
   out.text("X-Penstock-Queue-Us: ").number(receipt.queue_us);
   out.text("\r\nX-Penstock-Batch-Us: ").number(receipt.batch_us);
   out.text("\r\nX-Penstock-Run-Us: ").number(receipt.run_us);
   out.text("\r\nX-Penstock-Batch-Rows: ").number(receipt.batch_rows);
   out.text("\r\nX-Penstock-Padding: ");
   write_share(out, receipt.padding_rows, receipt.batch_rows);
-  out.text("\r\nX-Penstock-Sealed: ").text(receipt.sealed.substr(0, kFieldBytesKept));
-  if (valid_request_id(receipt.version)) {
-    out.text("\r\nX-Penstock-Model-Version: ").text(receipt.version.substr(0, kFieldBytesKept));
-  }
-  out.text("\r\nX-Penstock-Instance: ").number(receipt.instance).text("\r\n");
+  out.text("\r\nX-Penstock-Sealed: ").text(receipt.sealed.substr(0, kFieldBytesKept)).text("\r\n");
+  write_version(out, receipt);
+  out.text("X-Penstock-Instance: ").number(receipt.instance).text("\r\n");
   write_server_timing(out, receipt);
 }
 
@@ -143,6 +150,7 @@ std::size_t write_head(char* out, unsigned status, std::string_view content_type
   if (retry_after_s != 0) head.text("Retry-After: ").number(retry_after_s).text("\r\n");
   if (status == 401) head.text("WWW-Authenticate: Bearer\r\n");
   if (!options.allow.empty()) head.text("Allow: ").text(options.allow.substr(0, kFieldBytesKept)).text("\r\n");
+  if (options.age_s >= 0) head.text("Age: ").number(static_cast<std::uint64_t>(options.age_s)).text("\r\n");
   if (options.receipt != nullptr) write_receipt(head, *options.receipt);
   if (!options.fields.empty()) head.text(options.fields.substr(0, kFieldBytesKept));
   if (!options.cors.empty()) head.text(options.cors.substr(0, kCorsBytesMax));

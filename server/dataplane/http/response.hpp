@@ -28,6 +28,7 @@ struct Receipt {
   std::uint32_t instance = 0;
   std::string_view sealed = {};   // why the batch was sealed when it was
   std::string_view version = {};  // of the model; left out when it holds anything but visible ASCII
+  std::string_view cache = {};    // "hit": no batch ran; "coalesced": another request's row; empty: its own row
 };
 
 struct ResponseOptions {
@@ -38,6 +39,7 @@ struct ResponseOptions {
   bool http_1_0 = false;               // the request was HTTP/1.0, which takes a kept connection only when told so
   std::uint32_t retry_after_s = 0;     // 0: no Retry-After, but for 429 and 503, which never go without
   std::string_view allow = {};         // of a 405, such as "GET, HEAD"
+  std::int64_t age_s = -1;             // of an answer from the cache; below 0: it is new
   const Receipt* receipt = nullptr;    // null: none was asked for
   std::string_view cors = {};          // CorsGrant::fields
   bool oip_error = false;              // a problem has its detail in a member "error", too: see is_oip()

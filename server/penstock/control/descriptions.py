@@ -104,6 +104,7 @@ def version_in_memory(
             {"length": length, **cost} for length, cost in zip(config.lengths, costs, strict=False) if cost is not None
         ],
         "counters": None if ring is None else {name: cast(dict[str, Any], ring)[name] for name in _COUNTERS},
+        "cache": None if ring is None or config.cache_ttl_s == 0 else _cache(config.cache_ttl_s, ring),
         "registration": None if record is None else registration(record),
     }
 
@@ -128,6 +129,7 @@ def version_registered(record: VersionRecord, *, latest: bool) -> dict[str, obje
         "cost": None,
         "cost_by_length": [],
         "counters": None,
+        "cache": None,
         "registration": registration(record),
     }
 
@@ -247,6 +249,18 @@ def _cost(read: Mapping[str, Any]) -> dict[str, object] | None:
         "error_p95": cost["error_p95"],
         "off_share": cost["off_share"],
         "alarm": cost["alarm"],
+    }
+
+
+def _cache(ttl_s: int, ring: RingStats) -> dict[str, object]:
+    return {
+        "ttl_s": ttl_s,
+        "hits": ring["cache_hits"],
+        "misses": ring["cache_misses"],
+        "coalesced": ring["cache_coalesced"],
+        "evictions": ring["cache_evictions"],
+        "rows": ring["cache_rows"],
+        "bytes": ring["cache_bytes"],
     }
 
 

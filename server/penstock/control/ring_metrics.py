@@ -32,6 +32,10 @@ _RING_COUNTERS = (
     ("rows_shed", "penstock_rows_shed", "Rows dropped from a batch because they would have been late."),
     ("rows_cancelled", "penstock_rows_cancelled", "Rows whose client was gone before their reply."),
     ("padded_rows", "penstock_padded_rows", "Rows run only to fill a batch to an allowed size."),
+    ("cache_hits", "penstock_cache_hits", "Requests answered from the result cache."),
+    ("cache_misses", "penstock_cache_misses", "Rows that ran since the result cache did not know the answer."),
+    ("cache_coalesced", "penstock_cache_coalesced", "Requests that shared the row of an equal one."),
+    ("cache_evictions", "penstock_cache_evictions", "Answers that left the result cache for want of room."),
 )
 # Key in RingStats, its label, name, help.
 _RING_COUNTERS_BY_LABEL = (
@@ -39,6 +43,11 @@ _RING_COUNTERS_BY_LABEL = (
     ("rows_by_class", "class", "penstock_rows_by_class", "Rows claimed, by class."),
 )
 
+# Likewise, of what is now.
+_RING_GAUGES = (
+    ("cache_rows", "penstock_cache_rows", "Answers in the result cache."),
+    ("cache_bytes", "penstock_cache_bytes", "Memory of the answers in the result cache."),
+)
 _ROW_COUNTS = ("rows_ok", "rows_failed", "rows_queued", "rows_refused_deadline")
 # Key in RingStats.histograms, name, help.
 _HISTOGRAMS = (
@@ -60,6 +69,11 @@ def ring_metrics(all_rings: Iterable[RingStats]) -> Iterator[Metric]:
         for label, ring in zip(labels, rings, strict=True):
             counter.add_metric(label, cast(dict[str, float], ring)[key])
         yield counter
+    for key, name, text in _RING_GAUGES:
+        gauge = GaugeMetricFamily(name, text, labels=MODEL_LABELS)
+        for label, ring in zip(labels, rings, strict=True):
+            gauge.add_metric(label, cast(dict[str, float], ring)[key])
+        yield gauge
     for key, name_of_label, name, text in _RING_COUNTERS_BY_LABEL:
         counter = CounterMetricFamily(name, text, labels=(*MODEL_LABELS, name_of_label))
         for label, ring in zip(labels, rings, strict=True):
@@ -119,7 +133,7 @@ def sum_by_model(rings: Iterable[RingStats]) -> list[RingStats]:
             sums[ring["model"], ring["version"]] = {**ring}
             continue
         values = cast(dict[str, Any], ring)
-        for key in (*_ROW_COUNTS, *(counter[0] for counter in _RING_COUNTERS)):
+        for key in (*_ROW_COUNTS, *(each[0] for each in (*_RING_COUNTERS, *_RING_GAUGES))):
             known[key] += values[key]
         for counter in _RING_COUNTERS_BY_LABEL:
             one, other = known[counter[0]], values[counter[0]]

@@ -57,6 +57,23 @@ VERSION_PROPERTIES: dict[str, Any] = {
         "description": "The same for each of `lengths` of which it is known; `cost` is that of the longest.",
     },
     "counters": {"type": ["object", "null"], "additionalProperties": COUNT},
+    "cache": {
+        "anyOf": [
+            record(
+                {
+                    "ttl_s": COUNT,
+                    "hits": {**COUNT, "description": "Requests answered from the cache."},
+                    "misses": {**COUNT, "description": "Rows that ran since the answer was not known."},
+                    "coalesced": {**COUNT, "description": "Requests that shared the row of an equal one."},
+                    "evictions": {**COUNT, "description": "Answers that left for want of room."},
+                    "rows": {**COUNT, "description": "Answers in the cache."},
+                    "bytes": COUNT,
+                }
+            ),
+            {"type": "null"},
+        ],
+        "description": "null where answers are not cached.",
+    },
     "registration": {
         "anyOf": [{"$ref": "#/components/schemas/Registration"}, {"type": "null"}],
         "description": "null for a model of the configuration.",

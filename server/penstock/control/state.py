@@ -46,7 +46,7 @@ class HistogramStats(TypedDict):
 
 
 class RingStats(TypedDict):
-    """Counters of one ring since the server started; rows_queued is what waits now.
+    """Counters of one ring since the server started; rows_queued, cache_rows and cache_bytes are now.
 
     `batches_by_size`: (rows, batches of so many, nanoseconds from being taken to being done, of these the model's own).
     """
@@ -68,6 +68,12 @@ class RingStats(TypedDict):
     rows_refused_deadline: int
     rows_cancelled: int
     padded_rows: int
+    cache_hits: int
+    cache_misses: int
+    cache_coalesced: int
+    cache_evictions: int
+    cache_rows: int
+    cache_bytes: int
     batches_by_reason: dict[str, int]
     rows_by_class: dict[str, int]
     batches_by_size: list[tuple[int, int, int, int]]

@@ -23,6 +23,7 @@ __all__ = [
 
 _MIB = 1 << 20
 _HOUR_MS = 3_600_000
+_YEAR_S = 365 * 86_400
 
 
 class BackendName(StrEnum):
@@ -95,6 +96,7 @@ class ModelConfig:
     string_bytes_max: Annotated[int, Size(0, 1 << 30)] = 0
     slo_ms: Annotated[int, Whole(0, _HOUR_MS, "milliseconds")] = 0
     weight: Annotated[int, Whole(1, 10_000)] = 100
+    cache_ttl_s: Annotated[int, Whole(0, _YEAR_S, "seconds")] = 0
     group: Annotated[str | None, Name()] = None
     queue_bytes: Annotated[int, Size(4096, 1 << 40)] = 64 * _MIB
     # The 64th slot of a ring is the quarantine worker's.
@@ -137,6 +139,7 @@ class ServerConfig:
     head_bytes_max: Annotated[int, Size(1024, _MIB)] = 8192
     control_body_bytes_max: Annotated[int, Size(1024, 1 << 40)] = 16 * _MIB
     body_pool_bytes: Annotated[int, Size(_MIB, 1 << 40)] = 128 * _MIB
+    cache_bytes: Annotated[int, Size(_MIB, 1 << 40)] = 64 * _MIB
     idle_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 75_000
     head_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 10_000
     body_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000

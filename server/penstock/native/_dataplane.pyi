@@ -41,6 +41,7 @@ class Engine:
         body_timeout_ms: int = 30000,
         write_timeout_ms: int = 30000,
         request_timeout_ms: int = 60000,
+        cache_bytes: int = 67108864,
         control_socket: str = "",
         cors_origins: Sequence[str] = [],
         compress: bool = False,
@@ -72,6 +73,7 @@ class Engine:
         lengths: Sequence[int] = [],
         max_batch_tokens: int = 0,
         string_bytes_max: int = 0,
+        cache_ttl_s: int = 0,
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 
@@ -80,6 +82,7 @@ class Engine:
         at most 16; none for any. lengths: length buckets of tensors that vary, ascending, at most 16, the last one the
         longest. max_batch_tokens: rows times bucket length of a batch; 0 for no bound.
         string_bytes_max: room for all strings of a tensor of a row together; 0 for 64 bytes each, at least 1024.
+        cache_ttl_s: how long answers are kept for equal inputs; 0: not at all.
         """
     def ring_fd(self, ring: int) -> int:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""

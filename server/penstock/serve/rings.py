@@ -73,6 +73,7 @@ class Rings:
             lengths=config.lengths if loaded.spec.varies else (),
             max_batch_tokens=config.max_batch_tokens,
             string_bytes_max=config.string_bytes_max,
+            cache_ttl_s=config.cache_ttl_s,
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:

@@ -146,6 +146,7 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         body_timeout_ms=config.body_timeout_ms,
         write_timeout_ms=config.write_timeout_ms,
         request_timeout_ms=config.request_timeout_ms,
+        cache_bytes=config.cache_bytes,
         control_socket=str(control_socket),
         cors_origins=list(config.cors_origins),
         compress=config.compress,

@@ -1,0 +1,239 @@
+// Rows that need not run: equal ones have been answered, or are running. Rows of many in one request always run.
+#include <algorithm>
+#include <cstring>
+
+#include "engine/predict_options.hpp"
+#include "engine/predict_path.hpp"
+
+namespace penstock::dataplane {
+namespace {
+
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
+constexpr std::uint64_t kOutputAlignment = 16;
+
+std::uint64_t bytes_of(const TensorSpec& tensor, std::uint32_t length) noexcept {
+  return tensor.varies ? tensor.bytes_of_length(length) : tensor.bytes();
+}
+
+// What outputs of that length need when they are kept.
+std::uint64_t kept_bytes(const RowLayout& outputs, std::uint32_t length) noexcept {
+  std::uint64_t bytes = 0;
+  for (const TensorSpec& tensor : outputs.tensors()) bytes += align_up(bytes_of(tensor, length), kOutputAlignment);
+  return bytes;
+}
+
+// Where the parts of a packed row lie; of the gaps between them nothing is known. Their number of bytes.
+std::size_t find_parts(const RowLayout& inputs, std::uint32_t length, const std::byte* row,
+                       std::vector<std::span<const std::byte>>& parts) {
+  parts.clear();
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    parts.emplace_back(row + inputs.offset(i), bytes_of(inputs.tensors()[i], length));
+    bytes += parts.back().size();
+  }
+  return bytes;
+}
+
+Urgency urgency_of(const ModelEntry& entry, const Pending& pending) noexcept {
+  std::uint64_t limit_ns = pending.timeout_ns;
+  if (entry.slo_ns != 0 && (limit_ns == 0 || entry.slo_ns < limit_ns)) limit_ns = entry.slo_ns;
+  return {pending.row_class, limit_ns == 0 ? 0 : pending.arrival_ns + limit_ns};
+}
+
+}  // namespace
+
+// `row` is packed. True: the request is answered, refused, or waits for another one's row. False: it is to be run, and
+// `flight` is set when others may share the answer.
+bool PredictPath::share_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
+                            Flight*& flight) {
+  const ModelSchema& schema = entry.ring.schema();
+  const std::size_t reply_bytes = entry.encoder.bytes_max(pending.encoding, pending.length);
+  if (pending.cache_bypass || reply_bytes > kInlineBytesMax) return false;
+  // A shadow sees the share of the requests that it would see without a cache.
+  Mirror* const mirror = loop_.table->mirror(entry.id).get();
+  if (mirror != nullptr && mirror->is_due(loop_.index)) return false;
+  const std::size_t key_bytes = find_parts(schema.inputs, pending.length, row, parts_);
+  const std::uint64_t output_bytes = kept_bytes(schema.outputs, pending.length);
+  if (key_bytes > kInlineBytesMax || output_bytes > kInlineBytesMax) return false;
+
+  CacheKey key{.account = &entry.cache,
+               .parts = parts_,
+               .bytes = key_bytes,
+               .length = pending.length,
+               .reproducible = pending.row_class == batcher::RowClass::kReproducible};
+  ResultCache& cache = entry.cache->cache;
+  key.hash = cache.hash_of(key);
+  const Urgency urgency = urgency_of(entry, pending);
+  RingStats& stats = entry.stats[loop_.index];
+  if (!pending.cache_refresh) {
+    std::shared_ptr<const CachedRow> found;
+    const CacheWaiter waiter{&inbox_, connection.index, connection.generation, pending.id};
+    const CacheAnswer answer = cache.look(key, urgency, waiter, loop_.now_ns, found);
+    if (answer != CacheAnswer::kMiss) {
+      if (mirror != nullptr) (void)mirror->is_next(loop_.index);
+      (answer == CacheAnswer::kHit ? stats.cache_hits : stats.cache_coalesced).add();
+      Problem problem;
+      if (!reserve_reply(pending, kHeadBytesMax + reply_bytes, problem)) {
+        session_.refuse(connection, pending, problem);
+      } else if (answer == CacheAnswer::kHit) {
+        answer_hit(connection, pending, entry, *found);
+      } else {
+        await_row(connection, pending, entry, kHeadBytesMax + reply_bytes);
+      }
+      return true;
+    }
+  }
+  stats.cache_misses.add();
+  flight = &flights_.acquire();
+  flight->row = std::make_shared<CachedRow>(key, output_bytes);
+  flight->urgency = urgency;
+  return false;
+}
+
+// Once its row is in the queue: before, it might yet be refused, and whoever joined with it.
+void PredictPath::begin_flight(ModelEntry& entry, const batcher::Claim& claim, Flight& flight) {
+  entry.ticket(claim.buffer, claim.row).flight = flight.index;
+  entry.cache->cache.begin(flight);
+}
+
+void PredictPath::await_row(Connection& connection, Pending& pending, ModelEntry& entry, std::size_t reply_bytes) {
+  enter_request(connection, pending, entry, reply_bytes);
+  pending.state = Pending::State::kShared;
+  entry.stats[loop_.index].rows_out.add();  // the ring stays until its answer has come here
+}
+
+void PredictPath::answer_hit(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
+  pending.from_cache = true;
+  pending.receipt = {.version = entry.version, .cache = "hit"};
+  pending.cache_age_s = row.age_ns(loop_.now_ns) / kSecondNs;
+  answer_cached(connection, pending, entry, row);
+}
+
+void PredictPath::answer_cached(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
+  const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
+  const std::byte* at = row.outputs();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    outputs_[i] = at;
+    at += align_up(bytes_of(tensors[i], pending.length), kOutputAlignment);
+  }
+  const std::span<const std::byte* const> outputs{outputs_.data(), tensors.size()};
+  Problem problem;
+  if (entry.encoder.has_texts() && !entry.encoder.check_texts(pending.encoding, outputs, pending.length, problem)) {
+    pending.reply.reset();
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  answer_outputs(connection, pending, entry, outputs);
+}
+
+// The row of a flight is done, whatever came of it and whether or not its own request still waits.
+void PredictPath::settle_flight(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps,
+                                std::uint32_t row, Flight& flight) {
+  const batcher::Completion& completion = entry.ring.completion(block, row);
+  // Acquire is in poll_done(): the worker wrote this before it completed the batch.
+  const bool is_answer = completion.kind.load(std::memory_order_relaxed) == batcher::CompletionKind::kFinal;
+  const bool is_shed = !is_answer && completion.error == batcher::RowError::kShed;
+  Shared shared{flight.row, stamps, {}, is_shed};
+  if (is_answer) {
+    keep_outputs(entry, block, row, *flight.row);
+  } else {
+    describe_error(completion, shared.problem);
+  }
+  const std::shared_ptr<CachedRow> done = flight.row;
+  entry.cache->cache.finish(flight, is_answer, loop_.now_ns, waiters_);
+  flights_.release(flight);
+  for (const CacheWaiter& waiter : waiters_) {
+    // What is to run again is not submitted while blocks are being answered.
+    if (waiter.inbox == &inbox_ && !is_shed) {
+      finish_shared(entry, waiter, shared);
+    } else {
+      post_shared(entry, waiter, shared);
+    }
+  }
+  waiters_.clear();
+}
+
+void PredictPath::keep_outputs(ModelEntry& entry, const batcher::DoneBlock& block, std::uint32_t row,
+                               CachedRow& kept) noexcept {
+  const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
+  std::byte* at = kept.outputs();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::uint64_t bytes = bytes_of(tensors[i], kept.length());
+    if (bytes != 0) std::memcpy(at, entry.ring.output(block, row, i), bytes);
+    at += align_up(bytes, kOutputAlignment);
+  }
+}
+
+void PredictPath::post_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared) {
+  auto job = std::make_unique<Job>();
+  job->kind = Job::Kind::kShared;
+  job->connection = waiter.connection;
+  job->generation = waiter.generation;
+  job->request = waiter.request;
+  job->table = loop_.table;
+  job->entry = &entry;
+  job->cached = shared.row;
+  job->stamps = shared.stamps;
+  job->problem = shared.problem;
+  job->run_again = shared.run_again;
+  waiter.inbox->post(std::move(job));
+}
+
+void PredictPath::finish_shared(Job& job) {
+  const CacheWaiter waiter{&inbox_, job.connection, job.generation, job.request};
+  finish_shared(*job.entry, waiter, {job.cached, job.stamps, job.problem, job.run_again});
+}
+
+void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared) {
+  Connection* const connection = loop_.find(waiter.connection, waiter.generation);
+  if (connection == nullptr) return;
+  Pending& pending = connection->slot(waiter.request);
+  if (pending.id != waiter.request || pending.state != Pending::State::kShared) return;  // its deadline has passed
+  entry.stats[loop_.index].rows_out.sub();
+  if (shared.run_again) {
+    run_alone(*connection, pending, entry, *shared.row);
+  } else if (shared.problem) {
+    Problem problem = shared.problem;
+    pending.reply.reset();
+    session_.refuse(*connection, pending, problem);
+  } else {
+    note_answer(pending, entry, shared.stamps);
+    pending.receipt.cache = "coalesced";
+    answer_cached(*connection, pending, entry, *shared.row);
+  }
+}
+
+// The row was dropped since its own request could not be in time, which says nothing about the others.
+void PredictPath::run_alone(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
+  connection.owed_bytes -= pending.owed_bytes;
+  pending.owed_bytes = 0;
+  pending.reply.reset();
+  pending.state = Pending::State::kOpen;
+  Problem problem;
+  TableResolver resolver(*loop_.table, scratch_, pending.row_class, &entry);
+  const RowTarget target = resolver.resolve({}, {}, problem);
+  if (target.row == nullptr) {
+    set_retry_after(entry, pending, problem);
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  const RowLayout& inputs = target.schema->inputs;
+  const std::byte* from = row.inputs();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const std::uint64_t bytes = bytes_of(inputs.tensors()[i], pending.length);
+    if (bytes != 0) std::memcpy(target.row + inputs.offset(i), from, bytes);
+    from += bytes;
+  }
+  submit_row(connection, pending, entry, target.row, resolver.slot(), problem);
+}
+
+// The request of a row is gone; true: the row need not run.
+bool PredictPath::leave_flight(Pending& pending) noexcept {
+  const Ticket& ticket = pending.entry->ticket(pending.claim.buffer, pending.claim.row);
+  if (ticket.flight == kNoFlight) return true;
+  // A row that is late may never come: no more requests are to wait for it.
+  const bool is_late = pending.deadline_ns <= loop_.now_ns;
+  return pending.entry->cache->cache.leave(flights_.at(ticket.flight), !is_late);
+}
+
+}  // namespace penstock::dataplane
