@@ -103,6 +103,7 @@ void PredictPath::await_row(Connection& connection, Pending& pending, ModelEntry
 }
 
 void PredictPath::answer_hit(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
+  pending.entry = &entry;
   pending.from_cache = true;
   pending.receipt = {.version = entry.version, .cache = "hit"};
   pending.cache_age_s = row.age_ns(loop_.now_ns) / kSecondNs;
