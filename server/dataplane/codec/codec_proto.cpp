@@ -43,7 +43,8 @@ class MessageDecoder {
     schema_ = target.schema;
     if (!each_field(message_, [this](const ProtoField& field) { return read_field(field); })) return false;
     if (request_.outputs.empty()) {
-      for (std::uint32_t i = 0; i < schema_->outputs.size(); ++i) request_.outputs.push_back({.tensor = i, .binary = true});
+      for (std::uint32_t i = 0; i < schema_->outputs.size(); ++i)
+        request_.outputs.push_back({.tensor = i, .binary = true});
     }
     return inputs_.match(request_.inputs) && inputs_.begin(rows_) && read_tensors();
   }

@@ -77,7 +77,7 @@ struct Pending {
   std::uint64_t cache_age_s = 0;      // of a reply from the cache
   Receipt receipt;                    // to be sent when `receipt_wanted`
   ModelEntry* entry = nullptr;
-  TapRecord* tap = nullptr;  // of a request that may leave one
+  TapRecord* tap = nullptr;         // of a request that may leave one
   const CorsGrant* cors = nullptr;  // what the reply carries for the page that asks
   Block reply;                      // reserved for a large reply, or a reply that waits for its turn
   std::size_t reply_begin = 0;
