@@ -112,6 +112,8 @@ def test_many_rows(wire: Wire) -> None:
         ({"inputs": [tensor("a", A, "FP32", shape=[0, 2, 3]), tensor("b", B, "INT64")]}, "at least one row"),
         ({"inputs": [tensor("a", A, "FP32"), tensor("a", A, "FP32")]}, "occurs twice"),
         ({"inputs": {"a": 1}}, "inputs: expected a list of objects, got an object"),
+        ({"inputs": [tensor("a", A, "FP32"), tensor("b", B, "INT64"), {}]}, "inputs: the model has 2, got more"),
+        (request_of(outputs=[{"name": "total"}, {"name": "scaled"}, {}]), "outputs: the model has 2, got more"),
         (request_of(outputs=[{"name": "nothing"}]), "outputs.nothing: unknown output"),
         (request_of(outputs=[{"name": "total", "parameters": {"classification": 3}}]), "classification"),
         (request_of(parameters={"sequence_id": 7}), "state"),
@@ -124,6 +126,19 @@ def test_what_does_not_fit_is_refused(wire: Wire, request_: object, detail: str)
     assert (reply.status, problem["code"]) == (422, "invalid_input"), problem
     assert detail in problem["detail"]
     assert problem["error"] == problem["detail"]  # where the protocol's clients look
+
+
+def test_members_that_come_twice_are_refused(wire: Wire) -> None:
+    both = orjson.dumps(tensor("b", B, "INT64")).replace(b'"name":"b"', b'"name":"a","name":"b"')
+    reply = wire.ask("POST", "/v2/models/pair/infer", b'{"inputs":[' + both + b"]}", JSON)
+    assert (reply.status, reply.json()["code"]) == (422, "invalid_input")
+    assert "two names" in reply.json()["detail"]
+    twice = orjson.dumps(request_of()).replace(b"{", b'{"outputs":[{"name":"total","name":"scaled"}],', 1)
+    assert "two names" in wire.ask("POST", "/v2/models/pair/infer", twice, JSON).json()["detail"]
+
+
+def test_a_timeout_that_is_too_long_to_count_is_long(wire: Wire) -> None:
+    check(outputs_of(infer(wire, request_of(parameters={"timeout": 1 << 61}))))
 
 
 def test_binary_that_does_not_fit_is_refused(wire: Wire) -> None:

@@ -51,13 +51,18 @@ class InferDecoder {
     return text_.expect('}', "',' or '}' behind a member");
   }
 
-  // Each element of a list of objects: begin(), then its members.
+  // Each element of a list of objects, of which there are at most `most`: begin(), then its members.
   template <class Begin, class Read>
-  [[nodiscard]] bool read_objects(const char* what, Begin&& begin, Read&& read) {
+  [[nodiscard]] bool read_objects(const char* what, std::size_t most, Begin&& begin, Read&& read) {
     if (!text_.consume('[')) return refuse_kind(what, "a list of objects");
     if (text_.consume(']')) return true;
+    std::size_t count = 0;
     do {
       if (!text_.consume('{')) return refuse_kind(what, "a list of objects");
+      if (++count > most) {
+        problem_.set(ProblemCode::kInvalidInput, "%s: the model has %zu, got more", what, most);
+        return false;
+      }
       begin();
       if (!read_members(read)) return false;
     } while (text_.consume(','));
@@ -98,7 +103,7 @@ class InferDecoder {
   [[nodiscard]] bool read_member(std::string_view name) {
     if (name == "inputs") {
       return read_objects(
-          "inputs", [this] { request_.inputs.emplace_back(); },
+          "inputs", schema_->inputs.size(), [this] { request_.inputs.emplace_back(); },
           [this](std::string_view member) { return read_input_member(member, request_.inputs.back()); });
     }
     if (name == "outputs") return read_outputs();
@@ -259,7 +264,7 @@ class InferDecoder {
         return false;
       });
     };
-    if (!read_objects("outputs", begin, read)) return false;
+    if (!read_objects("outputs", schema_->outputs.size(), begin, read)) return false;
     for (const InferRequest::Output& output : request_.outputs) named = named && output.tensor != kNoTensor;
     if (!named) problem_.set(ProblemCode::kInvalidInput, "outputs: an output without a name");
     return named;
@@ -269,6 +274,10 @@ class InferDecoder {
     NameScratch scratch;
     std::string_view name;
     if (!read_text("outputs: name", scratch, name)) return false;
+    if (output.tensor != kNoTensor) {
+      problem_.set(ProblemCode::kInvalidInput, "outputs: an output with two names");
+      return false;
+    }
     return find_infer_output(*schema_, name, request_.outputs, output.tensor, problem_);
   }
 

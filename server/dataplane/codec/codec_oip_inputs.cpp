@@ -18,6 +18,11 @@ bool InferInputs::name(std::string_view name, Input& input) {
                  shown.data());
     return false;
   }
+  if (input.has_name) {
+    problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: an input with two names", static_cast<int>(shown.size()),
+                 shown.data());
+    return false;
+  }
   input.tensor = static_cast<std::size_t>(found - tensors.begin());
   input.has_name = true;
   if (seen_[input.tensor]) {
@@ -43,7 +48,9 @@ bool InferInputs::match(const std::vector<Input>& inputs) {
     problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: missing", static_cast<int>(shown.size()), shown.data());
     return false;
   }
-  return true;
+  if (inputs.size() == tensors.size()) return true;
+  problem_.set(ProblemCode::kInvalidInput, "inputs: expected %zu, got %zu", tensors.size(), inputs.size());
+  return false;
 }
 
 bool InferInputs::match_input(const Input& input, const TensorSpec& spec) {

@@ -128,6 +128,8 @@ bool HttpSession::hand_to_compressor(Connection& connection, Pending& pending, s
     job->reply = std::move(pending.reply);
     job->reply_offset = begin;
     job->reply_bytes = bytes;
+    if (pending.tap != nullptr) Tap::note_model(pending, *pending.tap);
+    pending.entry = nullptr;
     jobs_->submit(std::move(job));
     return true;
   }

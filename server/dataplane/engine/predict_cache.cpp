@@ -190,7 +190,6 @@ void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, co
   if (connection == nullptr) return;
   Pending& pending = connection->slot(waiter.request);
   if (pending.id != waiter.request || pending.state != Pending::State::kShared) return;  // its deadline has passed
-  entry.stats[loop_.index].rows_out.sub();
   if (shared.run_again) {
     run_alone(*connection, pending, entry, *shared.row);
   } else if (shared.problem) {
@@ -202,6 +201,7 @@ void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, co
     pending.receipt.cache = "coalesced";
     answer_cached(*connection, pending, entry, *shared.row);
   }
+  entry.stats[loop_.index].rows_out.sub();  // last: one that runs again is counted meanwhile
 }
 
 // The row was dropped since its own request could not be in time, which says nothing about the others.

@@ -13,14 +13,16 @@ void PredictPath::mirror_row(const Connection& connection, const Pending& pendin
                              const batcher::Claim& claim, std::uint32_t k, const std::byte* row) noexcept {
   const std::shared_ptr<Mirror>& mirror = loop_.table->mirror(entry.id);
   if (!mirror->is_next(loop_.index)) return;
+  const Rejoin* const rejoin = pending.rejoin;
+  const std::uint32_t length = rejoin == nullptr ? pending.length : rejoin->length_of(rejoin->cursor + k);
   // A place first: between claim and publish there is nothing but copying.
-  const std::uint32_t pair = row == nullptr ? kNoPair : mirrored_.begin(mirror, pending.length);
+  const std::uint32_t pair = row == nullptr ? kNoPair : mirrored_.begin(mirror, length);
   if (pair == kNoPair) {
     mirror->note_dropped(loop_.index);
     return;
   }
   ModelEntry& shadow = *loop_.table->entries()[mirror->shadow()];
-  const std::uint32_t lane = shadow.lane_of(pending.row_class, pending.length);
+  const std::uint32_t lane = shadow.lane_of(pending.row_class, length);
   const batcher::Claim shadowed = shadow.ring.claim(lane);
   if (shadowed.status != batcher::ClaimStatus::kClaimed) {
     if (shadowed.status == batcher::ClaimStatus::kCorrupt) note_closed(shadow);
@@ -28,8 +30,8 @@ void PredictPath::mirror_row(const Connection& connection, const Pending& pendin
     mirror->note_dropped(loop_.index);
     return;
   }
-  if (pending.length != 0) {
-    copy_padded_row(shadow.ring, shadowed, lane, pending.length, row);
+  if (length != 0) {
+    copy_padded_row(shadow.ring, shadowed, lane, length, row);
   } else {
     const RowLayout& layout = shadow.ring.schema().inputs;
     for (std::size_t i = 0; i < layout.size(); ++i)

@@ -69,11 +69,11 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
 bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block, const BatchStamps& stamps,
                              std::uint32_t row, const Ticket& ticket) {
   if (ticket.slot != kNoSlot) entry.ring.release_slot(ticket.slot);
+  if (ticket.flight != kNoFlight) [[unlikely]]  // while it still counts as out: nothing is cached of a ring that goes
+    settle_flight(entry, block, stamps, row, flights_.at(ticket.flight));
   row_left(entry, ticket);
   if (ticket.pair != kNoPair && settle_mirrored(entry, block, row, ticket)) [[unlikely]]
     return true;
-  if (ticket.flight != kNoFlight) [[unlikely]]
-    settle_flight(entry, block, stamps, row, flights_.at(ticket.flight));
   RingStats& stats = entry.stats[loop_.index];
   Connection* connection = loop_.find(ticket.connection, ticket.generation);
   if (connection == nullptr) return true;

@@ -125,7 +125,7 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
   ModelEntry& entry = *rejoin.entry;
   pending.length = rejoin.longest;
   if (pending.timeout_ns == 0 && rejoin.infer.timeout_us != 0) {
-    pending.timeout_ns = std::min(rejoin.infer.timeout_us * kMicrosecondNs, kTimeoutNsMax);
+    pending.timeout_ns = std::min(rejoin.infer.timeout_us, kTimeoutNsMax / kMicrosecondNs) * kMicrosecondNs;
     pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
     loop_.timers.arm(connection.timer, pending.deadline_ns);
   }

@@ -199,15 +199,18 @@ bool Tap::logs_failure(std::uint64_t now_ns) noexcept {
   return false;
 }
 
+void Tap::note_model(const Pending& pending, TapRecord& record) noexcept {
+  if (record.model_bytes != 0 || pending.entry == nullptr) return;
+  record.model_bytes = copy_cut(record.model, pending.entry->model);
+  record.version_bytes = copy_cut(record.version, pending.entry->version);
+}
+
 void Tap::write(const Connection& connection, const Pending& pending, TapRecord& record,
                 std::uint64_t now_ns) noexcept {
   record.replied_ns = now_ns;
   record.row_class = static_cast<std::uint8_t>(pending.row_class);
   record.request_id_bytes = copy_cut(record.request_id, pending.request_id());
-  if (pending.entry != nullptr) {
-    record.model_bytes = copy_cut(record.model, pending.entry->model);
-    record.version_bytes = copy_cut(record.version, pending.entry->version);
-  }
+  note_model(pending, record);
   write_client(record, connection.fd);
   (ring_.put(record) ? written : dropped).add();
 }

@@ -65,6 +65,8 @@ class Tap {
   void close(const Connection& connection, Pending& pending, std::string_view reply) noexcept;
   // Its client is gone.
   void abort(const Connection& connection, Pending& pending) noexcept;
+  // What the pending's model is called, while it is there: a reply may be compressed for longer than its model lives.
+  static void note_model(const Pending& pending, TapRecord& record) noexcept;
 
   // Any one thread at a time.
   template <class Take>
