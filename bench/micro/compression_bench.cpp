@@ -54,7 +54,7 @@ void measure(Coding coding, const std::string& body) {
 }  // namespace
 
 int main() {
-  for (const std::size_t count : {20, 50, 100, 200, 800, 1600, 6000}) {
+  for (const std::size_t count : {20U, 50U, 100U, 200U, 800U, 1600U, 6000U}) {
     const std::string body = reply_of(count);
     for (const Coding coding : {Coding::kGzip, Coding::kZstd}) {
       if (is_built(coding)) measure(coding, body);

@@ -104,7 +104,7 @@ HEAD = """
 # Its own socket to the supervisor is among these.
 SOCKETS = """
     def sockets():
-        numbers = [number for number in range(3, 64) if os.path.exists(f"/proc/self/fd/{number}")]
+        numbers = [number for number in range(3, 4096) if os.path.exists(f"/proc/self/fd/{number}")]
         names = {number: os.readlink(f"/proc/self/fd/{number}") for number in numbers}
         return [socket.socket(fileno=number) for number, name in names.items() if name.startswith("socket:")]
 """

@@ -277,6 +277,7 @@ def test_strings_in_the_open_inference_protocol(wire: Wire, binary: bool) -> Non
     assert wire.ask("GET", "/v2/models/upper").json()["inputs"][0]["datatype"] == "BYTES"
 
 
+@pytest.mark.formats
 def test_scikit_learn_reads_text(tmp_path: Path, serve: Callable[..., Server], connect: Callable[..., Wire]) -> None:
     import skops.io
 

@@ -12,7 +12,7 @@ using penstock::test::Http2Answer;
 using penstock::test::Http2Client;
 using penstock::test::Server;
 
-const std::string kInfer = "/inference.GRPCInferenceService/ModelInfer";
+constexpr std::string_view kInfer = "/inference.GRPCInferenceService/ModelInfer";
 
 std::string varint(std::uint64_t value) {
   std::string out;

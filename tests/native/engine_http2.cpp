@@ -11,7 +11,11 @@ using penstock::test::Http2Answer;
 using penstock::test::Http2Client;
 using penstock::test::Server;
 
-const penstock::test::Fields kRaw{{"content-type", "application/octet-stream"}, {"accept", "application/octet-stream"}};
+const penstock::test::Fields& raw_fields() {
+  static const penstock::test::Fields fields{{"content-type", "application/octet-stream"},
+                                             {"accept", "application/octet-stream"}};
+  return fields;
+}
 
 std::string row_of(std::uint32_t elements, float first) {
   std::string body(elements * sizeof(float), '\0');
@@ -57,7 +61,7 @@ void expect_closed(Client& client) {
 void streams_are_requests() {
   Server server;
   Http2Client client(server.port());
-  check_row(client.ask("POST", "/predict?model=small", kRaw, row_of(4, 7)), 4, 7);
+  check_row(client.ask("POST", "/predict?model=small", raw_fields(), row_of(4, 7)), 4, 7);
   const Http2Answer& live = client.ask("GET", "/health/live");
   CHECK(live.status() == 200 && live.body == "{\"status\":\"live\"}" && !live.field("x-request-id").empty());
   CHECK(live.field("connection").empty());
@@ -65,7 +69,7 @@ void streams_are_requests() {
   CHECK(named.field("x-request-id") == "mine");
   const Http2Answer& head = client.ask("HEAD", "/health/live");
   CHECK(head.status() == 200 && head.body.empty());
-  const Http2Answer& refused = client.ask("POST", "/predict?model=small", kRaw, "abc");
+  const Http2Answer& refused = client.ask("POST", "/predict?model=small", raw_fields(), "abc");
   CHECK(refused.status() == 422 && refused.body.find("\"code\":\"invalid_input\"") != std::string::npos);
   CHECK(client.ask("GET", "/predict").status() == 405);
 }
@@ -77,7 +81,7 @@ void many_at_a_time() {
   for (int round = 0; round < 5; ++round) {
     ids.clear();
     for (int i = 0; i < 100; ++i)
-      ids.push_back(client.request("POST", "/predict?model=small", kRaw, row_of(4, static_cast<float>(i))));
+      ids.push_back(client.request("POST", "/predict?model=small", raw_fields(), row_of(4, static_cast<float>(i))));
     for (int i = 0; i < 100; ++i) check_row(client.wait(ids[static_cast<std::size_t>(i)]), 4, static_cast<float>(i));
   }
 }
@@ -88,8 +92,8 @@ void large_bodies() {
   Http2Client client(server.port());
   std::vector<std::int32_t> ids;
   for (int i = 0; i < 4; ++i)
-    ids.push_back(
-        client.request("POST", "/predict?model=large", kRaw, row_of(Server::kLargeElements, static_cast<float>(i))));
+    ids.push_back(client.request("POST", "/predict?model=large", raw_fields(),
+                                 row_of(Server::kLargeElements, static_cast<float>(i))));
   for (int i = 0; i < 4; ++i)
     check_row(client.wait(ids[static_cast<std::size_t>(i)]), Server::kLargeElements, static_cast<float>(i));
   const auto& state = server.engine().state();
@@ -100,9 +104,9 @@ void large_bodies() {
 void too_large_a_body() {
   Server server;
   Http2Client client(server.port());
-  const Http2Answer& refused = client.ask("POST", "/predict?model=small", kRaw, std::string(3'000'000, 'x'));
+  const Http2Answer& refused = client.ask("POST", "/predict?model=small", raw_fields(), std::string(3'000'000, 'x'));
   CHECK(refused.status() == 413);
-  check_row(client.ask("POST", "/predict?model=small", kRaw, row_of(4, 1)), 4, 1);
+  check_row(client.ask("POST", "/predict?model=small", raw_fields(), row_of(4, 1)), 4, 1);
 }
 
 void preface_in_pieces() {
@@ -126,7 +130,7 @@ void places_are_reused() {
   for (int i = 0; i < 3; ++i) {
     {
       Http2Client client(server.port());
-      check_row(client.ask("POST", "/predict?model=small", kRaw, row_of(4, 3)), 4, 3);
+      check_row(client.ask("POST", "/predict?model=small", raw_fields(), row_of(4, 3)), 4, 3);
     }
     const auto& open = server.engine().loops()[0]->stats().connections_open;
     eventually([&] { return open.get() == 0; });
@@ -141,7 +145,7 @@ void time_runs_out() {
   Server server;
   add_idle(server);
   Http2Client client(server.port());
-  penstock::test::Fields fields = kRaw;
+  penstock::test::Fields fields = raw_fields();
   fields.emplace_back("x-request-timeout-ms", "200");
   CHECK(client.ask("POST", "/predict?model=idle", fields, row_of(1, 1)).status() == 504);
 }
@@ -153,12 +157,12 @@ void cancelled() {
   Http2Client client(server.port());
   const auto& stats = server.engine().entry(2)->stats[0];
   for (int i = 0; i < 300; ++i) {
-    const std::int32_t id = client.request("POST", "/predict?model=idle", kRaw, row_of(1, 1));
+    const std::int32_t id = client.request("POST", "/predict?model=idle", raw_fields(), row_of(1, 1));
     client.flush();
     client.reset(id);
     client.flush();
   }
-  check_row(client.ask("POST", "/predict?model=small", kRaw, row_of(4, 1)), 4, 1);
+  check_row(client.ask("POST", "/predict?model=small", raw_fields(), row_of(4, 1)), 4, 1);
   eventually([&] { return stats.rows_cancelled.get() == 300; });
 }
 
@@ -167,7 +171,7 @@ void gone_with_requests() {
   add_idle(server);
   {
     Http2Client client(server.port());
-    for (int i = 0; i < 20; ++i) client.request("POST", "/predict?model=idle", kRaw, row_of(1, 1));
+    for (int i = 0; i < 20; ++i) client.request("POST", "/predict?model=idle", raw_fields(), row_of(1, 1));
     client.flush();
     CHECK(client.ask("GET", "/health/live").status() == 200);
   }

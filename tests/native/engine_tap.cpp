@@ -19,7 +19,6 @@ using penstock::dataplane::TapOptions;
 using penstock::dataplane::TapRecord;
 using penstock::dataplane::TapRing;
 using penstock::dataplane::TraceContext;
-using penstock::test::AffineWorker;
 using penstock::test::Client;
 using penstock::test::Server;
 

@@ -65,12 +65,12 @@ class Http2Client {
     CHECK(id > 0);
     return id;
   }
-  std::int32_t grpc(const std::string& path, const std::string& message, const Fields& fields = {}) {
+  std::int32_t grpc(std::string_view path, const std::string& message, const Fields& fields = {}) {
     Fields all{{"content-type", "application/grpc"}, {"te", "trailers"}};
     all.insert(all.end(), fields.begin(), fields.end());
     std::string body(5, '\0');
     for (unsigned i = 0; i < 4; ++i) body[1 + i] = static_cast<char>(message.size() >> (24 - 8 * i));
-    return request("POST", path, all, body + message);
+    return request("POST", std::string(path), all, body + message);
   }
   void reset(std::int32_t id) { nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL); }
 
@@ -97,7 +97,7 @@ class Http2Client {
                          std::string body = {}) {
     return wait(request(method, path, fields, std::move(body)));
   }
-  const Http2Answer& call(const std::string& path, const std::string& message, const Fields& fields = {}) {
+  const Http2Answer& call(std::string_view path, const std::string& message, const Fields& fields = {}) {
     return wait(grpc(path, message, fields));
   }
   [[nodiscard]] const Http2Answer& answer(std::int32_t id) { return answers_[id]; }

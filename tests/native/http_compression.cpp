@@ -106,7 +106,7 @@ Decoded decoded(Decompressor& decompressor, Coding coding, std::string_view in, 
 void test_round_trips(Coding coding) {
   Compressor compressor;
   Decompressor decompressor;  // one for all of them, as a loop has it
-  for (const std::size_t count : {0, 1, 10, 1000, 100000}) {
+  for (const std::size_t count : {0U, 1U, 10U, 1000U, 100000U}) {
     const std::string body = numbers(count);
     const std::string packed = compressed(coding, body);
     for (const std::size_t room : {std::size_t{1}, std::size_t{7}, std::size_t{4096}, body.size(), body.size() + 1}) {

@@ -13,7 +13,8 @@ consteval std::array<std::uint8_t, 256> make_digits() {
   std::array<std::uint8_t, 256> digits{};
   digits.fill(kNoDigit);
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (std::uint8_t i = 0; i < kAlphabet.size(); ++i) digits[static_cast<unsigned char>(kAlphabet[i])] = i;
+  std::uint8_t value = 0;
+  for (const char character : kAlphabet) digits[static_cast<unsigned char>(character)] = value++;
   return digits;
 }
 

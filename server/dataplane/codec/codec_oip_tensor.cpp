@@ -142,6 +142,7 @@ class TextReaderOfLists {
       finish_row();
       writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(read_ / elements_)));
     }
+    if (!writer_.has_value()) return false;  // never: the first element of each row makes one
     bool full = false;
     const std::optional<std::uint32_t> bytes = text_.read_text(writer_->free(), writer_->left(), full);
     if (!bytes.has_value()) {

@@ -141,6 +141,7 @@ class ContentsReader {
       if (writer_.has_value()) writer_->finish();
       writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(read_ / row_elements_)));
     }
+    if (!writer_.has_value()) return false;  // never: the first element of each row makes one
     if (!writer_->append(read_++ % row_elements_, text)) {
       refuse_text(problem_, TensorPlace{spec_, true, {}}, 0);
       return false;

@@ -78,10 +78,11 @@ void Http2Session::add_nv(std::string_view name, std::string_view value) { nvs_.
 // `fields` to `end`: lines of HTTP/1.1, whose names are made lower case where they are.
 void Http2Session::submit_http(Http2Stream& stream, const Pending& pending, std::string_view status, char* fields,
                                char* end) {
+  constexpr std::string_view kLineEnd = "\r\n";
   nvs_.clear();
   add_nv(":status", status);
   while (fields < end) {
-    char* const line_end = std::search(fields, end, "\r\n", "\r\n" + 2);
+    char* const line_end = std::search(fields, end, kLineEnd.begin(), kLineEnd.end());
     char* const colon = std::find(fields, line_end, ':');
     if (colon != line_end) {
       std::transform(fields, colon, fields, to_lower);
