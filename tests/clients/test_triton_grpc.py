@@ -150,15 +150,6 @@ def test_refusals(
     assert words in refused.value.message()
 
 
-def test_time_that_runs_out(triton_grpc: Any, grpc_client: Any) -> None:
-    """A deadline of gRPC is the request's own; no model answers within a microsecond of another's time."""
-    inputs = [an_input(triton_grpc, "x", row(1, 2, 3, 4), "FP32")]
-    with pytest.raises(triton_grpc.InferenceServerException) as late:
-        grpc_client.infer("affine", inputs, client_timeout=1e-6)
-    assert late.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-    assert grpc_client.infer("affine", inputs).as_numpy("y").tolist() == [[3, 5, 7, 9]]
-
-
 def test_method_that_nobody_serves(triton_grpc: Any, grpc_client: Any) -> None:
     with pytest.raises(triton_grpc.InferenceServerException) as refused:
         grpc_client.get_server_metadata()
