@@ -11,6 +11,7 @@ namespace {
 
 // Of a request's body that the client may send before it hears from us. What is read is in the body pool, which has its
 // own bound, so these are about round trips and not about memory.
+constexpr std::size_t kQueuedFramesMax = 4096;
 constexpr std::int32_t kStreamWindowBytes = 1 << 20;
 constexpr std::int32_t kConnectionWindowBytes = 8 << 20;
 
@@ -42,7 +43,8 @@ bool Http2Session::receive(std::string_view bytes) {
   if (broken_) return false;
   const ssize_t read =
       nghttp2_session_mem_recv(nghttp2_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-  if (read < 0) {
+  // A client that reads nothing may have frame after frame refused: what waits to be sent is bounded.
+  if (read < 0 || nghttp2_session_get_outbound_queue_size(nghttp2_) > kQueuedFramesMax) {
     broken_ = true;
     // Before it is closed it hears why, as far as nghttp2 has not said so.
     nghttp2_session_terminate_session(nghttp2_, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -71,8 +73,9 @@ void Http2Session::fill(Buffer& out) {
 bool Http2Session::is_finished() const noexcept {
   if (!unsent_.empty()) return false;
   if (broken_) return true;
-  return open_ == 0 &&
-         (drained_ || (nghttp2_session_want_read(nghttp2_) == 0 && nghttp2_session_want_write(nghttp2_) == 0));
+  // Not before the client has been told which streams were looked at.
+  return open_ == 0 && nghttp2_session_want_write(nghttp2_) == 0 &&
+         (drained_ || nghttp2_session_want_read(nghttp2_) == 0);
 }
 
 bool Http2Session::drain() {

@@ -228,7 +228,8 @@ std::size_t HttpSession::send_bytes(Connection& connection, const char* data, st
   const ssize_t sent = transport_send(connection, data, bytes);
   if (sent >= 0) {
     connection.write_deadline_ns = 0;
-    if (static_cast<std::size_t>(sent) < bytes) connection.writable = false;
+    // TLS writes a record at a time: whether there is room for another the next call says.
+    if (static_cast<std::size_t>(sent) < bytes && !connection.tls) connection.writable = false;
   } else if (errno == EAGAIN) {
     connection.writable = false;
   } else if (errno != EINTR) {

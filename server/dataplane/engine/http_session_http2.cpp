@@ -12,6 +12,9 @@ bool HttpSession::begins_http2(Connection& connection) {
   if (connection.last != 0 || !has_http2() || !kHttp2Preface.starts_with(seen)) return false;
   if (seen.size() < kHttp2Preface.size()) {
     connection.scanned = 0;
+    if (connection.read_deadline_ns == 0)  // a part of it holds nobody's place
+      expect_by(connection, connection.read_deadline_ns,
+                loop_.now_ns + loop_.engine.options.head_timeout_ms * kMillisecondNs);
     return true;
   }
   connection.widen(kHttp2StreamsMax);
