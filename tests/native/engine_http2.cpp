@@ -331,6 +331,22 @@ void grpc_refusals() {
   CHECK(client.ask("POST", live, grpc, std::string("\0\x7f\xff\xff\xff", 5)).grpc_status() == 8);
 }
 
+// The first half of the preface, and then nothing: its time is that of any head.
+void part_of_a_preface() {
+  penstock::dataplane::EngineOptions options;
+  options.head_timeout_ms = 50;
+  options.idle_timeout_ms = 60'000;
+  Server server(options);
+  penstock::test::Client client(server.port());
+  client.send("PRI * HTTP/2.0\r\n\r\nSM");
+  const timeval patience{.tv_sec = 20, .tv_usec = 0};
+  CHECK(::setsockopt(client.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+  char bytes[4096];
+  ssize_t received = 0;
+  while ((received = ::recv(client.fd(), bytes, sizeof bytes, 0)) > 0) continue;
+  CHECK(received == 0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -339,14 +355,14 @@ int main(int argc, char** argv) {
     void (*run)();
   };
   for (const Case& each :
-       {Case{"streams_are_requests", streams_are_requests}, Case{"many_at_a_time", many_at_a_time},
-        Case{"large_bodies", large_bodies}, Case{"too_large_a_body", too_large_a_body},
-        Case{"preface_in_pieces", preface_in_pieces}, Case{"places_are_reused", places_are_reused},
-        Case{"time_runs_out", time_runs_out}, Case{"cancelled", cancelled},
-        Case{"gone_with_requests", gone_with_requests}, Case{"drained", drained}, Case{"rapid_resets", rapid_resets},
-        Case{"endless_continuations", endless_continuations}, Case{"large_heads", large_heads},
-        Case{"slow_head", slow_head}, Case{"slow_body", slow_body}, Case{"takes_no_data", takes_no_data},
-        Case{"grpc_health", grpc_health}, Case{"grpc_refusals", grpc_refusals}}) {
+       {Case{"part_of_a_preface", part_of_a_preface}, Case{"streams_are_requests", streams_are_requests},
+        Case{"many_at_a_time", many_at_a_time}, Case{"large_bodies", large_bodies},
+        Case{"too_large_a_body", too_large_a_body}, Case{"preface_in_pieces", preface_in_pieces},
+        Case{"places_are_reused", places_are_reused}, Case{"time_runs_out", time_runs_out},
+        Case{"cancelled", cancelled}, Case{"gone_with_requests", gone_with_requests}, Case{"drained", drained},
+        Case{"rapid_resets", rapid_resets}, Case{"endless_continuations", endless_continuations},
+        Case{"large_heads", large_heads}, Case{"slow_head", slow_head}, Case{"slow_body", slow_body},
+        Case{"takes_no_data", takes_no_data}, Case{"grpc_health", grpc_health}, Case{"grpc_refusals", grpc_refusals}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;
