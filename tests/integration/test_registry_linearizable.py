@@ -5,13 +5,19 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
+from penstock.registry import Registry
+from penstock.registry.listing import Listing
 from penstock.registry.records import CHAMPION
-from tests.registries import Place
+from penstock.store import Database, Row, Statements, Value, open_database
+from tests.registries import Place, with_place
 
 PROCESSES = 4
 OPERATIONS = 40
@@ -150,6 +156,53 @@ def test_compare_and_set_over_processes_is_linearizable(store: str, tmp_path: Pa
     # What set the alias to where it was already is not in its history.
     assert len(written) == sum(operation.expected != operation.new for operation in moved)
     assert [previous for previous, _ in written] == [version for _, version in written[1:]] + [None]
+
+
+class Hasty:
+    """A database in which somebody else does something before each of our queries."""
+
+    def __init__(self, database: Database, before: Callable[[], Awaitable[object]]) -> None:
+        self._database = database
+        self._before = before
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        await self._before()
+        return await self._database.fetch(sql, *values)
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        await self._before()
+        return await self._database.fetch_one(sql, *values)
+
+    async def execute(self, sql: str, *values: Value) -> None:
+        await self._database.execute(sql, *values)
+
+    def transaction(self) -> AbstractAsyncContextManager[Statements]:
+        return self._database.transaction()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+@with_place
+async def test_a_list_shows_a_moving_alias_at_one_place(place: Place, registry: Registry) -> None:
+    # More than move while a list is made.
+    versions = [str(number) for number in range(1, 10)]
+    for version in versions:
+        await place.add(registry, "m", version)
+    places = cycle(versions)
+
+    async def move() -> None:
+        await registry.set_alias("m", CHAMPION, next(places), by="test")
+
+    await move()
+    database = await open_database(place.store)
+    listing = Listing(Hasty(database, move))
+    try:
+        for _ in range(10):
+            shown = await listing.of("m")
+            assert sum(CHAMPION in version.aliases for version in shown) == 1, shown
+    finally:
+        await database.close()
 
 
 READ = ("read", None, None)

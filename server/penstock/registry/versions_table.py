@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from penstock.registry.events import count, micros, moment
@@ -23,18 +23,19 @@ _COLUMNS = (
     "model, version, digest, bytes, backend, registered_at, registered_by, metadata, settings, inputs, outputs, "
     "load_seconds, memory_bytes, loaded_backend"
 )
+# Versions with their aliases, a row each: one statement sees one state, two would see an alias at both of its places
+# or at none while it moves.
+_WITH_ALIASES = (
+    "SELECT " + ", ".join(f"versions.{column}" for column in _COLUMNS.split(", ")) + ", aliases.alias FROM versions "
+    "LEFT JOIN aliases ON aliases.model = versions.model AND aliases.version = versions.version"
+)
 
 
 async def changed_since(statements: Statements, change: int) -> list[VersionRecord]:
     """Return the versions that changed after a change, in no order, without their manifests and cards."""
-    rows = await statements.fetch(f"SELECT {_COLUMNS} FROM versions WHERE changed > ?", change)
-    pointing = await statements.fetch(
-        "SELECT aliases.model, aliases.version, alias FROM aliases "
-        "JOIN versions ON versions.model = aliases.model AND versions.version = aliases.version "
-        "WHERE changed > ? ORDER BY alias",
-        change,
+    return _records(
+        await statements.fetch(f"{_WITH_ALIASES} WHERE versions.changed > ? ORDER BY aliases.alias", change)
     )
-    return _records(rows, pointing)
 
 
 async def removed_since(statements: Statements, change: int) -> list[tuple[str, str]]:
@@ -54,16 +55,15 @@ async def touch(statements: Statements, model: str, *versions: str | None) -> No
 
 async def one(statements: Statements, model: str, version: str) -> VersionRecord | None:
     """Return a version with everything that is known of it."""
-    row = await statements.fetch_one(f"SELECT {_COLUMNS} FROM versions WHERE model = ? AND version = ?", model, version)
+    rows = await statements.fetch(
+        f"{_WITH_ALIASES} WHERE versions.model = ? AND versions.version = ? ORDER BY aliases.alias", model, version
+    )
     content = await statements.fetch_one(
         "SELECT manifest, card FROM contents WHERE model = ? AND version = ?", model, version
     )
-    if row is None or content is None:
+    if not rows or content is None:
         return None
-    pointing = await statements.fetch(
-        "SELECT model, version, alias FROM aliases WHERE model = ? AND version = ? ORDER BY alias", model, version
-    )
-    (record,) = _records([row], pointing)
+    (record,) = _records(rows)
     return dataclasses.replace(
         record,
         manifest=parse_manifest(content[0]),
@@ -120,16 +120,19 @@ def _metadata_text(metadata: Metadata) -> str:
     return json.dumps({name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items()})
 
 
-def _records(rows: Sequence[Row], pointing: Iterable[Row]) -> list[VersionRecord]:
+def _records(rows: Sequence[Row]) -> list[VersionRecord]:
     aliases: dict[tuple[str, str], tuple[str, ...]] = {}
-    for model, version, alias in pointing:
-        aliases[model, version] = (*aliases.get((model, version), ()), alias)
+    versions: dict[tuple[str, str], Sequence[Any]] = {}
+    for *row, alias in rows:
+        name = (row[0], row[1])
+        versions[name] = row
+        aliases[name] = (*aliases.get(name, ()), alias) if alias is not None else ()
     # Most versions have a column of JSON in common with another: each text is read once.
     read: dict[tuple[object, str], Any] = {}
-    return [_record(row, read, aliases.get((row[0], row[1]), ())) for row in rows]
+    return [_record(row, read, aliases[name]) for name, row in versions.items()]
 
 
-def _record(row: Row, read: dict[tuple[object, str], Any], aliases: tuple[str, ...]) -> VersionRecord:
+def _record(row: Sequence[Any], read: dict[tuple[object, str], Any], aliases: tuple[str, ...]) -> VersionRecord:
     model, version, digest, size, backend, at, by, metadata, settings, inputs, outputs, *loaded = row
     return VersionRecord(
         model,
