@@ -7,13 +7,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from penstock.core.status import ModelStatus
+import pytest
+
+from penstock.core.errors import RequestError
+from penstock.core.status import ModelState, ModelStatus
 from penstock.registry.records import VersionRecord
 from penstock.registry.registry import Registry
 from penstock.serve.lifecycle import Following, LifecycleOptions, RegistryLifecycle, RepositoryFolder
 from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running, until
 
-__all__ = ["BY", "Node"]
+__all__ = ["BY", "Node", "kinds", "memory_bytes", "refusal", "state_of"]
 
 BY = "somebody"
 
@@ -111,3 +114,24 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+def kinds(server: Node, model: str = "m") -> list[tuple[str, str | None]]:
+    events = server.call(server.registry.history(model))
+    return [(str(event.kind), event.version) for event in reversed(events) if event.node]
+
+
+def state_of(server: Node, version: str) -> ModelState | None:
+    status = server.status(version)
+    return None if status is None else status.state
+
+
+def memory_bytes(server: Node, model: str) -> int:
+    status = server.status("1.0.0", model)
+    return 0 if status is None or status.memory_bytes is None else status.memory_bytes
+
+
+def refusal(server: Node, call: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        server.call(call)
+    return caught.value

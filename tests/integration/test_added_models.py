@@ -9,30 +9,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.errors import StartError
 from penstock.core.status import ModelState
 from penstock.serve import retirement
 from penstock.serve.routes import Route
-from tests import models
+from tests.integration.numbered import ROW, times
 from tests.integration.supervised import DEADLINE_SECONDS, WAIT, Running, Scripted, doubled, until
-
-ROW = [1.0, 2.0, 3.0, 4.0]
-
-
-def times(folder: Path, factor: int) -> Path:
-    """A model whose answers say which version gave them: y = factor * x."""
-    return models.save(
-        folder / f"times{factor}.onnx",
-        [helper.make_node("Mul", ["x", "factor"], ["y"])],
-        [models.tensor("x", TensorProto.FLOAT, 4)],
-        [models.tensor("y", TensorProto.FLOAT, 4)],
-        {"factor": np.float32([factor])},
-    )
 
 
 def version(folder: Path, number: int, **settings: Any) -> ModelConfig:
