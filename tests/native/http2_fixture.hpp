@@ -158,4 +158,93 @@ inline std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t st
   return out.append(payload);
 }
 
+inline std::string number(std::uint32_t value) {
+  std::string out;
+  for (const int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(value >> shift));
+  return out;
+}
+
+// A field as RFC 7541 6.2.2 has it: new, named in full, and not to be remembered. Both are shorter than 127 bytes.
+inline std::string field(std::string_view name, std::string_view value) {
+  std::string out("\0", 1);
+  for (const std::string_view text : {name, value}) out.append(1, static_cast<char>(text.size())).append(text);
+  return out;
+}
+
+// The fields of a request, compressed no further.
+inline std::string head(std::string_view method, std::string_view path, const Fields& fields = {}) {
+  std::string out =
+      field(":method", method) + field(":path", path) + field(":scheme", "http") + field(":authority", "a");
+  for (const auto& [name, value] : fields) out += field(name, value);
+  return out;
+}
+
+struct Frame {
+  std::uint8_t type = 0;
+  std::uint8_t flags = 0;
+  std::uint32_t stream = 0;
+  std::string payload;
+
+  [[nodiscard]] std::uint32_t number_at(std::size_t offset) const {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<unsigned char>(payload.at(offset + i));
+    return value;
+  }
+};
+
+// A client that sends what it is told to, and sees the frames that come back.
+class RawHttp2 {
+ public:
+  explicit RawHttp2(std::uint16_t port, std::string_view settings = "") : client_(port) {
+    send(std::string(dataplane::kHttp2Preface) + frame(NGHTTP2_SETTINGS, 0, 0, settings));
+  }
+
+  [[nodiscard]] Client& socket() noexcept { return client_; }
+  void send(std::string_view bytes) const { client_.send(bytes); }
+  // A whole request without a body, on its stream.
+  void request(std::uint32_t stream, std::string_view block, std::uint8_t flags = NGHTTP2_FLAG_END_STREAM) const {
+    send(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | flags, stream, block));
+  }
+  // The next frame. False: the server has ended the connection.
+  [[nodiscard]] bool next(Frame& frame) {
+    char head[9];
+    if (!read(head, sizeof head)) return false;
+    const auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(head[i])); };
+    frame.payload.assign(at(0) << 16 | at(1) << 8 | at(2), '\0');
+    frame.type = static_cast<std::uint8_t>(head[3]);
+    frame.flags = static_cast<std::uint8_t>(head[4]);
+    frame.stream = (at(5) << 24 | at(6) << 16 | at(7) << 8 | at(8)) & 0x7fffffff;
+    return read(frame.payload.data(), frame.payload.size());
+  }
+  // The next frame of a kind, on that stream.
+  [[nodiscard]] Frame await(std::uint8_t type, std::uint32_t stream) {
+    Frame frame;
+    do {
+      CHECK(next(frame));
+    } while (frame.type != type || frame.stream != stream);
+    return frame;
+  }
+  // With which error the server ends the connection; none: it just closes it.
+  [[nodiscard]] std::uint32_t awaited_end() {
+    std::uint32_t error = 0;
+    for (Frame frame; next(frame);) {
+      if (frame.type == NGHTTP2_GOAWAY) error = frame.number_at(4);
+    }
+    return error;
+  }
+
+ private:
+  [[nodiscard]] bool read(char* data, std::size_t bytes) {
+    while (bytes > 0) {
+      const ssize_t received = ::recv(client_.fd(), data, bytes, 0);
+      if (received <= 0) return false;
+      data += received;
+      bytes -= static_cast<std::size_t>(received);
+    }
+    return true;
+  }
+
+  Client client_;
+};
+
 }  // namespace penstock::test

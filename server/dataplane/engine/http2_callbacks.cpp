@@ -8,6 +8,11 @@ constexpr std::uint32_t kContinuationsMax = 8;
 
 Http2Session& self_of(void* user) noexcept { return *static_cast<Http2Session*>(user); }
 
+// Of a stream that is reset since its client broke the rules, which it can do as often as it can take requests back.
+bool is_fault(std::uint32_t error) noexcept {
+  return error != NGHTTP2_NO_ERROR && error != NGHTTP2_REFUSED_STREAM && error != NGHTTP2_CANCEL;
+}
+
 std::string_view text_of(const std::uint8_t* data, std::size_t bytes) noexcept {
   return {reinterpret_cast<const char*>(data), bytes};
 }
@@ -43,8 +48,11 @@ int Http2Session::Callbacks::on_begin_frame(nghttp2_session*, const nghttp2_fram
 
 int Http2Session::Callbacks::on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
   if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-  // Its stream is reset; nothing of it was looked at.
-  return self_of(user).open_stream(frame->hd.stream_id) ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  Http2Session& self = self_of(user);
+  if (self.open_stream(frame->hd.stream_id)) return 0;
+  // Nothing of it was looked at, and so its client is told: it may send the same again (RFC 9113 8.7).
+  nghttp2_submit_rst_stream(self.nghttp2_, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+  return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 int Http2Session::Callbacks::on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,
@@ -78,6 +86,12 @@ int Http2Session::Callbacks::on_data(nghttp2_session*, std::uint8_t, std::int32_
 }
 
 int Http2Session::Callbacks::on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+  if (frame->hd.type == NGHTTP2_RST_STREAM) {
+    // A reset that the client makes us send frees its place as its own does (CVE-2025-8671).
+    Http2Session& self = self_of(user);
+    if (is_fault(frame->rst_stream.error_code) && !self.takes_reset()) self.give_up();
+    return 0;
+  }
   const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
                     (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA);
   if (!ends || nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;

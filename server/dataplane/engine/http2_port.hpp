@@ -37,6 +37,9 @@ class Http2Port {
   [[nodiscard]] virtual bool is_finished() const noexcept = 0;
   // Requests that are being read or answered.
   [[nodiscard]] virtual bool has_streams() const noexcept = 0;
+  // True once when the last of them has ended: the time without requests begins. Nothing else that a client sends
+  // renews it.
+  [[nodiscard]] virtual bool comes_to_rest() noexcept = 0;
 
   // As of HttpSession.
   [[nodiscard]] virtual char* begin_reply(Pending& pending, std::size_t bytes_max) = 0;

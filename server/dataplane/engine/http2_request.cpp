@@ -255,12 +255,13 @@ void Http2Session::close_stream(Http2Stream& stream) {
   }
   if (stream.answered && --owed_ == 0) stalled_by_ns_ = 0;
   field_bytes_ -= stream.field_bytes;
-  --open_;
+  // A place that is kept for administration is not kept by requests that are begun and taken back.
+  if (--open_ == 0 && (stream.answered || !connection_.reserved)) rested_ = true;
   free_.push_back(stream.place);
   stream.reset();
 }
 
-// False: too many of late.
+// False: too many of late, by either side.
 bool Http2Session::takes_reset() noexcept {
   if (loop_.now_ns - resets_since_ns_ > kResetsWindowNs) {
     resets_since_ns_ = loop_.now_ns;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "engine/http2_callbacks.hpp"
 
@@ -44,13 +45,17 @@ bool Http2Session::receive(std::string_view bytes) {
   const ssize_t read =
       nghttp2_session_mem_recv(nghttp2_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   // A client that reads nothing may have frame after frame refused: what waits to be sent is bounded.
-  if (read < 0 || nghttp2_session_get_outbound_queue_size(nghttp2_) > kQueuedFramesMax) {
-    broken_ = true;
-    // Before it is closed it hears why, as far as nghttp2 has not said so.
-    nghttp2_session_terminate_session(nghttp2_, NGHTTP2_ENHANCE_YOUR_CALM);
-  }
+  if (read < 0 || nghttp2_session_get_outbound_queue_size(nghttp2_) > kQueuedFramesMax) give_up();
   return !broken_;
 }
+
+// Before the connection is closed the client hears why, as far as nghttp2 has not said so.
+void Http2Session::give_up() noexcept {
+  broken_ = true;
+  nghttp2_session_terminate_session(nghttp2_, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+bool Http2Session::comes_to_rest() noexcept { return std::exchange(rested_, false); }
 
 void Http2Session::fill(Buffer& out) {
   if (nghttp2_ == nullptr) return;
@@ -73,9 +78,10 @@ void Http2Session::fill(Buffer& out) {
 bool Http2Session::is_finished() const noexcept {
   if (!unsent_.empty()) return false;
   if (broken_) return true;
-  // Not before the client has been told which streams were looked at.
-  return open_ == 0 && nghttp2_session_want_write(nghttp2_) == 0 &&
-         (drained_ || nghttp2_session_want_read(nghttp2_) == 0);
+  // Not before the client has been told which streams were looked at, or what it did wrong: then nothing is read any
+  // more, whatever streams there are.
+  return nghttp2_session_want_write(nghttp2_) == 0 &&
+         (nghttp2_session_want_read(nghttp2_) == 0 || (drained_ && open_ == 0));
 }
 
 bool Http2Session::drain() {

@@ -29,6 +29,7 @@ class Http2Session final : public Http2Port {
   void fill(Buffer& out) override;
   bool is_finished() const noexcept override;
   bool has_streams() const noexcept override { return open_ > 0; }
+  bool comes_to_rest() noexcept override;
   char* begin_reply(Pending& pending, std::size_t bytes_max) override;
   void end_reply(Pending& pending) override;
   bool refuse(Pending& pending, const Problem& problem) override;
@@ -57,6 +58,7 @@ class Http2Session final : public Http2Port {
   void refuse_late(Pending& pending);
   void close_stream(Http2Stream& stream);
   [[nodiscard]] bool takes_reset() noexcept;
+  void give_up() noexcept;
 
   // --- answers (http2_reply.cpp)
   [[nodiscard]] Http2Stream& stream_of(const Pending& pending) noexcept;
@@ -84,6 +86,7 @@ class Http2Session final : public Http2Port {
   std::vector<nghttp2_nv> nvs_;      // of the answer that is being submitted
   std::uint32_t owed_ = 0;           // answers that nghttp2 has and that are not sent
   std::uint64_t stalled_by_ns_ = 0;  // a client that takes no DATA until then is given up; 0: none is owed
+  bool rested_ = false;              // the last request was answered just now
   bool drained_ = false;
   bool broken_ = false;
 };

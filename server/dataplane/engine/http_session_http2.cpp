@@ -60,7 +60,7 @@ void HttpSession::after_flush_http2(Connection& connection) {
       linger(connection);
       return;
     }
-    if (!http2.has_streams()) expect_request(connection);
+    if (http2.comes_to_rest()) expect_request(connection);
   }
   update_interest(connection);
 }

@@ -1,0 +1,118 @@
+// What a client of HTTP/2 may not do to the engine, with frames that no library would send.
+#include "http2_fixture.hpp"
+
+namespace {
+
+using penstock::dataplane::EngineOptions;
+using penstock::test::Client;
+using penstock::test::field;
+using penstock::test::Fields;
+using penstock::test::Frame;
+using penstock::test::frame;
+using penstock::test::head;
+using penstock::test::Http2Client;
+using penstock::test::number;
+using penstock::test::RawHttp2;
+using penstock::test::Server;
+
+template <class Condition>
+void eventually(Condition&& condition) {
+  for (int i = 0; i < 50'000'000 && !condition(); ++i) std::this_thread::yield();
+  CHECK(condition());
+}
+
+// Sends for as long as it is taken. A server that has closed the connection makes it fail, which is no failure here.
+void send_all(const Client& client, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = ::send(client.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return;
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+}
+
+// Requests that the client makes the server reset, without end (CVE-2025-8671).
+void made_to_reset() {
+  Server server;
+  RawHttp2 client(server.port());
+  std::string bytes;
+  for (std::uint32_t stream = 1; stream < 2 * 10'000; stream += 2) {
+    bytes += frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, head("POST", "/predict"));
+    bytes += frame(NGHTTP2_WINDOW_UPDATE, 0, stream, number(0x7fffffff));  // more than there is: its stream is reset
+  }
+  std::thread sender([&] { send_all(client.socket(), bytes); });
+  CHECK(client.awaited_end() == NGHTTP2_ENHANCE_YOUR_CALM);
+  sender.join();
+}
+
+// An error of the connection ends it, whatever requests are under way.
+void broken_rules() {
+  Server server;
+  for (const std::string& wrong : {frame(NGHTTP2_WINDOW_UPDATE, 0, 1, number(0)), frame(NGHTTP2_DATA, 0, 0, "a"),
+                                   frame(NGHTTP2_PING, 0, 0, "short"), frame(NGHTTP2_SETTINGS, 0, 0, "short")}) {
+    RawHttp2 client(server.port());
+    client.request(1, head("POST", "/predict"), 0);
+    client.send(wrong);
+    CHECK(client.awaited_end() != NGHTTP2_NO_ERROR);
+  }
+}
+
+void taken_back() {
+  Server server;
+  RawHttp2 client(server.port());
+  std::string bytes;
+  for (std::uint32_t stream = 1; stream < 2 * 1500; stream += 2) {
+    bytes += frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, head("POST", "/predict"));
+    bytes += frame(NGHTTP2_RST_STREAM, 0, stream, number(NGHTTP2_CANCEL));
+  }
+  std::thread sender([&] { send_all(client.socket(), bytes); });
+  CHECK(client.awaited_end() == NGHTTP2_ENHANCE_YOUR_CALM);
+  sender.join();
+}
+
+// What is refused before anybody looked at it may be sent again, and its client is told so.
+void refused_streams() {
+  Server server;
+  RawHttp2 client(server.port());
+  Fields fields;
+  for (int i = 0; i < 40; ++i) fields.emplace_back("x-" + std::to_string(i), std::string(100, 'a'));
+  std::uint32_t stream = 1;
+  for (; stream < 2 * 60; stream += 2) client.request(stream, head("POST", "/predict", fields), 0);
+  CHECK(client.await(NGHTTP2_RST_STREAM, stream - 2).number_at(0) == NGHTTP2_REFUSED_STREAM);
+  client.send(frame(NGHTTP2_RST_STREAM, 0, 1, number(NGHTTP2_CANCEL)));
+  client.send(frame(NGHTTP2_RST_STREAM, 0, 3, number(NGHTTP2_CANCEL)));
+  client.request(stream, head("GET", "/health/live"));
+  static_cast<void>(client.await(NGHTTP2_DATA, stream));
+}
+
+// Frames that open no stream are no use of a connection.
+void idle_with_pings() {
+  for (const std::uint32_t places : {4096u, 0u}) {  // none: then it holds one that is kept for administration
+    EngineOptions options;
+    options.max_connections = places;
+    options.idle_timeout_ms = options.head_timeout_ms = 300;
+    Server server(options);
+    RawHttp2 client(server.port());
+    client.request(1, head("GET", "/health/live"));
+    const std::uint64_t begin_ns = penstock::dataplane::monotonic_ns();
+    for (Frame reply; client.next(reply);) {
+      const bool ours = reply.type == NGHTTP2_DATA || (reply.type == NGHTTP2_PING && reply.flags == NGHTTP2_FLAG_ACK);
+      if (ours) send_all(client.socket(), frame(NGHTTP2_PING, 0, 0, "12345678"));
+      CHECK(penstock::dataplane::monotonic_ns() - begin_ns < 30'000'000'000);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  struct Case {
+    const char* name;
+    void (*run)();
+  };
+  for (const Case& each :
+       {Case{"made_to_reset", made_to_reset}, Case{"broken_rules", broken_rules}, Case{"taken_back", taken_back},
+        Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings}}) {
+    if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
+  }
+  return 0;
+}
