@@ -170,6 +170,9 @@ test-wheel: wheel
 	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels, _loadgen' \
 		&& wheel-venv/bin/penstock --version
 
+grpc-contract: setup ## write the descriptors of sdk/contract/grpc anew
+	@$(PY) -m tests.grpc_contract
+
 openapi: setup ## write sdk/contract/openapi.yaml anew from the code
 	@$(PY) -m tests.openapi_file
 

@@ -12,7 +12,12 @@ from scikit_build_core.setuptools.wrapper import setup
 PACKAGING = {
     "package_dir": {"": "server"},
     "packages": setuptools.find_packages("server", include=["penstock", "penstock.*"]),
-    "package_data": {"penstock": ["py.typed"], "penstock.native": ["*.pyi"], "penstock.store": ["migrations/*.sql"]},
+    "package_data": {
+        "penstock": ["py.typed"],
+        "penstock.control.grpc": ["*.binpb"],
+        "penstock.native": ["*.pyi"],
+        "penstock.store": ["migrations/*.sql"],
+    },
 }
 
 if os.environ.get("PENSTOCK_NATIVE") == "prebuilt":

@@ -1,16 +1,20 @@
 """tritonclient's gRPC side, unmodified, against the port that answers HTTP, too."""
 
 import importlib
+import json
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from penstock import __version__
 from tests.clients.element_types import DTYPES
 from tests.clients.test_triton_infer import values
+from tests.integration.supervised import until
 from tests.serving import Server
 
 pytestmark = pytest.mark.clients
@@ -150,7 +154,78 @@ def test_refusals(
     assert words in refused.value.message()
 
 
-def test_method_that_nobody_serves(triton_grpc: Any, grpc_client: Any) -> None:
+def test_server_says_who_it_is(grpc_client: Any) -> None:
+    metadata = grpc_client.get_server_metadata()
+    assert (metadata.name, metadata.version) == ("penstock", __version__)
+    assert {"model_configuration", "model_repository", "statistics"} <= set(metadata.extensions)
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+def test_metadata(grpc_client: Any, version: str) -> None:
+    metadata = grpc_client.get_model_metadata("pair", version)
+    assert (metadata.name, list(metadata.versions), metadata.platform) == ("pair", ["1"], "onnxruntime_onnx")
+    assert [(each.name, each.datatype, list(each.shape)) for each in metadata.inputs] == [
+        ("a", "FP32", [-1, 2, 3]),
+        ("b", "INT64", [-1, 5]),
+    ]
+    assert grpc_client.get_model_metadata("pair", version, as_json=True)["outputs"][1]["name"] == "total"
+
+
+def test_configuration(grpc_client: Any) -> None:
+    config = grpc_client.get_model_config("affine").config
+    assert (config.name, config.backend, config.max_batch_size) == ("affine", "onnxruntime", 64)
+    assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [("x", 11, [4])]
+    assert config.HasField("dynamic_batching")
+    assert not config.model_transaction_policy.decoupled
+
+
+def test_statistics(triton_grpc: Any, grpc_client: Any) -> None:
+    listed = {each.name for each in grpc_client.get_inference_statistics().model_stats}
+    assert {"affine", "pair", "tokens", "echo", "types"} <= listed
+    (before,) = grpc_client.get_inference_statistics("affine").model_stats
+    grpc_client.infer("affine", [an_input(triton_grpc, "x", row(1, 2, 3, 4), "FP32")])
+    (after,) = grpc_client.get_inference_statistics("affine", "1").model_stats
+    assert after.inference_count > before.inference_count
+    assert after.inference_stats.success.count > before.inference_stats.success.count
+
+
+def test_repository_lists_what_is_served(grpc_client: Any) -> None:
+    index = grpc_client.get_model_repository_index().models
+    assert ("affine", "1", "READY", "") in [(each.name, each.version, each.state, each.reason) for each in index]
+
+
+def test_registered_model_is_loaded_and_unloaded(
+    triton_grpc: Any, grpc_client: Any, foreign_server: Server, registered_file: Path
+) -> None:
+    body = json.dumps({"name": "lent-by-grpc", "path": str(registered_file)})
+    assert foreign_server.request("POST", "/models", body, {"Content-Type": "application/json"}).status == 201
+    assert not grpc_client.is_model_ready("lent-by-grpc")
+    grpc_client.load_model("lent-by-grpc")
+    assert grpc_client.is_model_ready("lent-by-grpc")
+    with pytest.raises(
+        triton_grpc.InferenceServerException, match=r"parameters\.config: files and settings"
+    ) as refused:
+        grpc_client.load_model("lent-by-grpc", config="{}")
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+    grpc_client.unload_model("lent-by-grpc")
+    until(lambda: not grpc_client.is_model_ready("lent-by-grpc"), "the model is gone")
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "words"),
+    [
+        (lambda client: client.get_model_metadata("nothing"), "NOT_FOUND", "no model 'nothing'"),
+        (lambda client: client.get_model_config("affine", "9"), "NOT_FOUND", "has no version '9'"),
+        (lambda client: client.get_inference_statistics("nothing"), "NOT_FOUND", "no model 'nothing'"),
+        (lambda client: client.load_model("affine"), "ABORTED", "belongs to this server's configuration"),
+        (lambda client: client.get_trace_settings(), "UNIMPLEMENTED", "trace_endpoint"),
+        (lambda client: client.get_log_settings(), "UNIMPLEMENTED", "log_level"),
+        (lambda client: client.get_system_shared_memory_status(), "UNIMPLEMENTED", "shared memory is not served"),
+        (lambda client: client.get_cuda_shared_memory_status(), "UNIMPLEMENTED", "shared memory is not served"),
+    ],
+)
+def test_refusals_of_administration(triton_grpc: Any, grpc_client: Any, ask: Any, status: str, words: str) -> None:
     with pytest.raises(triton_grpc.InferenceServerException) as refused:
-        grpc_client.get_server_metadata()
-    assert refused.value.status() == "StatusCode.UNIMPLEMENTED"
+        ask(grpc_client)
+    assert refused.value.status() == f"StatusCode.{status}"
+    assert words in refused.value.message()

@@ -38,7 +38,13 @@ def test_layers_hold() -> None:
 
 def test_main_process_loads_no_model_framework_and_no_numpy() -> None:
     loaded = loaded_by("import penstock.cli, penstock.serve, penstock.control, penstock.native._dataplane")
-    assert not loaded & {"numpy", "onnxruntime", "onnx", "sklearn"}
+    assert not loaded & {"numpy", "onnxruntime", "onnx", "sklearn", "google.protobuf", "grpc"}
+
+
+def test_messages_of_grpc_bring_protobuf_and_no_grpc() -> None:
+    loaded = loaded_by("import penstock.control.grpc.methods")
+    assert "google.protobuf" in loaded
+    assert not loaded & {"numpy", "grpc"}
 
 
 def test_worker_loads_no_server() -> None:

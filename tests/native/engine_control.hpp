@@ -25,6 +25,7 @@ class ControlPlane {
   ControlPlane& operator=(const ControlPlane&) = delete;
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] int fd() const noexcept { return fd_; }
   void stop() {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;

@@ -2,6 +2,7 @@
 #include <random>
 
 #include "codec/proto_reader.hpp"
+#include "engine_control.hpp"
 #include "http2_fixture.hpp"
 
 namespace {
@@ -171,6 +172,61 @@ void keys() {
   CHECK(client.call("/inference.GRPCInferenceService/ServerLive", "").grpc_status() == 0);
 }
 
+// What is not answered here goes to the control plane: the bare message there, the answer or its problem back.
+void administration() {
+  penstock::test::ControlPlane plane;
+  Server server(penstock::test::options_for(plane));
+  Http2Client client(server.port());
+  constexpr std::string_view kMetadata = "/inference.GRPCInferenceService/ServerMetadata";
+  const auto relayed = [&](std::int32_t id, std::string_view start) {
+    client.flush();
+    CHECK(id > 0);
+    return plane.accept(65536, start);
+  };
+  std::int32_t id = client.grpc(kMetadata, "asked");
+  constexpr std::string_view kRoute = "POST /grpc/inference.GRPCInferenceService/ServerMetadata HTTP/1.0\r\n";
+  plane.answer(relayed(id, kRoute), "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n\r\ntold");
+  CHECK(client.wait(id).grpc_status() == 0 && client.answer(id).body == std::string("\0\0\0\0\4told", 9));
+  id = client.grpc(kMetadata, "");
+  plane.answer(relayed(id, kRoute), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  CHECK(client.wait(id).grpc_status() == 0 && client.answer(id).body == std::string(5, '\0'));
+  id = client.grpc("/inference.GRPCInferenceService/ModelConfig", "x");
+  plane.answer(relayed(id, "POST /grpc/"),
+               "HTTP/1.1 404 Not Found\r\n\r\n{\"code\": \"model_not_found\", \"detail\": \"no model \\\"x\\\"\"}");
+  CHECK(client.wait(id).grpc_status() == 5 && client.answer(id).field("grpc-message") == "no model \"x\"");
+  // Its time is the client's; nobody waits for the call any more.
+  id = client.grpc("/inference.GRPCInferenceService/RepositoryModelLoad", "x", {{"grpc-timeout", "100m"}});
+  const int late = relayed(id, "POST /grpc/");
+  CHECK(client.wait(id).grpc_status() == 4);
+  char byte = 0;
+  while (::recv(late, &byte, 1, 0) > 0) continue;  // the message, then the end
+  ::close(late);
+  // Not over HTTP, where it would be a route of its own.
+  CHECK(client.ask("POST", "/grpc/inference.GRPCInferenceService/ServerMetadata", {}, "x").status() == 404);
+  plane.stop();
+  CHECK(client.call(kMetadata, "").grpc_status() == 14);
+}
+
+// Who may ask: reading is open where GET is, and the control plane hears who it is.
+void administration_with_keys() {
+  penstock::test::ControlPlane plane;
+  Server server(penstock::test::options_for(plane));
+  Http2Client client(server.port());
+  constexpr std::string_view kMetadata = "/inference.GRPCInferenceService/ServerMetadata";
+  server.engine().set_keys({}, {.required = true});
+  CHECK(client.call(kMetadata, "").grpc_status() == 16);
+  server.engine().set_keys({}, {.required = false});
+  CHECK(client.call(kMetadata, "", {{"authorization", "Bearer psk_a_b"}}).grpc_status() == 16);
+  const std::int32_t id = client.grpc(kMetadata, "", {{"x-penstock-role", "admin"}});
+  client.flush();
+  const int call = ::accept4(plane.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+  std::string request(65536, '\0');
+  CHECK(::recv(call, request.data(), request.size(), 0) > 0);
+  CHECK(request.find("x-penstock-role") == std::string::npos);
+  plane.answer(call, "HTTP/1.1 200 OK\r\n\r\n");
+  CHECK(client.wait(id).grpc_status() == 0);
+}
+
 // Whatever is done to a message, it has an answer, and the next one has its own.
 void mutations() {
   Server server;
@@ -198,7 +254,8 @@ int main(int argc, char** argv) {
     void (*run)();
   };
   for (const Case& each : {Case{"rows", rows}, Case{"typed_contents", typed_contents}, Case{"refusals", refusals},
-                           Case{"manners", manners}, Case{"keys", keys}, Case{"mutations", mutations}}) {
+                           Case{"manners", manners}, Case{"keys", keys}, Case{"administration", administration},
+                           Case{"administration_with_keys", administration_with_keys}, Case{"mutations", mutations}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

@@ -35,7 +35,7 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
       session_(loop_, *this),
       predict_(loop_, session_, jobs, *this),
       control_(loop_, session_),
-      grpc_(loop_, session_, predict_),
+      grpc_(loop_, session_, predict_, control_),
       loops_(loops) {
   session_.use_jobs(jobs, *this);
   loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);

@@ -54,7 +54,10 @@ void EventLoop::handle(Connection& connection, Pending& pending, const Request& 
   } else if (target.route == Route::kControl) {
     Problem problem;
     Principal principal;
-    if (loop_.keys->admits_control(head, principal, problem)) {
+    if (head.path.starts_with(kGrpcRoutes)) {
+      problem.set(ProblemCode::kNotFound, "there is no such route; methods of gRPC are called over gRPC");
+      session_.refuse(connection, pending, problem);
+    } else if (loop_.keys->admits_control(head, principal, problem)) {
       control_.start(connection, pending, request, principal);
     } else {
       session_.refuse(connection, pending, problem);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "codec/proto_reader.hpp"
+#include "engine/predict_options.hpp"
 #include "engine/rejoin.hpp"
 #include "http/grpc_status.hpp"
 
@@ -18,6 +19,23 @@ constexpr std::uint64_t kNamesBytesMax = 64 * 1024;  // a message of names alone
 
 std::string_view method_of(std::string_view path) noexcept {
   return path.starts_with(kInference) ? path.substr(kInference.size()) : std::string_view{};
+}
+
+// Asked without a key, as /health is.
+bool is_health(std::string_view path) noexcept {
+  const std::string_view method = method_of(path);
+  return method == "ServerLive" || method == "ServerReady" || method == "ModelReady" || path == kHealth;
+}
+
+bool changes_something(std::string_view path) noexcept {
+  const std::string_view method = method_of(path);
+  return method == "RepositoryModelLoad" || method == "RepositoryModelUnload";
+}
+
+RequestHead as_reading(const RequestHead& head) noexcept {
+  RequestHead reading = head;
+  reading.method = Method::kGet;
+  return reading;
 }
 
 // Fields 1 and 2 of a message, both texts.
@@ -41,8 +59,9 @@ bool GrpcPath::admits(const RequestHead& head, std::uint64_t& body_bytes_max, Pr
     body_bytes_max = std::max(loop_.table->body_bytes_max({}), kRowsBytesMax) + kNamesBytesMax;
     return loop_.keys->admits_predict(head, problem);
   }
-  body_bytes_max = kNamesBytesMax;  // of a method that needs no key
-  return true;
+  body_bytes_max = kNamesBytesMax;
+  Principal principal;
+  return is_health(head.path) || loop_.keys->admits_control(as_reading(head), principal, problem);
 }
 
 void GrpcPath::start(Connection& connection, Pending& pending, const Request& request) {
@@ -62,11 +81,37 @@ void GrpcPath::start(Connection& connection, Pending& pending, const Request& re
       return;
     }
     if (!problem) {
-      problem.set(ProblemCode::kNotFound, "no method %.*s is served over gRPC; the REST routes of /v2 are the same",
-                  static_cast<int>(std::min<std::size_t>(head.path.size(), 80)), head.path.data());
+      relay(connection, pending, Request{head, message, request.block});
+      return;
     }
   }
   session_.refuse(connection, pending, problem);
+}
+
+// Every message is POSTed. Who only reads needs a key where GET needs one; for what changes something the control plane
+// asks for a role.
+void GrpcPath::relay(Connection& connection, Pending& pending, const Request& request) {
+  Problem problem;
+  Principal principal;
+  RequestHead head = as_reading(request.head);
+  if (loop_.engine.options.control_socket.empty()) {
+    problem.set(ProblemCode::kNotFound, "no method %.*s is served here",
+                static_cast<int>(std::min<std::size_t>(head.path.size(), 80)), head.path.data());
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  if (!read_options(head, pending, problem) || !loop_.keys->admits_control(head, principal, problem)) {
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  std::string path(kGrpcRoutes);
+  path.append(head.path.substr(1));
+  head.path = path;
+  if (changes_something(request.head.path)) head.method = Method::kPost;  // which may take as long as loading takes
+  control_.start(connection, pending, Request{head, request.body, request.block}, principal);
+  if (pending.state != Pending::State::kControl || pending.timeout_ns == 0) return;
+  pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
+  loop_.timers.arm(connection.timer, pending.deadline_ns);
 }
 
 bool GrpcPath::is_ready() const noexcept {

@@ -13,6 +13,7 @@ from penstock.control.problem import install_problems, request_id
 from penstock.control.resources.aliases import Alias
 from penstock.control.resources.batches import StreamedBatch
 from penstock.control.resources.files import FilePrediction
+from penstock.control.resources.grpc import GrpcMethod
 from penstock.control.resources.history import History
 from penstock.control.resources.keys import KeyList, KeyResource
 from penstock.control.resources.loading import Load, Unload
@@ -54,6 +55,7 @@ _WITH_STATE: tuple[tuple[Any, ...], ...] = (
     (RepositoryLoad, "/v2/repository/models/<name>/load"),
     (RepositoryUnload, "/v2/repository/models/<name>/unload"),
     (Metrics, "/metrics"),
+    (GrpcMethod, "/grpc/<service>/<method>"),
 )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from flask import Response
 
 from penstock.control.access import needs, principal
-from penstock.control.reading import body
+from penstock.control.reading import Members, body
 from penstock.control.registered import RegisteredResource
 from penstock.core.errors import RequestError
 from penstock.core.status import ModelState
@@ -36,6 +36,11 @@ class RepositoryIndex(RegisteredResource):
         wanted = body()
         ready = wanted.flag("ready", default=False)
         wanted.done()
+        return self.entries(ready=ready)
+
+    @needs(Role.PREDICT)
+    def entries(self, *, ready: bool) -> list[Mapping[str, object]]:
+        """Return the versions; with `ready` only those that answer."""
         return [entry for entry in self._entries() if not ready or entry["state"] == "READY"]
 
     def _entries(self) -> Iterator[Mapping[str, object]]:
@@ -62,6 +67,12 @@ class RepositoryLoad(RegisteredResource):
         wanted = body()
         parameters = wanted.table("parameters")
         wanted.done()
+        self.load(name, parameters)
+        return Response(status=200)
+
+    @needs(Role.OPERATOR)
+    def load(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Load the version that answers requests for the model; return when it is ready."""
         if parameters:
             raise RequestError(
                 "invalid_input",
@@ -69,7 +80,6 @@ class RepositoryLoad(RegisteredResource):
                 "model is loaded",
             )
         self._call(self._lifecycle.load(self._changeable(name), None, lazy=False, by=principal()))
-        return Response(status=200)
 
 
 class RepositoryUnload(RegisteredResource):
@@ -80,9 +90,14 @@ class RepositoryUnload(RegisteredResource):
         """Unload all versions of the model; an empty answer when that has begun."""
         wanted = body()
         parameters = wanted.members("parameters")
+        wanted.done()
+        self.unload(name, parameters)
+        return Response(status=200)
+
+    @needs(Role.OPERATOR)
+    def unload(self, name: str, parameters: Members | None) -> None:
+        """Unload all versions of the model; return when that has begun."""
         if parameters is not None:
             parameters.flag("unload_dependents", default=False)  # no model here depends on another
             parameters.done()
-        wanted.done()
         self._call(self._lifecycle.unload(self._changeable(name), None, by=principal()))
-        return Response(status=200)
