@@ -133,7 +133,9 @@ nb::dict ring_stats(const ModelEntry& entry) {
   ring["rows_cancelled"] = sum_of(entry, &RingStats::rows_cancelled);
   ring["padded_rows"] = sum_of(entry, &RingStats::padded_rows);
   ring["cache_hits"] = sum_of(entry, &RingStats::cache_hits);
+  ring["cache_hit_ns"] = sum_of(entry, &RingStats::cache_hit_ns);
   ring["cache_misses"] = sum_of(entry, &RingStats::cache_misses);
+  ring["cache_miss_ns"] = sum_of(entry, &RingStats::cache_miss_ns);
   ring["cache_coalesced"] = sum_of(entry, &RingStats::cache_coalesced);
   const CacheAccount* const cache = entry.cache.get();
   ring["cache_evictions"] = cache == nullptr ? 0 : cache->evictions.load(std::memory_order_relaxed);

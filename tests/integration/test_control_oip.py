@@ -112,8 +112,8 @@ def test_statistics_are_the_engines_counters(control: Control, target: str) -> N
         "compute_input": (rows, 1 * 1_000_000 + 4 * 3_000_000),
         "compute_infer": (rows, 1 * 3_000_000 + 4 * 27_000_000),
         "compute_output": (rows, 0),
-        "cache_hit": (0, 0),
-        "cache_miss": (0, 0),
+        "cache_hit": (31, 3100),
+        "cache_miss": (32, 6400),
     }
     assert [each["batch_size"] for each in stats["batch_stats"]] == [1, 4]
     assert stats["batch_stats"][1]["compute_infer"] == {"count": 9, "ns": 27_000_000}

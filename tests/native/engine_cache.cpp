@@ -1,151 +1,19 @@
 // Equal requests through a whole data plane: what runs, what does not, and what clients are told.
-#include <condition_variable>
-#include <mutex>
-
-#include "engine_fixture.hpp"
+#include "cache_fixture.hpp"
 
 namespace {
 
-using penstock::DType;
-using penstock::RowLayout;
 using penstock::batcher::BatchTaker;
-using penstock::batcher::RingConfig;
 using penstock::batcher::RowError;
-using penstock::batcher::TakenBatch;
-using penstock::dataplane::CacheAccount;
-using penstock::dataplane::Counter;
 using penstock::dataplane::Engine;
-using penstock::dataplane::EngineOptions;
 using penstock::dataplane::RingStats;
+using penstock::test::CachingServer;
 using penstock::test::Client;
-
-// Counts the rows that it runs, and runs none while the gate is closed. y = 2x + 1 + `offset`; a row of negative
-// numbers fails.
-class Worker {
- public:
-  Worker(Engine& engine, std::uint32_t ring, float offset = 0)
-      : offset_(offset), thread_([this, &engine, ring] { work(engine, ring); }) {}
-  ~Worker() {
-    open();
-    stopping_.store(true, std::memory_order_relaxed);
-    thread_.join();
-  }
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
-
-  [[nodiscard]] std::uint32_t rows() const noexcept { return rows_.load(std::memory_order_relaxed); }
-  // Takes no row from here on.
-  void close() {
-    std::unique_lock lock(mutex_);
-    closed_ = true;
-    parked_.wait(lock, [this] { return is_parked_; });
-  }
-  void open() {
-    {
-      const std::lock_guard lock(mutex_);
-      closed_ = false;
-    }
-    opened_.notify_all();
-  }
-
- private:
-  void work(Engine& engine, std::uint32_t ring) {
-    std::vector<int> event_fds;
-    for (const auto& loop : engine.loops()) event_fds.push_back(loop->event_fd());
-    BatchTaker taker(engine.entry(ring)->ring.fd(), event_fds, 0);
-    while (!stopping_.load(std::memory_order_relaxed)) {
-      {
-        std::unique_lock lock(mutex_);
-        is_parked_ = closed_;
-        if (closed_) parked_.notify_all();
-        opened_.wait(lock, [this] { return !closed_; });
-        is_parked_ = false;
-      }
-      auto batch = taker.take(20);
-      if (!batch.has_value()) continue;
-      run(taker, *batch);
-      taker.complete(std::move(*batch));
-    }
-  }
-
-  void run(BatchTaker& taker, TakenBatch& batch) {
-    auto* x = reinterpret_cast<float*>(const_cast<std::byte*>(taker.input(batch, 0)));
-    auto* y = reinterpret_cast<float*>(taker.output(batch, 0));
-    const std::uint64_t elements = taker.lane_schema(0, batch.lane).inputs.tensors()[0].elements();
-    for (std::uint32_t row = 0; row < batch.rows; ++row) {
-      if (x[row * elements] < 0) taker.fail_row(batch, row, RowError::kModelRaised, "ValueError: below zero");
-    }
-    for (std::uint64_t i = 0; i < elements * batch.run_rows; ++i) {
-      y[i] = 2 * x[i] + 1 + offset_;
-      x[i] = -7;  // a model may do what it likes with its inputs
-    }
-    rows_.fetch_add(batch.rows, std::memory_order_relaxed);
-  }
-
-  const float offset_;
-  std::atomic<std::uint32_t> rows_{0};
-  std::atomic<bool> stopping_{false};
-  std::mutex mutex_;
-  std::condition_variable opened_;
-  std::condition_variable parked_;
-  bool closed_ = false;
-  bool is_parked_ = false;
-  std::thread thread_;
-};
-
-RingConfig config_of(std::uint32_t elements = 4) {
-  RingConfig config;
-  config.schema = {RowLayout({{"x", DType::kFloat32, {elements}}}), RowLayout({{"y", DType::kFloat32, {elements}}})};
-  return config;
-}
-
-class Server {
- public:
-  explicit Server(std::uint32_t io_threads = 1, std::uint32_t elements = 4) : engine_(options(io_threads)) {
-    port_ = engine_.listen_tcp("127.0.0.1", 0);
-    engine_.start();
-    ring_ = engine_.add_ring("model", "1", config_of(elements), {}, 3600);
-    engine_.publish({{"model", "1", ring_, true, true}});
-    engine_.set_ready(true);
-    worker_ = std::make_unique<Worker>(engine_, ring_);
-  }
-  ~Server() {
-    worker_->open();
-    engine_.stop();
-    worker_.reset();
-  }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  [[nodiscard]] Engine& engine() noexcept { return engine_; }
-  [[nodiscard]] Worker& worker() noexcept { return *worker_; }
-  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
-  [[nodiscard]] std::uint32_t ring() const noexcept { return ring_; }
-  [[nodiscard]] std::uint64_t count(const Counter RingStats::* member) const {
-    std::uint64_t sum = 0;
-    for (const RingStats& loop : engine_.entry(ring_)->stats) sum += (loop.*member).get();
-    return sum;
-  }
-  [[nodiscard]] const CacheAccount& account() const { return *engine_.entry(ring_)->cache; }
-  void await(const Counter RingStats::* member, std::uint64_t value) const {
-    while (count(member) < value) std::this_thread::yield();
-  }
-  void await_rows(std::uint64_t claimed) const {
-    while (engine_.entry(ring_)->ring.counters().rows_claimed < claimed) std::this_thread::yield();
-  }
-
- private:
-  static EngineOptions options(std::uint32_t io_threads) {
-    EngineOptions options;
-    options.io_threads = io_threads;
-    return options;
-  }
-
-  Engine engine_;
-  std::uint16_t port_ = 0;
-  std::uint32_t ring_ = 0;
-  std::unique_ptr<Worker> worker_;
-};
+using penstock::test::config_of;
+using penstock::test::GatedWorker;
+using penstock::test::leave;
+using penstock::test::receive;
+using penstock::test::Reply;
 
 std::string values_of(float value, std::size_t elements = 4) {
   const std::vector<float> x(elements, value);
@@ -159,27 +27,6 @@ std::string request_of(float value, std::string_view fields = {}, std::size_t el
          std::string(fields) + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
-// With a reset: a mere end of what it sends would leave open that it still reads.
-void leave(std::unique_ptr<Client>& client) {
-  const linger at_once{.l_onoff = 1, .l_linger = 0};
-  ::setsockopt(client->fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  client.reset();
-}
-
-struct Reply {
-  int status;
-  std::string head;
-  std::string body;
-  [[nodiscard]] bool says(std::string_view field) const { return head.find(field) != std::string::npos; }
-};
-
-Reply receive(Client& client) {
-  Reply reply;
-  reply.head = client.receive_reply_head(reply.body);
-  reply.status = std::stoi(reply.head.substr(9, 3));
-  return reply;
-}
-
 Reply ask(Client& client, float value, std::string_view fields = {}, std::size_t elements = 4) {
   client.send(request_of(value, fields, elements));
   return receive(client);
@@ -188,7 +35,7 @@ Reply ask(Client& client, float value, std::string_view fields = {}, std::size_t
 constexpr std::string_view kReceipt = "X-Penstock-Receipt: true\r\n";
 
 void equal_inputs_run_once() {
-  Server server;
+  CachingServer server;
   Client client(server.port());
   const Reply first = ask(client, 3, kReceipt);
   CHECK(first.status == 200 && first.body == values_of(7));
@@ -207,7 +54,7 @@ void equal_inputs_run_once() {
 
 // Another encoding of the same row is the same row.
 void encodings_share_an_answer() {
-  Server server;
+  CachingServer server;
   Client client(server.port());
   CHECK(ask(client, 3).status == 200);
   const std::string body = R"({"inputs": [3, 3.0, 30e-1, 3]})";
@@ -220,7 +67,7 @@ void encodings_share_an_answer() {
 }
 
 void a_request_may_say_that_it_wants_a_run() {
-  Server server;
+  CachingServer server;
   Client client(server.port());
   CHECK(ask(client, 3).status == 200);
   for (const std::string_view fields : {"Cache-Control: no-cache\r\n", "cache-control: foo, No-Cache\r\n",
@@ -238,7 +85,7 @@ void a_request_may_say_that_it_wants_a_run() {
 }
 
 void reproducible_rows_have_answers_of_their_own() {
-  Server server;
+  CachingServer server;
   Client client(server.port());
   CHECK(ask(client, 3).status == 200);
   constexpr std::string_view kReproducible = "X-Penstock-Reproducible: true\r\n";
@@ -248,7 +95,7 @@ void reproducible_rows_have_answers_of_their_own() {
 }
 
 void an_error_runs_again() {
-  Server server;
+  CachingServer server;
   Client client(server.port());
   for (int i = 0; i < 3; ++i) {
     const Reply reply = ask(client, -1);
@@ -259,7 +106,7 @@ void an_error_runs_again() {
 
 void equal_requests_at_once_run_once(std::uint32_t io_threads, float value, int status) {
   constexpr std::uint64_t kClients = 20;
-  Server server(io_threads);
+  CachingServer server(io_threads);
   server.worker().close();
   std::vector<std::unique_ptr<Client>> clients;
   for (std::uint64_t i = 0; i < kClients; ++i) {
@@ -285,7 +132,7 @@ void equal_requests_at_once_run_once(std::uint32_t io_threads, float value, int 
 }
 
 void a_first_client_that_leaves_strands_nobody(std::uint32_t io_threads) {
-  Server server(io_threads);
+  CachingServer server(io_threads);
   server.worker().close();
   auto first = std::make_unique<Client>(server.port());
   first->send(request_of(3));
@@ -305,7 +152,7 @@ void a_first_client_that_leaves_strands_nobody(std::uint32_t io_threads) {
 }
 
 void a_row_that_everybody_left_is_cancelled() {
-  Server server;
+  CachingServer server;
   server.worker().close();
   auto only = std::make_unique<Client>(server.port());
   only->send(request_of(3));
@@ -321,7 +168,7 @@ void a_row_that_everybody_left_is_cancelled() {
 
 // The one that waits has less time than the one that runs: it runs itself. One with as much waits, and hears in time.
 void a_deadline_counts_for_whom_it_is_given() {
-  Server server;
+  CachingServer server;
   server.worker().close();
   Client first(server.port());
   Client second(server.port());
@@ -339,7 +186,7 @@ void a_deadline_counts_for_whom_it_is_given() {
 
 // Of a row that a worker drops since its own request would be late: who waited for it and has more time runs anew.
 void a_row_that_is_shed_takes_nobody_along(std::uint32_t io_threads) {
-  Server server(io_threads);
+  CachingServer server(io_threads);
   server.worker().close();
   Client first(server.port());
   Client second(server.port());
@@ -365,7 +212,7 @@ void a_row_that_is_shed_takes_nobody_along(std::uint32_t io_threads) {
 // 100,000 bytes a row: through the arena of the ring.
 void large_rows_are_kept_and_huge_ones_are_not() {
   for (const auto& [elements, runs] : {std::pair{25'000U, 1U}, {100'000U, 2U}}) {
-    Server server(1, elements);
+    CachingServer server(1, elements);
     Client client(server.port());
     for (int i = 0; i < 2; ++i) CHECK(ask(client, 3, {}, elements).body == values_of(7, elements));
     CHECK(server.worker().rows() == runs);
@@ -373,16 +220,16 @@ void large_rows_are_kept_and_huge_ones_are_not() {
 }
 
 void a_new_version_knows_nothing_of_the_old_one() {
-  Server server;
+  CachingServer server;
   Engine& engine = server.engine();
   Client client(server.port());
   CHECK(ask(client, 3).body == values_of(7));
   std::uint32_t before = server.ring();
-  std::unique_ptr<Worker> worker_before;
+  std::unique_ptr<GatedWorker> worker_before;
   std::vector<std::uint32_t> ids;
   for (int version = 2; version <= 6; ++version) {
     const std::uint32_t ring = engine.add_ring("model", std::to_string(version), config_of(), {}, 3600);
-    auto worker = std::make_unique<Worker>(engine, ring, static_cast<float>(version));
+    auto worker = std::make_unique<GatedWorker>(engine, ring, static_cast<float>(version));
     engine.publish({{"model", std::to_string(version), ring, true, true}});
     const std::string expected = values_of(7 + static_cast<float>(version));
     while (ask(client, 3).body != expected) std::this_thread::yield();  // a loop may have the old table in this pass
@@ -399,10 +246,10 @@ void a_new_version_knows_nothing_of_the_old_one() {
 
 // A shadow sees its share of the requests, though most of them are hits.
 void a_shadow_sees_hits_too() {
-  Server server;
+  CachingServer server;
   Engine& engine = server.engine();
   const std::uint32_t ring = engine.add_ring("model", "2", config_of());
-  const Worker shadow(engine, ring);
+  const GatedWorker shadow(engine, ring);
   Client client(server.port());
   CHECK(ask(client, 3).body == values_of(7));
   engine.set_mirror(server.ring(), ring, {.share = 0.25});
@@ -419,7 +266,7 @@ void a_shadow_sees_hits_too() {
 
 // Forbidden: an answer of another input or version, a request without an answer, a data race.
 void many_clients_ask_alike_while_versions_change(std::uint32_t io_threads) {
-  Server server(io_threads);
+  CachingServer server(io_threads);
   Engine& engine = server.engine();
   std::atomic<bool> done{false};
   std::vector<std::thread> clients;
@@ -442,10 +289,10 @@ void many_clients_ask_alike_while_versions_change(std::uint32_t io_threads) {
     });
   }
   std::uint32_t before = server.ring();
-  std::unique_ptr<Worker> worker_before;
+  std::unique_ptr<GatedWorker> worker_before;
   for (int version = 2; version <= 30; ++version) {
     const std::uint32_t ring = engine.add_ring("model", std::to_string(version), config_of(), {}, 3600);
-    auto worker = std::make_unique<Worker>(engine, ring, static_cast<float>(version));
+    auto worker = std::make_unique<GatedWorker>(engine, ring, static_cast<float>(version));
     engine.publish({{"model", std::to_string(version), ring, true, true}});
     while (engine.entry(ring)->stats[0].cache_hits.get() < 20) std::this_thread::yield();
     while (!engine.remove_ring(before)) std::this_thread::yield();

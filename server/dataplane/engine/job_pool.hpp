@@ -46,6 +46,7 @@ struct Job {
   std::uint32_t connection = 0;
   std::uint32_t generation = 0;
   std::uint32_t request = 0;
+  std::uint32_t row_of_many = 0;            // kShared: which row of the request waited, or kNoRow
   std::shared_ptr<const RouteTable> table;  // keeps `entry` alive
   ModelEntry* entry = nullptr;
 

@@ -1,4 +1,5 @@
-// Rows that need not run: equal ones have been answered, or are running. Rows of many in one request always run.
+// Rows that need not run: equal ones have been answered, or are running. Those of requests of many rows are in
+// predict_cache_rows.cpp.
 #include <algorithm>
 #include <cstring>
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr std::uint64_t kSecondNs = 1'000'000'000;
 constexpr std::uint64_t kOutputAlignment = 16;
+constexpr std::uint32_t kLookupsPerClock = 64;
 
 std::uint64_t bytes_of(const TensorSpec& tensor, std::uint32_t length) noexcept {
   return tensor.varies ? tensor.bytes_of_length(length) : tensor.bytes();
@@ -19,18 +21,6 @@ std::uint64_t bytes_of(const TensorSpec& tensor, std::uint32_t length) noexcept 
 std::uint64_t kept_bytes(const RowLayout& outputs, std::uint32_t length) noexcept {
   std::uint64_t bytes = 0;
   for (const TensorSpec& tensor : outputs.tensors()) bytes += align_up(bytes_of(tensor, length), kOutputAlignment);
-  return bytes;
-}
-
-// Where the parts of a packed row lie; of the gaps between them nothing is known. Their number of bytes.
-std::size_t find_parts(const RowLayout& inputs, std::uint32_t length, const std::byte* row,
-                       std::vector<std::span<const std::byte>>& parts) {
-  parts.clear();
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    parts.emplace_back(row + inputs.offset(i), bytes_of(inputs.tensors()[i], length));
-    bytes += parts.back().size();
-  }
   return bytes;
 }
 
@@ -46,48 +36,74 @@ Urgency urgency_of(const ModelEntry& entry, const Pending& pending) noexcept {
 // `flight` is set when others may share the answer.
 bool PredictPath::share_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                             Flight*& flight) {
-  const ModelSchema& schema = entry.ring.schema();
   const std::size_t reply_bytes = entry.encoder.bytes_max(pending.encoding, pending.length);
   if (pending.cache_bypass || reply_bytes > kInlineBytesMax) return false;
+  const RowLayout& inputs = entry.ring.schema().inputs;
+  parts_.clear();  // of the gaps between the tensors nothing is known
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    parts_.emplace_back(row + inputs.offset(i), bytes_of(inputs.tensors()[i], pending.length));
+  Sought sought{.waiter = {&inbox_, connection.index, connection.generation, pending.id}, .length = pending.length};
+  const CacheAnswer answer = seek_row(pending, entry, sought, flight);
+  if (answer == CacheAnswer::kMiss) {
+    if (flight != nullptr) entry.stats[loop_.index].cache_misses.add();
+    return false;
+  }
+  Problem problem;
+  if (!reserve_reply(pending, kHeadBytesMax + reply_bytes, problem)) {
+    session_.refuse(connection, pending, problem);
+  } else if (answer == CacheAnswer::kHit) {
+    answer_hit(connection, pending, entry, *sought.found);
+  } else {
+    await_row(connection, pending, entry, kHeadBytesMax + reply_bytes);
+  }
+  return true;
+}
+
+// A row whose tensors are `parts_`. kMiss: it is to be run; `flight` is set when others may share what comes of it.
+CacheAnswer PredictPath::seek_row(const Pending& pending, ModelEntry& entry, Sought& sought, Flight*& flight) {
   // A shadow sees the share of the requests that it would see without a cache.
   Mirror* const mirror = loop_.table->mirror(entry.id).get();
-  if (mirror != nullptr && mirror->is_due(loop_.index)) return false;
-  const std::size_t key_bytes = find_parts(schema.inputs, pending.length, row, parts_);
-  const std::uint64_t output_bytes = kept_bytes(schema.outputs, pending.length);
-  if (key_bytes > kInlineBytesMax || output_bytes > kInlineBytesMax) return false;
-
-  CacheKey key{.account = &entry.cache,
-               .parts = parts_,
-               .bytes = key_bytes,
-               .length = pending.length,
-               .reproducible = pending.row_class == batcher::RowClass::kReproducible};
-  ResultCache& cache = entry.cache->cache;
-  key.hash = cache.hash_of(key);
+  if (mirror != nullptr && mirror->is_due(loop_.index)) return CacheAnswer::kMiss;
+  const std::uint64_t output_bytes = kept_bytes(entry.ring.schema().outputs, sought.length);
+  const CacheKey key = key_of(pending, entry, sought.length);
+  if (key.bytes > kInlineBytesMax || output_bytes > kInlineBytesMax) return CacheAnswer::kMiss;
   const Urgency urgency = urgency_of(entry, pending);
-  RingStats& stats = entry.stats[loop_.index];
   if (!pending.cache_refresh) {
-    std::shared_ptr<const CachedRow> found;
-    const CacheWaiter waiter{&inbox_, connection.index, connection.generation, pending.id};
-    const CacheAnswer answer = cache.look(key, urgency, waiter, loop_.now_ns, found);
+    const CacheAnswer answer = look_timed(entry, key, urgency, sought);
     if (answer != CacheAnswer::kMiss) {
       if (mirror != nullptr) (void)mirror->is_next(loop_.index);
+      RingStats& stats = entry.stats[loop_.index];
       (answer == CacheAnswer::kHit ? stats.cache_hits : stats.cache_coalesced).add();
-      Problem problem;
-      if (!reserve_reply(pending, kHeadBytesMax + reply_bytes, problem)) {
-        session_.refuse(connection, pending, problem);
-      } else if (answer == CacheAnswer::kHit) {
-        answer_hit(connection, pending, entry, *found);
-      } else {
-        await_row(connection, pending, entry, kHeadBytesMax + reply_bytes);
-      }
-      return true;
+      return answer;
     }
   }
-  stats.cache_misses.add();
   flight = &flights_.acquire();
   flight->row = std::make_shared<CachedRow>(key, output_bytes);
   flight->urgency = urgency;
-  return false;
+  return CacheAnswer::kMiss;
+}
+
+// The clock costs more than a hit: one lookup in some is timed, and stands for the others.
+CacheAnswer PredictPath::look_timed(ModelEntry& entry, const CacheKey& key, const Urgency& urgency, Sought& sought) {
+  ResultCache& cache = entry.cache->cache;
+  if (lookups_++ % kLookupsPerClock != 0) return cache.look(key, urgency, sought.waiter, loop_.now_ns, sought.found);
+  const std::uint64_t begun_ns = monotonic_ns();
+  const CacheAnswer answer = cache.look(key, urgency, sought.waiter, loop_.now_ns, sought.found);
+  const std::uint64_t taken_ns = (monotonic_ns() - begun_ns) * kLookupsPerClock;
+  RingStats& stats = entry.stats[loop_.index];
+  if (answer == CacheAnswer::kHit) stats.cache_hit_ns.add(taken_ns);
+  if (answer == CacheAnswer::kMiss) stats.cache_miss_ns.add(taken_ns);
+  return answer;
+}
+
+CacheKey PredictPath::key_of(const Pending& pending, const ModelEntry& entry, std::uint32_t length) const noexcept {
+  CacheKey key{.account = &entry.cache,
+               .parts = parts_,
+               .length = length,
+               .reproducible = pending.row_class == batcher::RowClass::kReproducible};
+  for (const std::span<const std::byte> part : parts_) key.bytes += part.size();
+  if (key.bytes <= kInlineBytesMax) key.hash = entry.cache->cache.hash_of(key);
+  return key;
 }
 
 // Once its row is in the queue: before, it might yet be refused, and whoever joined with it.
@@ -111,13 +127,7 @@ void PredictPath::answer_hit(Connection& connection, Pending& pending, ModelEntr
 }
 
 void PredictPath::answer_cached(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
-  const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
-  const std::byte* at = row.outputs();
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    outputs_[i] = at;
-    at += align_up(bytes_of(tensors[i], pending.length), kOutputAlignment);
-  }
-  const std::span<const std::byte* const> outputs{outputs_.data(), tensors.size()};
+  const std::span<const std::byte* const> outputs = outputs_of(entry, row);
   Problem problem;
   if (entry.encoder.has_texts() && !entry.encoder.check_texts(pending.encoding, outputs, pending.length, problem)) {
     pending.reply.reset();
@@ -125,6 +135,16 @@ void PredictPath::answer_cached(Connection& connection, Pending& pending, ModelE
     return;
   }
   answer_outputs(connection, pending, entry, outputs);
+}
+
+std::span<const std::byte* const> PredictPath::outputs_of(const ModelEntry& entry, const CachedRow& row) noexcept {
+  const std::vector<TensorSpec>& tensors = entry.ring.schema().outputs.tensors();
+  const std::byte* at = row.outputs();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    outputs_[i] = at;
+    at += align_up(bytes_of(tensors[i], row.length()), kOutputAlignment);
+  }
+  return {outputs_.data(), tensors.size()};
 }
 
 // The row of a flight is done, whatever came of it and whether or not its own request still waits.
@@ -143,6 +163,7 @@ void PredictPath::settle_flight(ModelEntry& entry, const batcher::DoneBlock& blo
   const std::shared_ptr<CachedRow> done = flight.row;
   entry.cache->cache.finish(flight, is_answer, loop_.now_ns, waiters_);
   flights_.release(flight);
+  entry.ticket(block.buffer, row).flight = kNoFlight;  // its request may be given up before the row is answered
   for (const CacheWaiter& waiter : waiters_) {
     // What is to run again is not submitted while blocks are being answered.
     if (waiter.inbox == &inbox_ && !is_shed) {
@@ -171,6 +192,7 @@ void PredictPath::post_shared(ModelEntry& entry, const CacheWaiter& waiter, cons
   job->connection = waiter.connection;
   job->generation = waiter.generation;
   job->request = waiter.request;
+  job->row_of_many = waiter.row;
   job->table = loop_.table;
   job->entry = &entry;
   job->cached = shared.row;
@@ -181,7 +203,7 @@ void PredictPath::post_shared(ModelEntry& entry, const CacheWaiter& waiter, cons
 }
 
 void PredictPath::finish_shared(Job& job) {
-  const CacheWaiter waiter{&inbox_, job.connection, job.generation, job.request};
+  const CacheWaiter waiter{&inbox_, job.connection, job.generation, job.request, job.row_of_many};
   finish_shared(*job.entry, waiter, {job.cached, job.stamps, job.problem, job.run_again});
 }
 
@@ -189,7 +211,12 @@ void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, co
   Connection* const connection = loop_.find(waiter.connection, waiter.generation);
   if (connection == nullptr) return;
   Pending& pending = connection->slot(waiter.request);
-  if (pending.id != waiter.request || pending.state != Pending::State::kShared) return;  // its deadline has passed
+  if (pending.id != waiter.request) return;
+  if (waiter.row != kNoRow) {
+    if (pending.state == Pending::State::kRow) finish_shared_row(*connection, pending, waiter.row, shared);
+    return;
+  }
+  if (pending.state != Pending::State::kShared) return;  // its deadline has passed
   if (shared.run_again) {
     run_alone(*connection, pending, entry, *shared.row);
   } else if (shared.problem) {
@@ -228,9 +255,9 @@ void PredictPath::run_alone(Connection& connection, Pending& pending, ModelEntry
   submit_row(connection, pending, entry, target.row, resolver.slot(), problem);
 }
 
-// The request of a row is gone; true: the row need not run.
-bool PredictPath::leave_flight(Pending& pending) noexcept {
-  const Ticket& ticket = pending.entry->ticket(pending.claim.buffer, pending.claim.row);
+// The request of row k of the claim is gone; true: the row need not run.
+bool PredictPath::leave_flight(const Pending& pending, const batcher::Claim& claim, std::uint32_t k) noexcept {
+  const Ticket& ticket = pending.entry->ticket(claim.buffer, claim.row + k);
   if (ticket.flight == kNoFlight) return true;
   // A row that is late may never come: no more requests are to wait for it.
   const bool is_late = pending.deadline_ns <= loop_.now_ns;

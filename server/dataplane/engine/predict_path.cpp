@@ -164,7 +164,7 @@ void PredictPath::abandon(Pending& pending) {
     give_up(pending);
   } else {
     stats.rows_cancelled.add();
-    if (leave_flight(pending)) pending.entry->ring.cancel(pending.claim, 0);
+    if (leave_flight(pending, pending.claim, 0)) pending.entry->ring.cancel(pending.claim, 0);
   }
   if (pending.deadline_ns <= loop_.now_ns) stats.deadline_exceeded.add();
 }

@@ -127,10 +127,12 @@ class PredictPath {
   void resume_stalled() noexcept;
   void submit_some(Connection& connection, Pending& pending);
   [[nodiscard]] std::uint32_t next_part(const Pending& pending, Rejoin& rejoin) const noexcept;
-  [[nodiscard]] PartStatus submit_part(Connection& connection, Pending& pending, std::uint32_t count, Problem& problem);
+  [[nodiscard]] PartStatus submit_part(Connection& connection, Pending& pending, std::uint32_t count, Flight* flight,
+                                       Problem& problem);
   template <class Place>
   static void copy_rows(const Rejoin& rejoin, std::uint32_t lane, std::uint32_t count, Place&& place);
   void publish_part(Connection& connection, Pending& pending, const batcher::Claim& claim, std::uint32_t slot);
+  [[nodiscard]] bool admit_rows(Pending& pending, const Rejoin& rejoin, std::uint32_t wanted, Problem& problem);
   // Nobody waits for what is still out of it.
   void give_up(Pending& pending) noexcept;
 
@@ -138,9 +140,10 @@ class PredictPath {
 
   [[nodiscard]] bool answer_one_of_many(Connection& connection, Pending& pending, const batcher::DoneBlock& block,
                                         std::uint32_t row, const Ticket& ticket);
-  [[nodiscard]] static bool take_outputs(const Pending& pending, const batcher::DoneBlock& block, std::uint32_t row,
-                                         const Ticket& ticket, Problem& problem) noexcept;
-  [[nodiscard]] static bool take_fault(Pending& pending, const Problem& problem, const Ticket& ticket);
+  template <class OutputAt>
+  [[nodiscard]] static bool take_outputs(const Pending& pending, std::uint32_t row, OutputAt&& output_at,
+                                         Problem& problem) noexcept;
+  [[nodiscard]] static bool take_fault(Pending& pending, const Problem& problem, std::uint32_t row);
   static void note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept;
   void answer_rows(Connection& connection, Pending& pending);
   void answer_encoded_rows(Connection& connection, Pending& pending, Rejoin& rejoin);
@@ -157,6 +160,12 @@ class PredictPath {
 
   // --- rows that need not run (predict_cache.cpp) --------------------------------------------------------------------
 
+  struct Sought {  // a row that may be known, or run already
+    CacheWaiter waiter;
+    std::uint32_t length = 0;
+    std::shared_ptr<const CachedRow> found = nullptr;
+  };
+
   // What came of a row, for requests that waited for it.
   struct Shared {
     std::shared_ptr<const CachedRow> row;
@@ -166,6 +175,10 @@ class PredictPath {
   };
   [[nodiscard]] bool share_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                                Flight*& flight);
+  [[nodiscard]] CacheAnswer seek_row(const Pending& pending, ModelEntry& entry, Sought& sought, Flight*& flight);
+  [[nodiscard]] CacheAnswer look_timed(ModelEntry& entry, const CacheKey& key, const Urgency& urgency, Sought& sought);
+  [[nodiscard]] CacheKey key_of(const Pending& pending, const ModelEntry& entry, std::uint32_t length) const noexcept;
+  [[nodiscard]] std::span<const std::byte* const> outputs_of(const ModelEntry& entry, const CachedRow& row) noexcept;
   void begin_flight(ModelEntry& entry, const batcher::Claim& claim, Flight& flight);
   void await_row(Connection& connection, Pending& pending, ModelEntry& entry, std::size_t reply_bytes);
   void answer_hit(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
@@ -178,7 +191,16 @@ class PredictPath {
   void finish_shared(Job& job);
   void finish_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared);
   void run_alone(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
-  [[nodiscard]] bool leave_flight(Pending& pending) noexcept;
+  [[nodiscard]] bool leave_flight(const Pending& pending, const batcher::Claim& claim, std::uint32_t k) noexcept;
+
+  // --- likewise, of requests of many rows (predict_cache_rows.cpp) ---------------------------------------------------
+
+  void find_row_parts(const Rejoin& rejoin, std::uint32_t row);
+  [[nodiscard]] std::uint32_t count_unknown(const Pending& pending, const Rejoin& rejoin);
+  [[nodiscard]] PartStatus share_or_submit(Connection& connection, Pending& pending, Problem& problem);
+  [[nodiscard]] bool take_known(Pending& pending, const CachedRow& known, std::uint32_t row, Problem& problem);
+  void finish_shared_row(Connection& connection, Pending& pending, std::uint32_t row, const Shared& shared);
+  void answer_known_rows(Connection& connection, Pending& pending);
 
   // --- answers (predict_reply.cpp) ---------------------------------------------------------------
 
@@ -195,7 +217,8 @@ class PredictPath {
   [[nodiscard]] bool answer_error(Connection& connection, Pending& pending, ModelEntry& entry,
                                   const batcher::Completion& completion, const Ticket& ticket);
   static void describe_error(const batcher::Completion& completion, Problem& problem) noexcept;
-  void refuse_row(Connection& connection, Pending& pending, const Ticket& ticket, Problem& problem);
+  static void name_row(std::uint32_t row, Problem& problem) noexcept;
+  void refuse_row(Connection& connection, Pending& pending, std::uint32_t row, Problem& problem);
   [[nodiscard]] ResponseOptions reply_options(const Pending& pending) const noexcept;
   [[nodiscard]] std::span<const std::byte* const> outputs_of(ModelEntry& entry, const batcher::DoneBlock& block,
                                                              std::uint32_t row) noexcept;
@@ -224,6 +247,7 @@ class PredictPath {
   FlightPool flights_;
   std::vector<CacheWaiter> waiters_;               // of a flight that is settled; keeps its capacity
   std::vector<std::span<const std::byte>> parts_;  // of a row that is looked for
+  std::uint32_t lookups_ = 0;
   std::vector<const std::byte*> outputs_;
   alignas(64) std::byte scratch_[kConnectionBytes + 64];
   char reply_[kConnectionBytes];

@@ -90,7 +90,10 @@ bool PredictPath::answer_row(ModelEntry& entry, const batcher::DoneBlock& block,
       return true;
     stats.rows_ok.add();
   }
-  if (pending.rejoin != nullptr && !pending.rejoin->is_complete()) return true;
+  if (pending.rejoin != nullptr && !pending.rejoin->is_complete()) {
+    if (pending.rejoin->shares) pending.rejoin->stamps = stamps;
+    return true;
+  }
   note_answer(pending, entry, stamps);
   if (pending.rejoin != nullptr) {
     answer_rows(*connection, pending);
@@ -196,19 +199,26 @@ bool PredictPath::answer_error(Connection& connection, Pending& pending, ModelEn
   (completion.error == batcher::RowError::kShed ? stats.rows_shed : stats.rows_failed).add();
   Problem problem;
   describe_error(completion, problem);
-  if (take_fault(pending, problem, ticket)) return true;
+  if (take_fault(pending, problem, ticket.row)) {
+    note_returned(*pending.rejoin, ticket);
+    return true;
+  }
   if (completion.error == batcher::RowError::kShed) set_retry_after(entry, pending, problem);
-  refuse_row(connection, pending, ticket, problem);
+  refuse_row(connection, pending, ticket.row, problem);
   return false;
 }
 
+// In a problem that will be the request's.
+void PredictPath::name_row(std::uint32_t row, Problem& problem) noexcept {
+  const Problem of_row = problem;
+  problem.set(of_row.code(), "row %u: %.*s", row, static_cast<int>(of_row.detail().size()), of_row.detail().data());
+  problem.set_retry_after(of_row.retry_after_s());
+}
+
 // The request fails with its row. Of many rows the others run in vain.
-void PredictPath::refuse_row(Connection& connection, Pending& pending, const Ticket& ticket, Problem& problem) {
+void PredictPath::refuse_row(Connection& connection, Pending& pending, std::uint32_t row, Problem& problem) {
   if (pending.rejoin != nullptr) {
-    const Problem of_row = problem;
-    problem.set(of_row.code(), "row %u: %.*s", ticket.row, static_cast<int>(of_row.detail().size()),
-                of_row.detail().data());
-    problem.set_retry_after(of_row.retry_after_s());
+    name_row(row, problem);
     pending.entry->stats[loop_.index].rows_cancelled.add(pending.rejoin->under_way - 1);
     give_up(pending);
   }

@@ -132,7 +132,8 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
   rejoin.refused = static_cast<std::uint32_t>(rejoin.faults.size());
   const std::uint32_t wanted = rejoin.rows - rejoin.refused;
   std::size_t reply_bytes = 0;
-  if (!accept_faults(pending, rejoin, problem) || (wanted > 0 && !admit(entry, pending, wanted, problem)) ||
+  rejoin.shares = entry.cache != nullptr && !pending.cache_bypass;
+  if (!accept_faults(pending, rejoin, problem) || !admit_rows(pending, rejoin, wanted, problem) ||
       !prepare_reply(pending, rejoin, reply_bytes, problem)) {
     rejoins_.release(rejoin);
     pending.reply.reset();
@@ -152,6 +153,13 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
     entry.stats[loop_.index].rows_out.add();  // until it is finished
     unfinished_.push_back({connection.index, connection.generation, pending.id, &entry});
   }
+}
+
+bool PredictPath::admit_rows(Pending& pending, const Rejoin& rejoin, std::uint32_t wanted, Problem& problem) {
+  // What is known already takes no time.
+  const bool counts = rejoin.shares && (pending.timeout_ns != 0 || rejoin.entry->slo_ns != 0);
+  const std::uint32_t rows = counts ? count_unknown(pending, rejoin) : wanted;
+  return rows == 0 || admit(*rejoin.entry, pending, rows, problem);
 }
 
 // Rows that do not fit the schema. Where the reply has no place for their faults, the first one is the request's.
@@ -271,7 +279,8 @@ void PredictPath::submit_some(Connection& connection, Pending& pending) {
   for (std::size_t cost = 0; !rejoin.is_submitted() && cost < kInlineBytesMax;) {
     const std::uint32_t count = next_part(pending, rejoin);
     if (count == 0) continue;  // a row that is not run
-    const PartStatus status = submit_part(connection, pending, count, problem);
+    const PartStatus status = rejoin.shares ? share_or_submit(connection, pending, problem)
+                                            : submit_part(connection, pending, count, nullptr, problem);
     if (status == PartStatus::kFull) {
       rejoin.stalled = true;
       return;
@@ -286,7 +295,10 @@ void PredictPath::submit_some(Connection& connection, Pending& pending) {
     cost += count * row_cost;
   }
   // Large rows are copied into arena slots; what they came in is not needed any more.
-  if (rejoin.is_submitted()) rejoin.body.reset();
+  // What waits for a row of others may yet run itself.
+  if (rejoin.is_submitted() && rejoin.waiting == 0) rejoin.body.reset();
+  if (rejoin.is_complete()) [[unlikely]]
+    answer_known_rows(connection, pending);
 }
 
 // Rows from the cursor on that may be claimed together. 0: the cursor was at a row that is not run, and is behind it.
@@ -300,14 +312,16 @@ std::uint32_t PredictPath::next_part(const Pending& pending, Rejoin& rejoin) con
       return 0;
     }
   }
+  if (rejoin.shares) return 1;  // so that the next one sees that an equal one runs
   const batcher::BatchRing& ring = rejoin.entry->ring;
   const bool alone = ring.uses_arena() || !rejoin.lengths.empty();
   const std::uint32_t part_rows = alone ? 1 : ring.settings(ring.lane_of(pending.row_class)).block_rows;
   return std::min(part_rows, until - rejoin.cursor);
 }
 
+// `flight`: of the only row, when others may share its answer; else null.
 PredictPath::PartStatus PredictPath::submit_part(Connection& connection, Pending& pending, std::uint32_t count,
-                                                 Problem& problem) {
+                                                 Flight* flight, Problem& problem) {
   Rejoin& rejoin = *pending.rejoin;
   ModelEntry& entry = *rejoin.entry;
   const std::uint32_t length = rejoin.length_of(rejoin.cursor);
@@ -340,6 +354,7 @@ PredictPath::PartStatus PredictPath::submit_part(Connection& connection, Pending
     entry.ring.set_span(claim, 0, slot);
   }
   publish_part(connection, pending, claim, slot);
+  if (flight != nullptr) begin_flight(entry, claim, *flight);
   return PartStatus::kSubmitted;
 }
 
@@ -391,8 +406,11 @@ void PredictPath::give_up(Pending& pending) noexcept {
   // A part that was answered may have left its buffer to other rows.
   for (const Rejoin::Part& part : pending.rejoin->parts) {
     if (part.answered) continue;
-    for (std::uint32_t k = 0; k < part.claim.count; ++k) pending.entry->ring.cancel(part.claim, k);
+    for (std::uint32_t k = 0; k < part.claim.count; ++k) {
+      if (leave_flight(pending, part.claim, k)) pending.entry->ring.cancel(part.claim, k);
+    }
   }
+  pending.entry->stats[loop_.index].rows_out.sub(pending.rejoin->waiting);
   rejoins_.release(*pending.rejoin);
   pending.rejoin = nullptr;
 }

@@ -13,35 +13,45 @@ bool PredictPath::answer_one_of_many(Connection& connection, Pending& pending, c
                                      std::uint32_t row, const Ticket& ticket) {
   RingStats& stats = pending.entry->stats[loop_.index];
   Problem problem;
-  if (take_outputs(pending, block, row, ticket, problem)) {
+  const auto output_at = [&](std::size_t tensor) { return pending.entry->ring.output(block, row, tensor); };
+  if (take_outputs(pending, ticket.row, output_at, problem)) {
     stats.rows_ok.add();
-    return true;
+  } else {
+    stats.rows_failed.add();
+    if (!take_fault(pending, problem, ticket.row)) {
+      refuse_row(connection, pending, ticket.row, problem);
+      return false;
+    }
   }
-  stats.rows_failed.add();
-  if (take_fault(pending, problem, ticket)) return true;
-  refuse_row(connection, pending, ticket, problem);
-  return false;
+  note_returned(*pending.rejoin, ticket);
+  return true;
 }
 
-// False: the row has no outputs that can be sent, and `problem` says why.
-bool PredictPath::take_outputs(const Pending& pending, const batcher::DoneBlock& block, std::uint32_t row,
-                               const Ticket& ticket, Problem& problem) noexcept {
+// False: the row has no outputs that can be sent, and `problem` says why. `output_at` says where each lies.
+template <class OutputAt>
+bool PredictPath::take_outputs(const Pending& pending, std::uint32_t row, OutputAt&& output_at,
+                               Problem& problem) noexcept {
   Rejoin& rejoin = *pending.rejoin;
-  const std::uint32_t length = rejoin.length_of(ticket.row);
+  const std::uint32_t length = rejoin.length_of(row);
   const bool has_texts = rejoin.entry->encoder.has_texts();
   for (std::size_t j = 0; j < rejoin.outputs.size(); ++j) {
     const Rejoin::Output& output = rejoin.outputs[j];
     const auto bytes =
         output.spec->varies ? static_cast<std::size_t>(output.spec->bytes_of_length(length)) : output.stride;
-    auto* const out = reinterpret_cast<std::byte*>(output.data + ticket.row * output.stride);
-    if (bytes != 0) std::memcpy(out, rejoin.entry->ring.output(block, row, output.tensor), bytes);
+    auto* const out = reinterpret_cast<std::byte*>(output.data + row * output.stride);
+    if (bytes != 0) std::memcpy(out, output_at(output.tensor), bytes);
     if (!has_texts || output.spec->dtype != DType::kBytes) continue;
     const bool is_text =
         rejoin.form >= Rejoin::Form::kInfer ? !rejoin.infer.outputs[j].binary : pending.encoding == Encoding::kJson;
     if (!dataplane::check_texts(*output.spec, out, length, is_text, problem)) return false;
   }
-  note_returned(rejoin, ticket);
   return true;
+}
+
+// Of the cache.
+bool PredictPath::take_known(Pending& pending, const CachedRow& known, std::uint32_t row, Problem& problem) {
+  const std::span<const std::byte* const> outputs = outputs_of(*pending.rejoin->entry, known);
+  return take_outputs(pending, row, [outputs](std::size_t tensor) { return outputs[tensor]; }, problem);
 }
 
 void PredictPath::note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept {
@@ -51,12 +61,11 @@ void PredictPath::note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept {
 }
 
 // A row failed. True: it is one of many, and the others have nothing to do with it.
-bool PredictPath::take_fault(Pending& pending, const Problem& problem, const Ticket& ticket) {
+bool PredictPath::take_fault(Pending& pending, const Problem& problem, std::uint32_t row) {
   if (pending.rejoin == nullptr) return false;
   Rejoin& rejoin = *pending.rejoin;
   if (rejoin.form != Rejoin::Form::kRows || pending.encoding == Encoding::kRaw) return false;
-  rejoin.faults.push_back({ticket.row, problem.code(), std::string(problem.detail())});
-  note_returned(rejoin, ticket);
+  rejoin.faults.push_back({row, problem.code(), std::string(problem.detail())});
   return true;
 }
 

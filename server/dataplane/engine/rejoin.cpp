@@ -67,9 +67,11 @@ Rejoin* RejoinPool::acquire() {
 }
 
 void RejoinPool::release(Rejoin& rejoin) noexcept {
-  rejoin.stalled = false;
+  rejoin.shares = rejoin.joined = rejoin.stalled = false;
   rejoin.rows = rejoin.cursor = rejoin.refused = rejoin.answered = rejoin.under_way = 0;
-  rejoin.longest = rejoin.next_fault = 0;
+  rejoin.longest = rejoin.next_fault = rejoin.waiting = 0;
+  rejoin.oldest_ns = 0;
+  clear(rejoin.again);
   rejoin.entry = nullptr;
   clear(rejoin.parts);
   clear(rejoin.lengths);

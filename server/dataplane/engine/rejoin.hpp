@@ -9,6 +9,7 @@
 
 #include "codec/codec_oip.hpp"
 #include "codec/codec_rows.hpp"
+#include "engine/batch_stamps.hpp"
 #include "engine/body_pool.hpp"
 #include "engine/connection.hpp"
 #include "engine/model_entry.hpp"
@@ -38,13 +39,19 @@ struct Rejoin {
   };
 
   Form form = Form::kRaw;
-  bool stalled = false;         // no row goes into the queue before another one has come back
-  std::uint32_t rows = 0;       // of the request
-  std::uint32_t cursor = 0;     // of them, those behind it are still to be submitted
-  std::uint32_t refused = 0;    // that do not fit the schema, and are not run
-  std::uint32_t answered = 0;   // with outputs, or with a fault of their own
-  std::uint32_t under_way = 0;  // in the queue or further
-  std::vector<Part> parts;      // keeps its capacity from request to request
+  bool shares = false;               // its rows look for answers of equal ones, and leave theirs to others
+  bool joined = false;               // some row waited for an equal one
+  bool stalled = false;              // no row goes into the queue before another one has come back
+  std::uint32_t rows = 0;            // of the request
+  std::uint32_t cursor = 0;          // of them, those behind it are still to be submitted
+  std::uint32_t refused = 0;         // that do not fit the schema, and are not run
+  std::uint32_t answered = 0;        // with outputs, or with a fault of their own
+  std::uint32_t under_way = 0;       // in the queue or further, or waiting for a row that is
+  std::uint32_t waiting = 0;         // of these, for the row of another request, or an equal one of this
+  std::vector<Part> parts;           // keeps its capacity from request to request
+  std::vector<std::uint32_t> again;  // rows behind the cursor that are to be submitted after all
+  std::uint64_t oldest_ns = 0;       // age of the oldest answer that was found
+  BatchStamps stamps;                // of the batch that came back last, when it shares
   ModelEntry* entry = nullptr;
 
   std::vector<Column> columns;         // the inputs
@@ -62,7 +69,7 @@ struct Rejoin {
   std::unique_ptr<char[]> small;
   std::size_t small_used = 0;
 
-  [[nodiscard]] bool is_submitted() const noexcept { return cursor == rows; }
+  [[nodiscard]] bool is_submitted() const noexcept { return cursor == rows && again.empty(); }
   [[nodiscard]] bool is_complete() const noexcept { return answered == rows; }
   [[nodiscard]] std::uint32_t length_of(std::uint32_t row) const noexcept { return lengths.empty() ? 0 : lengths[row]; }
   // Memory until it is answered; null when the pool has none.

@@ -127,15 +127,13 @@ CacheAnswer ResultCache::look(const CacheKey& key, const Urgency& urgency, const
   std::shared_ptr<CachedRow> dead;  // destroyed when the lock is not held
   Part& part = part_of(key.hash);
   const std::lock_guard lock(part.mutex);
-  std::shared_ptr<CachedRow>* link = &part.buckets[key.hash & (part.buckets.size() - 1)];
-  while (*link != nullptr && !(*link)->has_key(key)) link = &(*link)->next_;
-  if (*link != nullptr && !(*link)->is_old(now_ns)) {
-    CachedRow& row = **link;
-    if (row.hits_ < kHitsMax) ++row.hits_;
-    found = *link;
+  std::shared_ptr<CachedRow>& link = find_row(part, key);
+  if (link != nullptr && !link->is_old(now_ns)) {
+    if (link->hits_ < kHitsMax) ++link->hits_;
+    found = link;
     return CacheAnswer::kHit;
   }
-  if (*link != nullptr) dead = take(part, *link);
+  if (link != nullptr) dead = take(part, link);
   for (Flight* flight = part.flights[key.hash % kFlightBuckets]; flight != nullptr; flight = flight->next) {
     if (!flight->row->has_key(key)) continue;
     if (!flight->urgency.serves(urgency)) break;
@@ -143,6 +141,20 @@ CacheAnswer ResultCache::look(const CacheKey& key, const Urgency& urgency, const
     return CacheAnswer::kJoined;
   }
   return CacheAnswer::kMiss;
+}
+
+bool ResultCache::knows(const CacheKey& key, std::uint64_t now_ns) {
+  Part& part = part_of(key.hash);
+  const std::lock_guard lock(part.mutex);
+  const std::shared_ptr<CachedRow>& row = find_row(part, key);
+  return row != nullptr && !row->is_old(now_ns);
+}
+
+// The end of the bucket's list when there is none.
+std::shared_ptr<CachedRow>& ResultCache::find_row(Part& part, const CacheKey& key) noexcept {
+  std::shared_ptr<CachedRow>* link = &part.buckets[key.hash & (part.buckets.size() - 1)];
+  while (*link != nullptr && !(*link)->has_key(key)) link = &(*link)->next_;
+  return *link;
 }
 
 Flight** ResultCache::find_flight(Part& part, const CachedRow& row) noexcept {

@@ -23,6 +23,8 @@ namespace penstock::dataplane {
 class JobInbox;
 class ResultCache;
 
+inline constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
+
 // What one ring has in the cache. Its rows hold it, so its address stands for no other ring as long as there are any.
 struct CacheAccount {
   CacheAccount(ResultCache& of, std::uint64_t ttl) : cache(of), ttl_ns(ttl) {}
@@ -90,6 +92,7 @@ struct CacheWaiter {
   std::uint32_t connection = 0;
   std::uint32_t generation = 0;
   std::uint32_t request = 0;
+  std::uint32_t row = kNoRow;  // of a request of many rows
 };
 
 struct Urgency {
@@ -154,6 +157,8 @@ class ResultCache {
   // kHit: `found` is the answer. kJoined: `waiter` is told when the row that runs is done.
   [[nodiscard]] CacheAnswer look(const CacheKey& key, const Urgency& urgency, const CacheWaiter& waiter,
                                  std::uint64_t now_ns, std::shared_ptr<const CachedRow>& found);
+  // Whether look() would find an answer.
+  [[nodiscard]] bool knows(const CacheKey& key, std::uint64_t now_ns);
   // Equal rows may join from now on. One that ran already and was not as urgent is joined no more.
   void begin(Flight& flight);
   // The row is done: nobody joins any more, and those who did are in `waiters`. `keep`: its outputs are an answer.
@@ -174,6 +179,7 @@ class ResultCache {
   };
 
   [[nodiscard]] Part& part_of(std::uint64_t hash) noexcept { return parts_[hash >> 48 & part_mask_]; }
+  [[nodiscard]] static std::shared_ptr<CachedRow>& find_row(Part& part, const CacheKey& key) noexcept;
   [[nodiscard]] static Flight** find_flight(Part& part, const CachedRow& row) noexcept;
   static void unlist(Part& part, Flight& flight) noexcept;
   [[nodiscard]] static std::shared_ptr<CachedRow> take(Part& part, std::shared_ptr<CachedRow>& link) noexcept;

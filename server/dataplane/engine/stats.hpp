@@ -94,7 +94,9 @@ struct RingStats {
   Counter rows_cancelled;         // nobody waited for the answer any more
   Counter deadline_exceeded;
   Counter cache_hits;
-  Counter cache_misses;     // rows that ran since no answer was known
+  Counter cache_hit_ns;  // what looking for them took, by one in kLookupsPerClock
+  Counter cache_misses;  // rows that ran since no answer was known
+  Counter cache_miss_ns;
   Counter cache_coalesced;  // requests that shared the row of another one
   Counter padded_rows;      // that batches were padded with
   std::array<Counter, batcher::kRowClasses> rows_by_class;

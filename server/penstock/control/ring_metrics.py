@@ -32,9 +32,9 @@ _RING_COUNTERS = (
     ("rows_shed", "penstock_rows_shed", "Rows dropped from a batch because they would have been late."),
     ("rows_cancelled", "penstock_rows_cancelled", "Rows whose client was gone before their reply."),
     ("padded_rows", "penstock_padded_rows", "Rows run only to fill a batch to an allowed size."),
-    ("cache_hits", "penstock_cache_hits", "Requests answered from the result cache."),
+    ("cache_hits", "penstock_cache_hits", "Rows answered from the result cache."),
     ("cache_misses", "penstock_cache_misses", "Rows that ran since the result cache did not know the answer."),
-    ("cache_coalesced", "penstock_cache_coalesced", "Requests that shared the row of an equal one."),
+    ("cache_coalesced", "penstock_cache_coalesced", "Rows that shared the run of an equal one."),
     ("cache_evictions", "penstock_cache_evictions", "Answers that left the result cache for want of room."),
 )
 # Key in RingStats, its label, name, help.

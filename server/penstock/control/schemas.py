@@ -62,9 +62,9 @@ VERSION_PROPERTIES: dict[str, Any] = {
             record(
                 {
                     "ttl_s": COUNT,
-                    "hits": {**COUNT, "description": "Requests answered from the cache."},
+                    "hits": {**COUNT, "description": "Rows answered from the cache."},
                     "misses": {**COUNT, "description": "Rows that ran since the answer was not known."},
-                    "coalesced": {**COUNT, "description": "Requests that shared the row of an equal one."},
+                    "coalesced": {**COUNT, "description": "Rows that shared the run of an equal one."},
                     "evictions": {**COUNT, "description": "Answers that left for want of room."},
                     "rows": {**COUNT, "description": "Answers in the cache."},
                     "bytes": COUNT,

@@ -69,7 +69,9 @@ class RingStats(TypedDict):
     rows_cancelled: int
     padded_rows: int
     cache_hits: int
+    cache_hit_ns: int
     cache_misses: int
+    cache_miss_ns: int
     cache_coalesced: int
     cache_evictions: int
     cache_rows: int
