@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from penstock.telemetry.record import records_of
 from tests.collector import SECONDS, Collector, attributes_of, collector
 from tests.integration.gate import Gate
 from tests.models import affine
 from tests.serving import Server
+from tests.tap_records import records_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -2,41 +2,31 @@
 #include <cstring>
 
 #include "codec/codec_oip.hpp"
+#include "codec/proto_writer.hpp"
 
 namespace penstock::dataplane {
 namespace {
 
-constexpr std::size_t kVarintBytesMax = 10;
-
 // The tag of a field whose value stands behind its length.
 constexpr char tag(unsigned field) noexcept { return static_cast<char>(field << 3 | 2); }
-
-char* write_varint(std::uint64_t value, char* out) noexcept {
-  for (; value >= 0x80; value >>= 7) *out++ = static_cast<char>(value | 0x80);
-  *out++ = static_cast<char>(value);
-  return out;
-}
 
 char* write_bytes(std::string_view text, char* out) noexcept {
   if (!text.empty()) std::memcpy(out, text.data(), text.size());
   return out + text.size();
 }
 
-void append_field(std::string& out, unsigned field, std::string_view text) {
-  char length[kVarintBytesMax];
-  out.push_back(tag(field));
-  out.append(length, static_cast<std::size_t>(write_varint(text.size(), length) - length)).append(text);
-}
-
 }  // namespace
 
 void InferReplyEncoder::render_messages(std::string_view model, std::string_view version) {
-  append_field(message_opening_, 1, model);
-  append_field(message_opening_, 2, version);
+  ProtoWriter opening;
+  opening.add_bytes(1, model);
+  opening.add_bytes(2, version);
+  message_opening_ = opening.view();
   for (const TensorSpec& tensor : schema_->outputs.tensors()) {
-    std::string& prefix = message_prefix_.emplace_back();
-    append_field(prefix, 1, tensor.name);
-    append_field(prefix, 2, infer_name_of(tensor.dtype));
+    ProtoWriter prefix;
+    prefix.add_bytes(1, tensor.name);
+    prefix.add_bytes(2, infer_name_of(tensor.dtype));
+    message_prefix_.emplace_back(prefix.view());
   }
 }
 

@@ -220,6 +220,7 @@ void Http2Session::dispatch(Http2Stream& stream) {
   const Request request{head, body, block};
   if (loop_.tap.is_on()) loop_.tap.open(connection_, pending, head, body.size(), *loop_.keys);
   if (stream.is_grpc) {
+    if (pending.tap != nullptr) pending.tap->flags |= TapRecord::kGrpc;
     handler_.handle_grpc(connection_, pending, request);
   } else if (!head.content_encoding.empty()) {
     session_.dispatch_compressed(connection_, pending, request, stream.head);

@@ -1,6 +1,5 @@
 #include "engine/tap_drain.hpp"
 
-#include <array>
 #include <charconv>
 #include <cstring>
 #include <ctime>
@@ -15,8 +14,6 @@ namespace {
 
 constexpr std::uint64_t kMicrosecondNs = 1000;
 constexpr std::uint64_t kSecondNs = 1'000'000'000;
-constexpr std::array<std::string_view, 8> kMethods{"GET",   "HEAD",   "POST",    "PUT",
-                                                   "PATCH", "DELETE", "OPTIONS", "_OTHER"};
 
 void add_text(std::string& out, std::string_view name, std::string_view text) {
   if (text.empty()) return;
@@ -93,7 +90,7 @@ void append_line(std::string& out, const TapRecord& record) {
   add_text(out, "request_id", {record.request_id, record.request_id_bytes});
   add_text(out, "client", {record.client, record.client_bytes});
   add_text(out, "principal", {record.principal, record.principal_bytes});
-  add_text(out, "method", kMethods[record.method % kMethods.size()]);
+  add_text(out, "method", kMethodNames[record.method % kMethodNames.size()]);
   add_text(out, "path", {record.path, record.path_bytes});
   if ((record.flags & TapRecord::kAborted) != 0) {
     out.append(",\"aborted\":true");

@@ -1,6 +1,7 @@
 // What the tap keeps of one answered request, and the ring that takes it from an I/O loop to whoever writes it down.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +13,7 @@
 
 namespace penstock::dataplane {
 
-// The layout is read by penstock/telemetry/record.py; a test compares the sizes, and those of the fields show
-// themselves.
+// Travels as it is to the process that exports traces.
 struct TapRecord {
   static constexpr std::uint8_t kTraced = 1;
   static constexpr std::uint8_t kLogged = 2;
@@ -21,6 +21,7 @@ struct TapRecord {
   static constexpr std::uint8_t kHasParent = 8;  // the trace came with the request
   static constexpr std::uint8_t kStreamed = 16;  // neither its length nor that of its answer is known
   static constexpr std::uint8_t kMayLog = 32;    // should it fail
+  static constexpr std::uint8_t kGrpc = 64;      // it was a call of gRPC
 
   std::uint64_t arrival_ns;  // monotonic; of what is drained, since 1970
   std::uint64_t taken_ns;    // this and the next two: 0 when no batch was waited for
@@ -63,7 +64,11 @@ struct TapRecord {
   [[nodiscard]] bool is_traced() const noexcept { return (flags & kTraced) != 0; }
 };
 
-static_assert(sizeof(TapRecord) == 1184 && offsetof(TapRecord, request_id) == 128, "record.py reads this");
+static_assert(sizeof(TapRecord) == 1184 && offsetof(TapRecord, request_id) == 128, "tests/tap_records.py reads this");
+
+// By Method.
+inline constexpr std::array<std::string_view, 8> kMethodNames{"GET",   "HEAD",   "POST",    "PUT",
+                                                              "PATCH", "DELETE", "OPTIONS", "_OTHER"};
 
 // One producer, one consumer. When it is full the record is lost: the producer never waits.
 class TapRing {

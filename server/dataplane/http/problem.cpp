@@ -55,6 +55,13 @@ static_assert(kCatalogue.size() == static_cast<std::size_t>(ProblemCode::kVersio
 
 const ProblemInfo& info_of(ProblemCode code) noexcept { return kCatalogue[static_cast<std::size_t>(code)]; }
 
+ProblemCode problem_named(std::string_view code) noexcept {
+  for (unsigned each = 1; each <= static_cast<unsigned>(ProblemCode::kVersionNotSupported); ++each) {
+    if (info_of(static_cast<ProblemCode>(each)).code == code) return static_cast<ProblemCode>(each);
+  }
+  return ProblemCode::kNone;
+}
+
 void Problem::set(ProblemCode code, const char* format, ...) noexcept {
   code_ = code;
   retry_after_s_ = 0;

@@ -58,6 +58,8 @@ struct ProblemInfo {
 };
 
 [[nodiscard]] const ProblemInfo& info_of(ProblemCode code) noexcept;
+// The one that is called so; kNone: none is.
+[[nodiscard]] ProblemCode problem_named(std::string_view code) noexcept;
 
 // A refusal in the making. Fixed size, so that refusing allocates nothing.
 class Problem {

@@ -46,10 +46,7 @@ std::string_view unescape(std::string_view text, std::span<char> memory) noexcep
 
 ReadProblem read_problem(std::string_view body, std::span<char> memory) noexcept {
   ReadProblem read;
-  const std::string_view name = text_behind(body, "code");
-  for (unsigned code = 1; code <= static_cast<unsigned>(ProblemCode::kVersionNotSupported); ++code) {
-    if (info_of(static_cast<ProblemCode>(code)).code == name) read.code = static_cast<ProblemCode>(code);
-  }
+  read.code = problem_named(text_behind(body, "code"));
   read.detail = unescape(text_behind(body, "detail"), memory);
   return read;
 }

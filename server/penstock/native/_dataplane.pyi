@@ -17,6 +17,16 @@ def csv_answers(
     faults: Sequence[tuple[int, str, int, str]],
     outputs: Sequence[tuple[str, int]],
 ) -> bytes: ...
+
+TAP_RECORD_BYTES: int
+
+class SpanEncoder:
+    """Makes OTLP of what drain_tap() takes. One thread."""
+
+    def __init__(self, resource: Sequence[tuple[str, str]], version: str) -> None: ...
+    def encode(self, records: bytes) -> bytes:
+        """An ExportTraceServiceRequest with the spans of the records. ValueError for half of one."""
+
 def has_http2() -> bool:
     """Whether HTTP/2, and gRPC with it, were built."""
 

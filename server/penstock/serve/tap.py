@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ServerConfig
-from penstock.core.errors import ConfigError
 from penstock.serve.access_log import AccessLog
 from penstock.serve.hangup import on_hangup
 from penstock.serve.trace_process import TraceProcess
@@ -23,7 +22,6 @@ __all__ = ["TapDrain", "samples_of", "start_tap"]
 # A loop's ring holds 8,192 records.
 _INTERVAL_S = 0.05
 _STOP_SECONDS = 10.0
-_EXPORTER = "opentelemetry-exporter-otlp-proto-http"
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -45,7 +43,6 @@ def start_tap(config: ServerConfig, engine: Engine, cleanup: ExitStack) -> TapDr
         return None
     traces = None
     if trace_sample is not None:
-        _check_installed()
         traces = TraceProcess(config.trace_endpoint, config.trace_service_name)
     access_log = None
     if log_sample is not None:
@@ -100,10 +97,16 @@ class TapDrain:
             if self._traces is not None:
                 self._traces.tend()
             self._take()
-            self._stopping.wait(_INTERVAL_S)
+            self._wait()
         self._take()
         if self._traces is not None:
             self._traces.stop()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _INTERVAL_S
+        if self._traces is not None:
+            self._traces.send_until(end)
+        self._stopping.wait(max(0.0, end - time.monotonic()))
 
     def _take(self) -> None:
         lines, count, records = self._engine.drain_tap()
@@ -118,14 +121,3 @@ def _is_traced(config: ServerConfig) -> bool:
         return True
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return not disabled and any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
-
-
-def _check_installed() -> None:
-    # The libraries themselves stay out of this process.
-    try:
-        importlib.metadata.version(_EXPORTER)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(
-            "traces need the OpenTelemetry exporter: pip install 'penstock[otel]', or leave out trace_endpoint and "
-            f"{' and '.join(_ENDPOINT_VARIABLES)}"
-        ) from error

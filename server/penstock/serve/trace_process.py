@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -12,14 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from penstock.telemetry.record import RECORD_BYTES
+from penstock.telemetry.packets import PACKET_BYTES_MAX, RECORD_BYTES
 
 __all__ = ["TraceProcess"]
 
 _log = logging.getLogger("penstock.serve.traces")
 
-# A packet is sent whole or not at all, and must fit the socket's buffer.
-_PACKET_RECORDS = 48
 _BUFFER_BYTES = 1 << 20
 _UNSENT_MAX = 64  # packets, beside what the socket holds
 _REPORT_BYTES_MAX = 4096
@@ -30,7 +29,7 @@ _STOP_SECONDS = 5.0
 
 
 class TraceProcess:
-    """Used by one thread. Nothing here waits, but for stop()."""
+    """Used by one thread. Nothing here waits, but for send_until() and stop()."""
 
     def __init__(
         self, endpoint: str | None, service_name: str | None, clock: Callable[[], float] = time.monotonic
@@ -81,13 +80,24 @@ class TraceProcess:
 
     def send(self, records: bytes) -> None:
         """Hand over some records; those that it does not take in time are lost and counted."""
-        for begin in range(0, len(records), _PACKET_RECORDS * RECORD_BYTES):
-            packet = records[begin : begin + _PACKET_RECORDS * RECORD_BYTES]
+        for begin in range(0, len(records), PACKET_BYTES_MAX):
+            packet = records[begin : begin + PACKET_BYTES_MAX]
             if len(self._unsent) < _UNSENT_MAX:
                 self._unsent.append(packet)
             else:
                 self._lost += len(packet) // RECORD_BYTES
         self._send_packets()
+
+    def send_until(self, end: float) -> None:
+        """Send what there was no room for as room comes, at the latest until then (of the clock)."""
+        while self._unsent and self._socket is not None and (seconds := end - self._clock()) > 0:
+            waiting = len(self._unsent)
+            poll = select.poll()  # select() knows no descriptors beyond 1023
+            poll.register(self._socket, select.POLLOUT)
+            poll.poll(seconds * 1000)
+            self._send_packets()
+            if len(self._unsent) == waiting:
+                return
 
     def stop(self) -> None:
         """Let it export what it has, for some seconds at most."""

@@ -1,4 +1,4 @@
-"""Records of the data plane's tap: TapRecord in dataplane/engine/tap_record.hpp, which a test reads with this."""
+"""Records of the data plane's tap as Python reads them: TapRecord in dataplane/engine/tap_record.hpp."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RECORD_BYTES", "TapRecord", "records_of"]
+__all__ = ["LAYOUT", "RECORD_BYTES", "TapRecord", "records_of"]
 
-_LAYOUT = struct.Struct("<8Q4I2H4B16s8s8s8B128s128s64s64s64s48s48s512s")
-RECORD_BYTES = _LAYOUT.size
+LAYOUT = struct.Struct("<8Q4I2H4B16s8s8s8B128s128s64s64s64s48s48s512s")
+RECORD_BYTES = LAYOUT.size
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "_OTHER")
 _REASONS = ("idle", "full", "deadline", "delay", "requeued", "reproducible")
 _CLASSES = ("interactive", "normal", "batch", "reproducible")
@@ -62,7 +62,7 @@ def records_of(data: bytes) -> Iterator[TapRecord]:
     """Yield the records that lie one after the other in `data`; ValueError for half of one."""
     if len(data) % RECORD_BYTES:
         raise ValueError(f"{len(data)} bytes are no whole records of {RECORD_BYTES}")
-    for values in _LAYOUT.iter_unpack(data):
+    for values in LAYOUT.iter_unpack(data):
         yield _record(values)
 
 

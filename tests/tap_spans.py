@@ -1,4 +1,4 @@
-"""What the spans of a traced request are: names and attributes by OpenTelemetry's conventions for HTTP servers."""
+"""What the spans of a traced request are, in Python and with OpenTelemetry's own encoder: for comparison."""
 
 from __future__ import annotations
 
@@ -8,54 +8,28 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from penstock.telemetry.record import TapRecord
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link as SdkLink
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-__all__ = ["Link", "Span", "SpanMaker"]
+from penstock.control.openapi import openapi_document
+from tests.tap_records import TapRecord
+
+__all__ = ["SpanMaker", "encoded"]
 
 # Batches that requests of which more may come are linked to.
 _BATCHES_KEPT = 1024
 _SERVER_ERROR = 500
 # Names have few values: what is a name in a path is left out of them.
 _ROUTES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(re.sub(r"\{\w+\}", "[^/]+", route)), route)
-    for route in (
-        "/",
-        "/predict",
-        "/predict/batch",
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/ready",
-        "/metrics",
-        "/openapi.json",
-        "/keys",
-        "/keys/{id}",
-        "/models",
-        "/models/{model}",
-        "/models/{model}/history",
-        "/models/{model}/load",
-        "/models/{model}/unload",
-        "/models/{model}/promote",
-        "/models/{model}/rollback",
-        "/models/{model}/aliases/{alias}",
-        "/models/{model}/versions/{version}",
-        "/v2",
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/v2/models/stats",
-        "/v2/models/{model}",
-        "/v2/models/{model}/config",
-        "/v2/models/{model}/stats",
-        "/v2/models/{model}/ready",
-        "/v2/models/{model}/infer",
-        "/v2/models/{model}/versions/{version}",
-        "/v2/models/{model}/versions/{version}/config",
-        "/v2/models/{model}/versions/{version}/stats",
-        "/v2/models/{model}/versions/{version}/ready",
-        "/v2/models/{model}/versions/{version}/infer",
-        "/v2/repository/index",
-        "/v2/repository/models/{model}/load",
-        "/v2/repository/models/{model}/unload",
+    (re.compile(re.sub(r"\{\w+\}", "[^/]+", route.replace(".", "[.]"))), route)
+    for route in sorted(
+        (path.replace("{name}", "{model}") for path in openapi_document()["paths"]),
+        key=lambda route: "{" in route,
     )
 )
 
@@ -181,3 +155,36 @@ def _server_attributes(record: TapRecord, route: str | None) -> Iterator[tuple[s
     if record.rows:
         yield "penstock.rows", record.rows
         yield "penstock.priority", record.row_class
+
+
+def encoded(spans: Iterable[Span], resource: Mapping[str, str], version: str) -> ExportTraceServiceRequest:
+    """Encode as OpenTelemetry's SDK does."""
+    about = Resource(dict(resource))
+    scope = InstrumentationScope("penstock", version)
+    return encode_spans([_readable(span, about, scope) for span in spans])
+
+
+def _readable(span: Span, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
+    def context(span_id: bytes, trace_id: bytes, *, remote: bool = False) -> SpanContext:
+        return SpanContext(
+            int.from_bytes(trace_id),
+            int.from_bytes(span_id),
+            is_remote=remote,
+            trace_flags=TraceFlags(TraceFlags.SAMPLED),
+            trace_state=TraceState.from_header([span.trace_state]) if span.trace_state else TraceState(),
+        )
+
+    parent = span.parent_id
+    return ReadableSpan(
+        name=span.name,
+        context=context(span.span_id, span.trace_id),
+        parent=None if parent is None else context(parent, span.trace_id, remote=span.remote_parent),
+        resource=resource,
+        attributes=dict(span.attributes),
+        links=[SdkLink(context(link.span_id, link.trace_id)) for link in span.links],
+        kind=SpanKind.SERVER if span.is_server else SpanKind.INTERNAL,
+        status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
+        start_time=span.start_ns,
+        end_time=span.end_ns,
+        instrumentation_scope=scope,
+    )
