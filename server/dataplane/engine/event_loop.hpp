@@ -62,6 +62,7 @@ class EventLoop final : private RequestHandler, public JobInbox {
   }
   void abandon(Connection& connection, Pending& pending) override;
   void handle_prediction(Connection& connection, Pending& pending, const Request& request, const RouteTarget& target);
+  [[nodiscard]] bool is_for_control(const Connection& connection, const Request& request) const noexcept;
   void handle_by_control(Connection& connection, Pending& pending, const Request& request);
   void handle_health(Connection& connection, Pending& pending, const RouteTarget& target);
   void refuse_reserved(Connection& connection, Pending& pending);

@@ -5,6 +5,7 @@
 
 #include "engine/body_stream.hpp"
 #include "engine/event_loop.hpp"
+#include "engine/image_fields.hpp"
 #include "engine/options_reply.hpp"
 #include "engine/routing.hpp"
 
@@ -37,6 +38,8 @@ bool EventLoop::admits(const Connection& connection, const RequestHead& head, st
     model = query.substr(6, query.find('&') == std::string_view::npos ? query.npos : query.find('&') - 6);
   body_bytes_max = loop_.table->body_bytes_max(model);
   if (target.route != Route::kPredict) body_bytes_max = std::max(body_bytes_max, kRowsBytesMax);
+  // A file may be larger than the tensor that it is.
+  if (is_file(head)) body_bytes_max = std::max(body_bytes_max, loop_.engine.options.control_body_bytes_max);
   return true;
 }
 
@@ -87,16 +90,26 @@ void EventLoop::handle_prediction(Connection& connection, Pending& pending, cons
   } else if (connection.reserved) {
     refuse_reserved(connection, pending);
   } else if (target.route == Route::kPredict) {
-    if (is_file(head) && !connection.internal && !loop_.engine.options.control_socket.empty()) [[unlikely]] {
+    if (is_for_control(connection, request)) [[unlikely]] {
       handle_by_control(connection, pending, request);
     } else {
       predict_.start(connection, pending, request);
     }
   } else if (target.route == Route::kPredictRows) {
+    if (loop_.table->takes_images() && is_for_control(connection, request)) [[unlikely]] {
+      handle_by_control(connection, pending, request);
+      return;
+    }
     predict_.start_batch(connection, pending, request);
   } else {
     predict_.start_infer(connection, pending, request, {target.model, target.version});
   }
+}
+
+bool EventLoop::is_for_control(const Connection& connection, const Request& request) const noexcept {
+  if (!is_file(request.head) && !(loop_.table->takes_images() && holds_images(request.head, request.body)))
+    return false;
+  return !connection.internal && !loop_.engine.options.control_socket.empty();
 }
 
 // Predictions in a form that the control plane reads: for whom it may do that is decided as for the others.

@@ -22,6 +22,11 @@ std::uint32_t hash(std::string_view text) noexcept {
   return value;
 }
 
+// Height and width, or these and channels in front or behind.
+bool may_be_image(const TensorSpec& input) noexcept {
+  return input.dtype == DType::kUint8 && (input.shape.size() == 2 || input.shape.size() == 3);
+}
+
 }  // namespace
 
 RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
@@ -41,6 +46,8 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
       throw std::invalid_argument("route names a ring that does not exist");
     body_bytes_max_ = std::max(body_bytes_max_, entries_[route.ring]->body_bytes_max);
     has_objectives_ = has_objectives_ || entries_[route.ring]->slo_ns != 0;
+    takes_images_ =
+        takes_images_ || std::ranges::any_of(entries_[route.ring]->ring.schema().inputs.tensors(), may_be_image);
   }
   find_peers(routes);
   bytes_.resize(bytes);

@@ -50,6 +50,8 @@ class RouteTable {
   [[nodiscard]] ModelEntry* known(std::string_view model, std::string_view version) const noexcept;
   // Some model has a latency objective, so that requests without a time-out of their own are admitted, too.
   [[nodiscard]] bool has_objectives() const noexcept { return has_objectives_; }
+  // Some model has an input that images may be decoded for.
+  [[nodiscard]] bool takes_images() const noexcept { return takes_images_; }
   // The other model versions that share workers with ring `ring`.
   [[nodiscard]] const std::vector<const ModelEntry*>& peers(std::uint32_t ring) const noexcept { return peers_[ring]; }
 
@@ -108,6 +110,7 @@ class RouteTable {
   std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t body_bytes_max_ = 0;
   bool has_objectives_ = false;
+  bool takes_images_ = false;
 };
 
 }  // namespace penstock::dataplane

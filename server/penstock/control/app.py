@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Response, request
 from flask_restful import Api
 
+from penstock.control.images import ImageReader
 from penstock.control.problem import install_problems, request_id
 from penstock.control.resources.aliases import Alias
 from penstock.control.resources.batches import StreamedBatch
@@ -92,7 +93,7 @@ def make_app(state: ServerState) -> Flask:
         api.add_resource(resource, *paths, **given)
     api.add_resource(OpenApi, "/openapi.json")
     if state.fast_path is not None:
-        streaming = {"state": state, "fast_path": FastPath(state.fast_path)}
+        streaming = {"state": state, "fast_path": FastPath(state.fast_path), "images": ImageReader()}
         api.add_resource(StreamedBatch, "/predict/batch", resource_class_kwargs=streaming)
         api.add_resource(FilePrediction, "/predict", resource_class_kwargs=streaming)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from werkzeug.http import parse_options_header
@@ -14,7 +14,7 @@ from penstock.control.reading import parse_json
 from penstock.core.errors import RequestError
 from penstock.core.status import Tensor
 
-__all__ = ["FORM", "Part", "inputs_of", "parts_of"]
+__all__ = ["FORM", "Decode", "Part", "inputs_of", "parts_of"]
 
 FORM = "multipart/form-data"
 _PARTS_MAX = 256
@@ -31,6 +31,10 @@ class Part:
     name: str | None = None
 
 
+# Returns the bytes of the tensor that an image is; None for a tensor that takes no images.
+Decode = Callable[[Part, Tensor], bytes | None]
+
+
 def parts_of(content: bytes, content_type: str) -> list[Part]:
     """Take a body apart: a form has many parts, anything else is one."""
     media_type, options = parse_options_header(content_type)
@@ -45,8 +49,8 @@ def parts_of(content: bytes, content_type: str) -> list[Part]:
         raise RequestError("malformed_body", f"not a form: {error}") from None
 
 
-def inputs_of(parts: Sequence[Part], inputs: Sequence[Tensor]) -> bytes:
-    """Return the JSON body for a model's inputs. RequestError when the parts are not theirs."""
+def inputs_of(parts: Sequence[Part], inputs: Sequence[Tensor], decode: Decode) -> bytes:
+    """Return the JSON body for a model's inputs. RequestError when the parts are not theirs, or no images."""
     by_name = {name: (name, dtype, shape) for name, dtype, shape in inputs}
     values: dict[str, bytes] = {}
     for part in parts:
@@ -62,7 +66,7 @@ def inputs_of(parts: Sequence[Part], inputs: Sequence[Tensor]) -> bytes:
             raise RequestError("invalid_input", f"inputs.{name[:100]}: no such input; known are {', '.join(by_name)}")
         if name in values:
             raise RequestError("malformed_body", f"inputs.{name[:100]}: the form has it twice")
-        values[name] = _value(part, by_name[name])
+        values[name] = _value(part, by_name[name], decode)
     members = b",".join(json.dumps(name).encode() + b":" + value for name, value in values.items())
     return b'{"inputs":{' + members + b"}}"
 
@@ -89,7 +93,7 @@ def _part(content: bytes, content_type: str, name: str | None = None) -> Part:
     return Part(content, media_type.lower(), options.get("charset", "utf-8").lower(), name)
 
 
-def _value(part: Part, tensor: Tensor) -> bytes:
+def _value(part: Part, tensor: Tensor, decode: Decode) -> bytes:
     name, dtype, shape = tensor
     is_text = dtype in ("str", "bytes")
     is_field = part.name is not None and part.media_type == "text/plain"
@@ -105,6 +109,8 @@ def _value(part: Part, tensor: Tensor) -> bytes:
     takes_bytes = dtype == "uint8" and len(shape) == 1
     if not is_text and (part.media_type == "application/octet-stream" or (takes_bytes and not is_field)):
         return _base64(part.content)
+    if part.media_type.startswith("image/") and (pixels := decode(part, tensor)) is not None:
+        return _base64(pixels)
     raise _unsupported(part, tensor)
 
 
@@ -135,6 +141,6 @@ def _unsupported(part: Part, tensor: Tensor) -> RequestError:
     return RequestError(
         "unsupported_media_type",
         f"inputs.{name}: {part.media_type[:80]!r} is no value for {dtype} of shape [{extents}]; files are taken by "
-        "inputs of uint8 with one dimension and by bytes, text by strings; send the tensor as application/json, or its "
-        "bytes as application/octet-stream",
+        "inputs of uint8 with one dimension and by bytes, images by uint8 of [height, width, channels], too, text by "
+        "strings; send the tensor as application/json, or its bytes as application/octet-stream",
     )

@@ -13,6 +13,7 @@ from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Share, S
 __all__ = [
     "BackendName",
     "Convert",
+    "ImageLayout",
     "LogFormat",
     "LogLevel",
     "ModelConfig",
@@ -62,6 +63,13 @@ class Scheduling(StrEnum):
     ROUND_ROBIN = "round-robin"
 
 
+class ImageLayout(StrEnum):
+    """Where a tensor that takes images has its channels."""
+
+    HWC = "hwc"
+    CHW = "chw"
+
+
 class LogFormat(StrEnum):
     """How log records are written."""
 
@@ -94,6 +102,7 @@ class ModelConfig:
     lengths: Annotated[tuple[int, ...], Wholes(1, 1 << 20, "elements")] = ()
     max_batch_tokens: Annotated[int, Whole(0, (1 << 31) - 1, "rows x length")] = 0
     string_bytes_max: Annotated[int, Size(0, 1 << 30)] = 0
+    image_layout: Annotated[ImageLayout | None, OneOf(ImageLayout)] = None
     slo_ms: Annotated[int, Whole(0, _HOUR_MS, "milliseconds")] = 0
     weight: Annotated[int, Whole(1, 10_000)] = 100
     cache_ttl_s: Annotated[int, Whole(0, _YEAR_S, "seconds")] = 0

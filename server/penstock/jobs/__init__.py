@@ -1,3 +1,3 @@
-"""Processes for one request each: what needs libraries that the main process does not load."""
+"""Processes beside the main one: what needs libraries that it does not load."""
 
 __all__: list[str] = []

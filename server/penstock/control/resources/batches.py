@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from urllib.parse import urlencode
 
 from flask import Response, request
 from flask_restful import Resource
 
+from penstock.control.images import ImageReader
 from penstock.control.reading import query
+from penstock.control.resources.files import JSON, ImageDocuments
+from penstock.control.served import Schema, handed_on
 from penstock.control.state import ServerState
 from penstock.control.streams.body import ClientGoneError, pieces_of
 from penstock.control.streams.fast_path import FastPath, Reply
@@ -17,9 +20,8 @@ from penstock.control.streams.job import Job
 from penstock.control.streams.lines import CsvRows, CsvWriter, JsonRows, JsonWriter, LineReader, LineWriter
 from penstock.control.streams.pipeline import Pipeline
 from penstock.core.errors import RequestError
-from penstock.core.status import ModelStatus
 
-__all__ = ["HANDED_ON", "Schema", "StreamedBatch"]
+__all__ = ["StreamedBatch"]
 
 _JSON_LINES = "application/x-ndjson"
 _CSV = "text/csv"
@@ -28,30 +30,27 @@ _ARROW = "application/vnd.apache.arrow.stream"
 _COLUMNS = {_ARROW: "arrow", "application/vnd.apache.parquet": "parquet"}
 # Read by a process of its own: this one loads neither Arrow nor NumPy.
 _JOB = "penstock.jobs.columns"
-# What the fast path takes from a head, and a stream hands on with every batch.
-HANDED_ON = ("X-Request-Priority", "X-Request-Timeout-Ms")
-_ROWS_MAX = 1024
-# Of a batch's outputs, as JSON.
-_ANSWER_BYTES = 4 << 20
-_BYTES_OF_NUMBER = 16
 
 
 class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no types
     """Rows as lines or columns, and their outputs likewise while others are still on their way."""
 
-    def __init__(self, state: ServerState, fast_path: FastPath) -> None:
+    def __init__(self, state: ServerState, fast_path: FastPath, images: ImageReader) -> None:
         self._state = state
         self._fast_path = fast_path
+        self._images = images
 
     # Nobody is asked for a role: the data plane lets only those get here who may predict.
     def post(self) -> Response:
         """Run the rows of a stream."""
+        if request.mimetype == JSON:
+            return ImageDocuments(self._state, self._fast_path, self._images).predict("/predict/batch")
         pieces = pieces_of(request.environ)
         asked = query()
         names = {name: value for name in ("model", "version") if (value := asked.text_or_none(name)) is not None}
         asked.done()
         model = Schema(self._state.models.models(), names, self._fast_path)
-        headers = {name: value for name in HANDED_ON if (value := request.headers.get(name)) is not None}
+        headers = handed_on()
         # Whoever streams waits for all of it: single requests go first.
         headers.setdefault("X-Request-Priority", "batch")
         if (columns := _COLUMNS.get(request.mimetype)) is not None:
@@ -127,62 +126,6 @@ class _Closing:
         close = getattr(self._answers, "close", None)
         if close is not None:
             close()
-
-
-class Schema:
-    """What is known of the model that a stream asks for; nothing of one that is loaded with its first request."""
-
-    def __init__(self, statuses: Sequence[ModelStatus], names: dict[str, str], fast_path: FastPath) -> None:
-        self._names = names
-        self._fast_path = fast_path
-        self._status = _status_of(statuses, names)
-
-    @property
-    def loaded(self) -> ModelStatus:
-        """The model's status. RequestError (`model_not_found`, `model_unavailable`) when its schema is not known."""
-        if self._status is None:
-            # It knows why, and notes that a model was asked for which is loaded with its first request.
-            reply = self._fast_path.post(
-                "/predict", self._names, b'{"inputs":{}}', {"Content-Type": "application/json"}
-            )
-            if reply.status in (404, 503):
-                raise reply.problem()
-            raise RequestError(
-                "model_unavailable",
-                "the model's columns are not known before it is loaded; POST /models/NAME/load loads it, and "
-                f"{_JSON_LINES} needs no columns",
-            )
-        return self._status
-
-    @property
-    def rows_max(self) -> int:
-        """How many rows of it are run at a time: fewer when their outputs are large."""
-        elements = 1
-        for _, _, shape in self._status.outputs if self._status is not None else ():
-            count = 1
-            for extent in shape:
-                count *= extent or 512
-            elements += count
-        return max(1, min(_ROWS_MAX, _ANSWER_BYTES // (_BYTES_OF_NUMBER * elements)))
-
-
-def _status_of(statuses: Sequence[ModelStatus], names: dict[str, str]) -> ModelStatus | None:
-    served = [status for status in statuses if status.inputs]
-    name = names.get("model")
-    if name is None:
-        models = {status.config.name for status in served}
-        if len(models) != 1:
-            raise RequestError(
-                "invalid_input", f"{len(models)} models are served: name one in the query, with ?model=NAME"
-            )
-        name = models.pop()
-    version = names.get("version", "latest")
-    for status in served:
-        if status.config.name == name and (
-            status.config.version == version or version in status.aliases or (version == "latest" and status.latest)
-        ):
-            return status
-    return None
 
 
 def _reader(media_type: str, model: Schema) -> LineReader:

@@ -28,7 +28,7 @@ class Reply:
     status: int
     body: bytes
     media_type: str
-    retry_after: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()  # of the head, those that tell a client something of its request
 
     def problem(self) -> RequestError:
         """Return what a reply that is no 200 says."""
@@ -61,7 +61,7 @@ class FastPath:
                     response.status,
                     response.read(),
                     response.headers.get_content_type(),
-                    response.headers["Retry-After"],
+                    tuple((name, value) for name, value in response.headers.items() if _is_told(name)),
                 )
             except (OSError, http.client.HTTPException):
                 connection.close()
@@ -76,6 +76,10 @@ class FastPath:
             else:
                 self._idle.append(connection)
             return reply
+
+
+def _is_told(name: str) -> bool:
+    return name.lower().startswith("x-penstock-") or name.lower() in ("retry-after", "server-timing")
 
 
 class _Connection(http.client.HTTPConnection):

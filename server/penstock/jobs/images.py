@@ -1,0 +1,286 @@
+"""Images: files in, the bytes of uint8 tensors out. The one door to Pillow.
+
+Run as a process that serves one order after another: a line of JSON on standard input, and behind it as many bytes as
+it says; the answer comes on standard output in the same form. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import resource
+import sys
+import warnings
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+from penstock.core.errors import RequestError
+
+__all__ = ["main"]
+
+# Of the process, whatever a file makes of it.
+_MEMORY_BYTES_MAX = 1 << 30
+# Of the bodies that one body may become: it goes to /predict/batch, which takes no more.
+_BODY_BYTES_MAX = 32 << 20
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_MEDIA_TYPES = {
+    "image/png": "PNG",
+    "image/apng": "PNG",
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/pjpeg": "JPEG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/x-ms-bmp": "BMP",
+    "image/gif": "GIF",
+}
+# How files of the formats begin. Something else in a field of base64 is left to those who read tensors.
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Of which Pillow makes any of those in one way only.
+_CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_ORIENTATION = 0x0112
+_FIELD = re.compile(r'("base64"[ \t\r\n]*:[ \t\r\n]*")([A-Za-z0-9+/=\\]*)(")')
+
+_Json = dict[str, Any]
+
+
+class _Goal(NamedTuple):
+    """What an input takes: `height` is None where it varies, and is `height_max` at most."""
+
+    name: str
+    height: int | None
+    height_max: int
+    width: int
+    channels: int
+    planes: bool
+
+    @property
+    def bytes(self) -> int | None:
+        """How many bytes the tensor has, where that is known."""
+        return None if self.height is None else self.height * self.width * self.channels
+
+
+def main() -> None:
+    """Serve orders until there are no more."""
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES_MAX, _MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Whether a file is too large is decided here; what Pillow would like to say of others is nobody's to read.
+    warnings.simplefilter("ignore")
+    serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer every order."""
+    document = _Document(b"")
+    while line := orders.readline():
+        order: _Json = json.loads(line)
+        content = orders.read(order["bytes"])
+        data = b""
+        try:
+            if order["do"] == "image":
+                data = _decode(content, _Goal(*order["goal"]), order["media_type"])
+                answer: _Json = {}
+            elif order["do"] == "names":
+                document = _Document(content)
+                answer = document.names()
+            else:
+                data, faults = document.with_tensors([_Goal(*goal) for goal in order["goals"]], order)
+                answer = {"faults": faults}
+        except RequestError as error:
+            answer = {"code": error.code, "detail": error.detail}
+        except MemoryError:
+            answer = {"code": "body_too_large", "detail": "the image takes more memory than there is for one"}
+        answers.write(json.dumps({**answer, "bytes": len(data)}).encode() + b"\n" + data)
+        answers.flush()
+
+
+def _decode(content: bytes, goal: _Goal, media_type: str | None) -> bytes:
+    """Return the tensor of a file. RequestError for everything that it may be instead."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise RequestError(
+            "unsupported_media_type",
+            f"inputs.{goal.name}: this server decodes no images: pip install 'penstock[images]', or send the tensor as "
+            "application/json",
+        ) from None
+    _check_type(media_type, goal)
+    Image.MAX_IMAGE_PIXELS = None  # _check_size() knows better, and before anything is decoded
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            _check_format(image.format, media_type, goal)
+            turned = _turn_of(image)
+            _check_size(image.size, goal, turned=turned is not None and turned > 4, exactly=turned is not None)
+            image.load()
+            turned = _turn_of(image) or 1
+            _check_size(image.size, goal, turned=turned > 4, exactly=True)
+            return _samples(_turned(image, turned), goal)
+    except (RequestError, MemoryError):
+        raise
+    except Exception as error:  # whatever a decoder stumbles over is the file's
+        reason = (str(error).splitlines() or [""])[0][:200].replace("<_io.BytesIO object", "<")
+        if type(error).__name__ == "UnidentifiedImageError":
+            reason = f"it is none of {', '.join(_FORMATS)}"
+        raise RequestError(
+            "malformed_body", f"inputs.{goal.name}: no image that can be read: {reason or type(error).__name__}"
+        ) from None
+
+
+def _check_type(media_type: str | None, goal: _Goal) -> None:
+    if media_type is None or media_type in _MEDIA_TYPES:
+        return
+    raise RequestError(
+        "unsupported_media_type",
+        f"inputs.{goal.name}: {media_type[:80]!r} is not decoded here; send {', '.join(_FORMATS)}, as "
+        "image/png and so on, or the tensor as application/json",
+    )
+
+
+def _check_format(found: str | None, media_type: str | None, goal: _Goal) -> None:
+    found = "JPEG" if found == "MPO" else found  # several of them in one file, of which the first is the picture
+    if media_type is None or found == _MEDIA_TYPES[media_type]:
+        return
+    raise RequestError(
+        "unsupported_media_type",
+        f"inputs.{goal.name}: the file is called {media_type} and is {found}; say what it is as its Content-Type",
+    )
+
+
+def _turn_of(image: Any) -> int | None:
+    """Return the orientation of EXIF, from 1 (none) to 8; None where a PNG may still say it behind its pixels."""
+    try:
+        turn = image.getexif().get(_ORIENTATION)
+    except Exception:  # EXIF that cannot be read counts for nothing
+        turn = 1
+    if isinstance(turn, int) and 1 <= turn <= 8:
+        return turn
+    return None if image.format == "PNG" else 1
+
+
+def _check_size(size: tuple[int, int], goal: _Goal, *, turned: bool, exactly: bool) -> None:
+    """Compare before decoding: what has another size is not decoded at all."""
+    for width, height in (size[::-1] if turned else size, *(() if exactly else (size[::-1],))):
+        if width == goal.width and (height == goal.height or (goal.height is None and height <= goal.height_max)):
+            return
+    width, height = size[::-1] if turned else size
+    takes = f"{goal.width} x {goal.height}"
+    if goal.height is None:
+        takes = f"{goal.width} x any height up to {goal.height_max}"
+    raise RequestError(
+        "invalid_input",
+        f"inputs.{goal.name}: the image has {width} x {height} pixels (width x height), the model takes {takes}; the "
+        "server resizes nothing, so send it in that size",
+    )
+
+
+def _turned(image: Any, turn: int) -> Any:
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[turn]) if turn in turns else image
+
+
+def _samples(image: Any, goal: _Goal) -> bytes:
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        # The upper half of each sample, as Pillow itself has it of colours of 16 bits.
+        upper = 0 if image.mode.endswith("B") else 1
+        image = Image.frombytes("L", image.size, image.tobytes()[upper::2])
+    if image.mode not in _CONVERTIBLE:
+        raise RequestError(
+            "invalid_input", f"inputs.{goal.name}: pixels of the kind {image.mode!r} have no one meaning in 8 bits"
+        )
+    wanted = _MODES[goal.channels]
+    if image.mode != wanted:
+        image = image.convert(wanted)
+    return b"".join(band.tobytes() for band in image.split()) if goal.planes else bytes(image.tobytes())
+
+
+class _Document:
+    """A body of JSON, some of whose fields of base64 are images."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._parsed: Any = None
+        try:
+            self._text = content.decode()
+            self._parsed = json.loads(content) if content else None
+        except (ValueError, RecursionError):
+            pass  # the data plane says what is wrong with it
+
+    def names(self) -> _Json:
+        """Return the model and the version that it names."""
+        found = self._parsed if isinstance(self._parsed, dict) else {}
+        return {name: found[name] for name in ("model", "version") if isinstance(found.get(name), str)}
+
+    def with_tensors(self, goals: list[_Goal], order: _Json) -> tuple[bytes, list[_Json]]:
+        """Return it with tensors in the images' place, and which rows have images that are none."""
+        if not isinstance(self._parsed, dict):
+            return self._content, []
+        tensors: dict[str, str] = {}
+        faults: list[_Json] = []
+        left = _BODY_BYTES_MAX
+        for row, goal, digits in self._fields(goals, order["rows"]):
+            if digits in tensors or (content := _file_in(digits, goal)) is None:
+                continue
+            try:
+                tensors[digits] = b64encode(_decode(content, goal, None)).decode()
+            except RequestError as error:
+                if not order["rows"]:
+                    raise
+                faults.append({"row": row, "code": error.code, "detail": error.detail})
+                continue
+            left -= len(tensors[digits])
+            if left < 0:
+                raise RequestError(
+                    "body_too_large",
+                    f"the body's images become more than {_BODY_BYTES_MAX} bytes; send fewer at a time",
+                )
+        if not tensors:
+            return self._content, faults
+        # In the text, where everything else stays as it was written: numbers, and what is wrong with it.
+        text = _FIELD.sub(lambda found: found[1] + tensors.get(_unescaped(found[2]), found[2]) + found[3], self._text)
+        return text.encode(), faults
+
+    def _fields(self, goals: list[_Goal], rows: bool) -> Iterator[tuple[int, _Goal, str]]:
+        """Yield fields of base64 that stand for an input that takes images."""
+        by_name = {goal.name: goal for goal in goals}
+        inputs = self._parsed.get("inputs")
+        for row, values in enumerate(inputs if rows and isinstance(inputs, list) else [inputs]):
+            if not isinstance(values, dict):
+                continue
+            for name, value in values.items():
+                if name in by_name and isinstance(value, dict) and isinstance(value.get("base64"), str):
+                    yield row, by_name[name], value["base64"]
+
+
+def _unescaped(digits: str) -> str:
+    return digits.replace("\\/", "/")
+
+
+def _file_in(digits: str, goal: _Goal) -> bytes | None:
+    """Return the file that base64 stands for; None when it is a tensor, or neither."""
+    try:
+        content = b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except (Base64Error, ValueError):
+        return None
+    return content if content.startswith(_BEGINNINGS) and len(content) != goal.bytes else None
+
+
+if __name__ == "__main__":
+    main()
