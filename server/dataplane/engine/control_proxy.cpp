@@ -37,7 +37,10 @@ bool is_relayed(std::string_view name, std::string_view nominated) noexcept {
                                          "accept-encoding", "host", "x-request-id", "proxy-connection"}) {
     if (equals_ignoring_case(name, dropped)) return false;
   }
-  if (name.find('_') != std::string_view::npos || starts_ignoring_case(name, "x-penstock-")) return false;
+  const bool is_option =
+      equals_ignoring_case(name, "x-penstock-reproducible") || equals_ignoring_case(name, "x-penstock-receipt");
+  if (name.find('_') != std::string_view::npos || (starts_ignoring_case(name, "x-penstock-") && !is_option))
+    return false;
   while (!nominated.empty()) {
     const std::string_view option = take_element(nominated);
     if (option.size() == name.size() && starts_ignoring_case(option, name)) return false;

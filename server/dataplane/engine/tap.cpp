@@ -91,8 +91,9 @@ void Tap::open(const Connection& connection, Pending& pending, const RequestHead
                const KeyTable& keys) {
   TraceContext parent;
   const bool has_parent = !head.traceparent.empty() && parse_traceparent(head.traceparent, parent);
-  // Whoever began the trace has decided for all of it.
-  const bool traced = traces_ && (has_parent ? parent.sampled : trace_ratio_.admits(random_.next()));
+  // Whoever began the trace has decided for all of it. The control plane begins none for its own predictions.
+  const bool traced =
+      traces_ && (has_parent ? parent.sampled : !connection.internal && trace_ratio_.admits(random_.next()));
   // The control plane's own predictions belong to a request that is logged already.
   const bool may_log = logs_ && !connection.internal;
   if (!traced && !may_log) return;
