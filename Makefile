@@ -15,6 +15,8 @@ CTEST := $(VENV)/bin/ctest
 STAMPS := .setup
 # The modules are built in build/release and installed beside the sources, so the editable install builds nothing itself.
 INSTALL_EDITABLE := PENSTOCK_NATIVE=prebuilt $(PY) -m pip install -q --no-build-isolation -e
+# Whoever builds in build/release takes turns: two streams of CI do, and bench/gate/revisions.py.
+TAKING_TURNS := mkdir -p build && flock build/lock
 NATIVE_SOURCES = $(shell find kernels batcher server/dataplane bench tests -name '*.[ch]pp' | sort)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -56,17 +58,18 @@ $(STAMPS)/runtime: $(STAMPS)/tools setup.py
 	@$(INSTALL_EDITABLE) '.[demo,bench]'
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/runtime
-	@echo "installing development tools"
+# Not on top of the runtime but in its place: packages are resolved once.
+$(STAMPS)/dev: $(STAMPS)/tools setup.py
+	@echo "installing penstock, and what it is developed with"
 	@$(INSTALL_EDITABLE) '.[demo,bench,dev]'
-	@touch $@
+	@touch $(STAMPS)/runtime $@
 
 build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
 	@$(CMAKE) --preset $* > $(STAMPS)/configure-$*.log 2>&1 || { cat $(STAMPS)/configure-$*.log; exit 1; }
 
 native: build/release/build.ninja
-	@$(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen
-	@$(CMAKE) --install build/release --component modules --prefix server > /dev/null
+	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen
+	@$(TAKING_TURNS) $(CMAKE) --install build/release --component modules --prefix server > /dev/null
 
 # ---- the demo --------------------------------------------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ format-cpp: $(STAMPS)/dev
 	@$(VENV)/bin/clang-format --dry-run --Werror $(NATIVE_SOURCES) && echo "clang-format: $(words $(NATIVE_SOURCES)) files"
 
 tidy: $(STAMPS)/dev build/release/build.ninja
-	@$(CMAKE) --preset release > /dev/null
+	@$(TAKING_TURNS) $(CMAKE) --preset release > /dev/null
 	@$(PY) -c 'import json; print(*sorted(e["file"] for e in json.load(open("build/release/compile_commands.json"))), sep="\n")' \
 		| grep -v -e '/$(VENV)/' -e '/build/' | xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release
 	@echo "clang-tidy: clean"
@@ -112,10 +115,11 @@ format: $(STAMPS)/dev ## rewrite the sources in the project's style
 test: test-native test-python ## native and Python tests (minutes)
 
 test-native: setup
-	@$(CMAKE) --build --preset release
+	@$(TAKING_TURNS) $(CMAKE) --build --preset release
 	@$(CTEST) --preset release
 
 test-python: setup
+	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
 	@$(PY) -m pytest -q -m "not slow and not formats and not clients"
 
 test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, clients of others, formats, the wheel

@@ -6,10 +6,12 @@ working tree as it is: its Python sources are copied when it is built, so that e
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -102,10 +104,33 @@ def last_change(path: Path) -> Revision:
 
 def build(revision: Revision, product: Product) -> Tree:
     """Check a revision out and build it, unless that was done before; RevisionError with the end of the log if not."""
-    source = REPOSITORY if revision.hash is None else _check_out(revision)
-    binaries = revision.folder / "build" / product.folder
-    if product is Product.REPLAY and not (source / "bench" / "replay").is_dir():
-        raise RevisionError(f"{revision} has no bench/replay: there is nothing to count in it")
+    with _turn():
+        source = REPOSITORY if revision.hash is None else _check_out(revision)
+        if product is Product.REPLAY and not (source / "bench" / "replay").is_dir():
+            raise RevisionError(f"{revision} has no bench/replay: there is nothing to count in it")
+        return _build(revision, product, source)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until nobody else builds, the Makefile included."""
+    folder = REPOSITORY / "build"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _binaries(revision: Revision, product: Product) -> Path:
+    """Where it is built: programs of the working tree in build/release, if that is there; its options are the same."""
+    release = REPOSITORY / "build" / "release"
+    if revision.hash is None and product is not Product.MODULES and (release / "build.ninja").exists():
+        return release
+    return revision.folder / "build" / product.folder
+
+
+def _build(revision: Revision, product: Product, source: Path) -> Tree:
+    binaries = _binaries(revision, product)
     if not (binaries / "build.ninja").exists():
         python = f"-DPython_EXECUTABLE={sys.executable}"
         tools = [f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}", python, "-DPENSTOCK_WERROR=OFF"]
