@@ -11,7 +11,7 @@ namespace {
 
 template <typename Property>
 void replay(const char* folder, Property property) {
-  const auto corpus = std::filesystem::path(__FILE__).parent_path() / "corpus" / folder;
+  const auto corpus = std::filesystem::path(PENSTOCK_CORPUS) / folder;
   std::size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
     std::ifstream file(entry.path(), std::ios::binary);
@@ -28,5 +28,6 @@ int main() {
   replay("http_head", penstock::test::fuzz_head);
   replay("http_chunked", penstock::test::fuzz_chunked);
   replay("http_texts", penstock::test::fuzz_texts);
+  replay("http_compression", penstock::test::fuzz_compression);
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "http/compression.hpp"
 #include "http/media_type.hpp"
 #include "http/query.hpp"
 #include "http/response.hpp"
@@ -62,6 +63,38 @@ inline void fuzz_texts(std::string_view bytes) {
   std::string out(dataplane::kProblemBytesMax, '\0');
   const std::size_t size = dataplane::write_problem(out.data(), problem, {.request_id = text});
   CHECK(size <= out.size() && out[size - 1] == '}');
+}
+
+inline constexpr std::size_t kDecodedBytesMax = 1 << 16;
+
+inline dataplane::Decompressor::Status decode_all(dataplane::Decompressor& decompressor, dataplane::Coding coding,
+                                                  std::string_view in, std::size_t room, std::string& text) {
+  CHECK(decompressor.start(coding));
+  std::vector<char> out(room);  // of its own, so that the address sanitizer sees a byte too many
+  for (;;) {
+    const dataplane::Decompressor::Step step = decompressor.decode(in, out.data(), room);
+    CHECK(step.consumed <= in.size() && step.produced <= room);
+    in.remove_prefix(step.consumed);
+    text.append(out.data(), step.produced);
+    if (step.status != dataplane::Decompressor::Status::kFull || text.size() >= kDecodedBytesMax) return step.status;
+  }
+}
+
+// The first byte chooses the coding of the others.
+inline void fuzz_compression(std::string_view bytes) {
+  using Status = dataplane::Decompressor::Status;
+  if (bytes.empty()) return;
+  const auto coding =
+      static_cast<unsigned char>(bytes[0]) % 2 == 0 ? dataplane::Coding::kGzip : dataplane::Coding::kZstd;
+  if (!dataplane::is_built(coding)) return;
+  const std::string_view in = bytes.substr(1);
+  static dataplane::Decompressor decompressor;  // as of a loop, one for all bodies
+  static_cast<void>(dataplane::announced_bytes(coding, in));
+  std::string whole;
+  std::string pieces;
+  if (decode_all(decompressor, coding, in, kDecodedBytesMax + 1, whole) != Status::kDone) return;
+  CHECK(decode_all(decompressor, coding, in, 37, pieces) == Status::kDone || whole.size() >= kDecodedBytesMax);
+  CHECK(pieces == whole || whole.size() >= kDecodedBytesMax);
 }
 
 }  // namespace penstock::test
