@@ -25,7 +25,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        openapi test-clients test-all test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
+        openapi test-clients test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
         bench wheel clean
 
 help: ## list the commands
@@ -120,9 +120,9 @@ test-native: setup
 
 test-python: setup
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
-	@$(PY) -m pytest -q -m "not slow and not formats and not clients"
+	@$(PY) -m pytest -q -m "not slow and not formats and not clients and not bare"
 
-test-all: test-asan test-tsan test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel ## what takes longer: sanitizers, model checker, instruction counts, kills, clients of others, formats, the wheel
+test-all: test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel ## what takes longer: sanitizers, a build without libraries, model checker, instruction counts, kills, clients of others, formats, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
@@ -130,6 +130,14 @@ test-asan test-tsan: test-%: setup build/%/build.ninja
 
 test-fuzz: setup
 	@tests/native/run_fuzz.sh $(FUZZ_SECONDS)
+
+# Python sources and a data plane of their own, so that build/release and server/ stay as they are.
+test-bare: setup build/bare/build.ninja
+	@$(CMAKE) --build --preset bare
+	@rm -rf build/bare/python && mkdir build/bare/python && cp -r server/penstock build/bare/python/
+	@cp build/bare/server/dataplane/_dataplane.*.so build/bare/python/penstock/native/
+	@PYTHONPATH=$(CURDIR)/build/bare/python $(PY) -m pytest -q -m bare tests/integration/test_bare.py
+	@PYTHONPATH=$(CURDIR)/build/bare/python $(PY) -m pytest -q tests/integration/test_predict.py tests/integration/test_http.py
 
 test-spin:
 	@tests/native/run_spin.sh

@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -22,7 +23,7 @@ using namespace nb::literals;
 
 namespace penstock::dataplane {
 
-void bind_lines(nb::module_& module);  // bindings_lines.cpp
+void bind_lines(nb::module_& module);   // bindings_lines.cpp
 void bind_traces(nb::module_& module);  // bindings_traces.cpp
 
 namespace {
@@ -379,6 +380,7 @@ NB_MODULE(_dataplane, module) {
   penstock::dataplane::bind_traces(module);
   module.def("has_http2", &has_http2, "Whether HTTP/2, and gRPC with it, were built.");
   module.def("has_tls", &has_tls, "Whether TLS was built.");
+  module.def("codings_taken", &codings_taken, "Content codings that were built, as Accept-Encoding lists them.");
   nb::class_<Engine>(module, "Engine",
                      "The data plane: public sockets, I/O loops, rings. Its threads never take the GIL.")
       .def(

@@ -33,6 +33,9 @@ def has_http2() -> bool:
 def has_tls() -> bool:
     """Whether TLS was built."""
 
+def codings_taken() -> str:
+    """Content codings that were built, as Accept-Encoding lists them."""
+
 class Engine:
     """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
 

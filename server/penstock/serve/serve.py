@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.core.config import LogFormat, ModelConfig, ServerConfig
-from penstock.core.errors import ModelLoadError
+from penstock.core.errors import ConfigError, ModelLoadError
 from penstock.core.status import ModelStatus
 from penstock.registry.places import data_folder
 from penstock.serve.addresses import listen
@@ -130,8 +130,13 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
 
 
 def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
-    from penstock.native._dataplane import Engine
+    from penstock.native._dataplane import Engine, codings_taken
 
+    if config.compress and codings_taken() == "identity":
+        raise ConfigError(
+            "compress is on, and this Penstock was built without zlib and zstd: install the headers of one "
+            "(zlib1g-dev, libzstd-dev) and build it again"
+        )
     trace_sample, access_log_sample = samples_of(config)
     return Engine(
         io_threads=config.io_threads,
