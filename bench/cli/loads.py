@@ -34,6 +34,7 @@ from bench.results import Results, read_results
 from bench.run import penstock_for, run_rounds
 from bench.scenario import Prepared, load_scenario, prepare, scenario_names
 from bench.server import PenstockTarget
+from bench.streamed_rows import STREAMS, run_streamed_rows
 from bench.targets import NotInstalledError, Target
 from bench.theory import affine, bound
 from penstock.load.dialects import PenstockMsgpack
@@ -188,4 +189,26 @@ def many_rows(
                 print(
                     f"| {result.encoding} | {result.rows_per_second:,.0f} | {result.rows_per_core_second:,.0f} "
                     f"| {result.dataplane_ns:.0f} | {result.worker_ns:.0f} |"
+                )
+
+
+@app.command("streams")
+def streamed_rows(
+    formats: Annotated[str, typer.Argument(help="Some of the streams, with commas; 'all' for all.")] = "all",
+    rows: Annotated[int, typer.Option(min=20_000, help="Rows in each stream, in ten thousands.")] = 1_000_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="max_batch_size of the model.")] = 512,
+    rounds: Rounds = 3,
+) -> None:
+    """Stream W1 rows to /predict/batch in each format, and say what a row costs the server."""
+    names = list(STREAMS) if formats == "all" else formats.split(",")
+    if unknown := set(names) - set(STREAMS):
+        raise typer.BadParameter(f"no such stream: {', '.join(unknown)}; known are {', '.join(STREAMS)}")
+    print("| stream | rows/s | rows per second of CPU | server, ns a row | memory grown, MiB |")
+    print("| --- | --: | --: | --: | --: |")
+    with running() as folder:
+        for number in range(rounds):
+            for result in run_streamed_rows(folder / str(number), names, rows, batch_size):
+                print(
+                    f"| {result.name} | {result.rows_per_second:,.0f} | {result.rows_per_core_second:,.0f} "
+                    f"| {result.server_ns:.0f} | {result.grown_bytes / 2**20:.1f} |"
                 )

@@ -133,6 +133,7 @@ class InferDecoder {
 
   [[nodiscard]] bool read_parameter(std::string_view name) {
     if (name == "binary_data_output") return read_flag("parameters.binary_data_output", binary_by_default_);
+    if (name == "row_errors") return read_flag("parameters.row_errors", request_.row_errors);
     if (name == "timeout") return read_count("parameters.timeout", request_.timeout_us);
     if (name == "sequence_id") {
       problem_.set(ProblemCode::kInvalidInput, "parameters.sequence_id: models with state are not served here");

@@ -40,6 +40,7 @@ struct InferRequest {
   std::vector<Output> outputs;        // in the order of the reply
   std::vector<std::string_view> raw;  // of a message: contents of the inputs, in their order
   std::uint64_t timeout_us = 0;       // 0: none
+  bool row_errors = false;            // a row that fails does not fail the request: the reply says which did
 
   void clear() noexcept {
     id.clear();
@@ -47,6 +48,7 @@ struct InferRequest {
     outputs.clear();
     raw.clear();
     timeout_us = 0;
+    row_errors = false;
   }
   [[nodiscard]] bool has_binary_output() const noexcept {
     for (const Output& output : outputs) {
@@ -70,7 +72,8 @@ struct InferOutputs {
   const InferRequest* request = nullptr;
   std::span<const Column> columns;  // of request->outputs
   std::uint32_t rows = 0;
-  std::uint32_t length = 0;  // of every row, where tensors vary; 0: they do not
+  std::uint32_t length = 0;          // of every row, where tensors vary; 0: they do not
+  std::span<const RowFault> faults;  // ascending; of a request with row_errors. The outputs of these rows are zero
 };
 
 struct InferReplySize {

@@ -60,6 +60,7 @@ std::size_t InferReplyEncoder::bytes_max(const InferOutputs& outputs) const noex
     bytes += prefix_[output.tensor].size() + (spec.shape.size() + 2) * (kIntegerBytesMax + 1) + 64;
     bytes += outputs.rows * row_bytes;
   }
+  for (const RowFault& fault : outputs.faults) bytes += fault_bytes_max(fault) + 1;
   return bytes;
 }
 
@@ -70,6 +71,14 @@ InferReplySize InferReplyEncoder::write(const InferOutputs& outputs, char* out) 
     at = write_text(",\"id\":\"", at);
     at = write_text(request.id, at);
     *at++ = '"';
+  }
+  if (request.row_errors) {
+    at = write_text(",\"parameters\":{\"row_errors\":[", at);
+    for (const RowFault& fault : outputs.faults) {
+      if (&fault != &outputs.faults.front()) *at++ = ',';
+      at = write_json_fault(fault, at);
+    }
+    at = write_text("]}", at);
   }
   at = write_text(",\"outputs\":[", at);
   for (std::size_t j = 0; j < request.outputs.size(); ++j) {

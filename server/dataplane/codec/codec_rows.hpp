@@ -25,6 +25,11 @@ struct RowFault {
   std::string detail;
 };
 
+// As replies in JSON have it: {"row", "code", "status", "detail"}. Returns one past the last byte, of at most
+// fault_bytes_max() before it.
+char* write_json_fault(const RowFault& fault, char* out) noexcept;
+[[nodiscard]] std::size_t fault_bytes_max(const RowFault& fault) noexcept;
+
 // The outputs of many rows.
 struct RowsOutputs {
   std::span<const Column> columns;  // one per output of the schema

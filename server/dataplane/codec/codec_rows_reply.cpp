@@ -18,6 +18,19 @@ char* write_text(std::string_view text, char* out) noexcept {
   return out + text.size();
 }
 
+char* write_msgpack_fault(const RowFault& fault, char* out) noexcept {
+  const ProblemInfo& info = info_of(fault.code);
+  out = write_msgpack_map(4, out);
+  out = write_msgpack(fault.row, write_msgpack_string("row", out));
+  out = write_msgpack_string(info.code, write_msgpack_string("code", out));
+  out = write_msgpack(info.status, write_msgpack_string("status", out));
+  return write_msgpack_string(fault.detail, write_msgpack_string("detail", out));
+}
+
+}  // namespace
+
+std::size_t fault_bytes_max(const RowFault& fault) noexcept { return kFaultBytesMax + 6 * fault.detail.size(); }
+
 char* write_json_fault(const RowFault& fault, char* out) noexcept {
   const ProblemInfo& info = info_of(fault.code);
   out = write_text("{\"row\":", out);
@@ -32,17 +45,6 @@ char* write_json_fault(const RowFault& fault, char* out) noexcept {
   return out;
 }
 
-char* write_msgpack_fault(const RowFault& fault, char* out) noexcept {
-  const ProblemInfo& info = info_of(fault.code);
-  out = write_msgpack_map(4, out);
-  out = write_msgpack(fault.row, write_msgpack_string("row", out));
-  out = write_msgpack_string(info.code, write_msgpack_string("code", out));
-  out = write_msgpack(info.status, write_msgpack_string("status", out));
-  return write_msgpack_string(fault.detail, write_msgpack_string("detail", out));
-}
-
-}  // namespace
-
 std::size_t ReplyEncoder::rows_bytes_max(Encoding encoding, const RowsOutputs& outputs) const noexcept {
   // A reply of one row holds all that a row adds.
   std::size_t bytes = bytes_max(encoding) + 64;
@@ -51,7 +53,7 @@ std::size_t ReplyEncoder::rows_bytes_max(Encoding encoding, const RowsOutputs& o
   } else {
     for (const std::uint32_t length : outputs.lengths) bytes += bytes_max(encoding, length) + 1;
   }
-  for (const RowFault& fault : outputs.faults) bytes += kFaultBytesMax + 6 * fault.detail.size();
+  for (const RowFault& fault : outputs.faults) bytes += fault_bytes_max(fault);
   return bytes;
 }
 

@@ -147,7 +147,11 @@ bool choose_infer_encodings(const RequestHead& head, std::size_t& header_bytes, 
   }
   pending.encoding = Encoding::kJson;
   pending.content_type = "application/json";
-  const std::string_view text = find_field(head.fields, "inference-header-content-length");
+  return read_infer_header_length(head, header_bytes, problem);
+}
+
+bool read_infer_header_length(const RequestHead& head, std::size_t& header_bytes, Problem& problem) {
+  const std::string_view text = find_field(head.fields, kInferHeaderLength);
   if (text.data() == nullptr) return true;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), header_bytes);
   if (error == std::errc{} && end == text.data() + text.size()) return true;

@@ -22,6 +22,10 @@ namespace penstock::dataplane {
 [[nodiscard]] bool choose_infer_encodings(const RequestHead& head, std::size_t& header_bytes, Pending& pending,
                                           Problem& problem);
 
+// The field that says so. False: `problem` is set (400).
+inline constexpr std::string_view kInferHeaderLength = "inference-header-content-length";
+[[nodiscard]] bool read_infer_header_length(const RequestHead& head, std::size_t& header_bytes, Problem& problem);
+
 inline constexpr std::uint64_t kTimeoutNsMax = 24ull * 3600 * 1'000'000'000;
 
 // X-Request-Timeout-Ms, X-Request-Priority, X-Penstock-Reproducible and X-Penstock-Receipt into `pending`, whose

@@ -143,6 +143,7 @@ class PredictPath {
   template <class OutputAt>
   [[nodiscard]] static bool take_outputs(const Pending& pending, std::uint32_t row, OutputAt&& output_at,
                                          Problem& problem) noexcept;
+  static void clear_outputs(const Rejoin& rejoin, std::uint32_t row) noexcept;
   [[nodiscard]] static bool take_fault(Pending& pending, const Problem& problem, std::uint32_t row);
   static void note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept;
   void answer_rows(Connection& connection, Pending& pending);

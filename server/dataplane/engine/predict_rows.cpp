@@ -7,6 +7,7 @@
 #include "engine/predict_path.hpp"
 #include "engine/row_padding.hpp"
 #include "engine/rows_reply.hpp"
+#include "http/fields.hpp"
 #include "http/query.hpp"
 
 namespace penstock::dataplane {
@@ -38,7 +39,14 @@ void PredictPath::start_batch(Connection& connection, Pending& pending, const Re
   // Behind whoever asks for a single row, unless it says otherwise.
   if (request.head.priority.data() == nullptr && pending.row_class == batcher::RowClass::kNormal)
     pending.row_class = batcher::RowClass::kBatch;
-  const RowsBody body{encoding, request.body, 0, {query.model, query.version}};
+  // Columns, as the Open Inference Protocol has them, and an answer by rows all the same.
+  std::size_t header_bytes = 0;
+  const bool is_columns = find_field(request.head.fields, kInferHeaderLength).data() != nullptr;
+  if (is_columns && !read_infer_header_length(request.head, header_bytes, problem)) {
+    session_.refuse(connection, pending, problem);
+    return;
+  }
+  const RowsBody body{encoding, request.body, header_bytes, {query.model, query.version}};
   begin_rows(connection, pending, request, Rejoin::Form::kRows, body, nullptr);
 }
 
@@ -69,8 +77,9 @@ void PredictPath::begin_rows(Connection& connection, Pending& pending, const Req
                              const RowsBody& body, ModelEntry* known) {
   Rejoin& rejoin = *rejoins_.acquire();
   rejoin.form = form;
-  const bool is_text = form >= Rejoin::Form::kInfer || body.encoding != Encoding::kRaw;
-  const std::size_t text_bytes = form == Rejoin::Form::kInfer ? body.header_bytes : body.bytes.size();
+  const bool is_columns = body.header_bytes != 0;
+  const bool is_text = form >= Rejoin::Form::kInfer || is_columns || body.encoding != Encoding::kRaw;
+  const std::size_t text_bytes = is_columns ? body.header_bytes : body.bytes.size();
   if (is_text && text_bytes > kInlineBytesMax) {
     submit_rows_decode(connection, pending, request, rejoin, body);
     return;
@@ -164,7 +173,7 @@ bool PredictPath::admit_rows(Pending& pending, const Rejoin& rejoin, std::uint32
 
 // Rows that do not fit the schema. Where the reply has no place for their faults, the first one is the request's.
 bool PredictPath::accept_faults(const Pending& pending, const Rejoin& rejoin, Problem& problem) const {
-  if (rejoin.faults.empty() || (rejoin.form == Rejoin::Form::kRows && pending.encoding != Encoding::kRaw)) return true;
+  if (rejoin.faults.empty() || rejoin.has_place_for_faults(pending.encoding)) return true;
   const RowFault& fault = rejoin.faults.front();
   problem.set(fault.code, "row %u: %s", fault.row, fault.detail.c_str());
   return false;
@@ -191,6 +200,9 @@ bool PredictPath::prepare_reply(Pending& pending, Rejoin& rejoin, std::size_t& r
       return false;
     }
     rejoin.results.push_back({reinterpret_cast<const std::byte*>(output.data), output.stride});
+  }
+  if (rejoin.form == Rejoin::Form::kInfer) {
+    for (const RowFault& fault : rejoin.faults) clear_outputs(rejoin, fault.row);
   }
   reply_bytes = kHeadBytesMax + rows_reply_bytes_max(rejoin, pending.encoding);
   return reserve_reply(pending, reply_bytes, problem);

@@ -48,6 +48,13 @@ bool PredictPath::take_outputs(const Pending& pending, std::uint32_t row, Output
   return true;
 }
 
+// A tensor of the protocol has a place for every row: what is there of one without outputs is zero, never another's.
+void PredictPath::clear_outputs(const Rejoin& rejoin, std::uint32_t row) noexcept {
+  for (const Rejoin::Output& output : rejoin.outputs) {
+    if (output.stride != 0) std::memset(output.data + row * output.stride, 0, output.stride);
+  }
+}
+
 // Of the cache.
 bool PredictPath::take_known(Pending& pending, const CachedRow& known, std::uint32_t row, Problem& problem) {
   const std::span<const std::byte* const> outputs = outputs_of(*pending.rejoin->entry, known);
@@ -64,8 +71,9 @@ void PredictPath::note_returned(Rejoin& rejoin, const Ticket& ticket) noexcept {
 bool PredictPath::take_fault(Pending& pending, const Problem& problem, std::uint32_t row) {
   if (pending.rejoin == nullptr) return false;
   Rejoin& rejoin = *pending.rejoin;
-  if (rejoin.form != Rejoin::Form::kRows || pending.encoding == Encoding::kRaw) return false;
+  if (!rejoin.has_place_for_faults(pending.encoding)) return false;
   rejoin.faults.push_back({row, problem.code(), std::string(problem.detail())});
+  if (rejoin.form == Rejoin::Form::kInfer) clear_outputs(rejoin, row);
   return true;
 }
 

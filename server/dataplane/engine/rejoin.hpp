@@ -23,8 +23,8 @@ inline constexpr std::uint64_t kRowsBytesMax = 32ull << 20;  // of a body of man
 // loop's pool again. Rows that are still out then find no request that waits for them and are dropped.
 struct Rejoin {
   // kRaw: one output, row behind row; a row that fails fails the request. kRows: outputs and faults by row. From kInfer
-  // on, the Open Inference Protocol, where a row that fails fails the request: as REST has it, and as a message of
-  // gRPC.
+  // on, the Open Inference Protocol, where a row that fails fails the request unless it asks for row_errors: as REST
+  // has it, and as a message of gRPC.
   enum class Form : std::uint8_t { kRaw, kRows, kInfer, kMessage };
 
   struct Part {  // rows that were claimed together, so they lie in one block and come back together
@@ -69,6 +69,10 @@ struct Rejoin {
   std::unique_ptr<char[]> small;
   std::size_t small_used = 0;
 
+  // Whether the reply, which is in `encoding`, says what is wrong with a row alone.
+  [[nodiscard]] bool has_place_for_faults(Encoding encoding) const noexcept {
+    return form == Form::kRows ? encoding != Encoding::kRaw : form == Form::kInfer && infer.row_errors;
+  }
   [[nodiscard]] bool is_submitted() const noexcept { return cursor == rows && again.empty(); }
   [[nodiscard]] bool is_complete() const noexcept { return answered == rows; }
   [[nodiscard]] std::uint32_t length_of(std::uint32_t row) const noexcept { return lengths.empty() ? 0 : lengths[row]; }

@@ -6,7 +6,11 @@ namespace penstock::dataplane {
 namespace {
 
 InferOutputs infer_outputs(const Rejoin& rejoin) noexcept {
-  return {.request = &rejoin.infer, .columns = rejoin.results, .rows = rejoin.rows, .length = rejoin.longest};
+  return {.request = &rejoin.infer,
+          .columns = rejoin.results,
+          .rows = rejoin.rows,
+          .length = rejoin.longest,
+          .faults = rejoin.faults};
 }
 
 RowsOutputs rows_outputs(const Rejoin& rejoin) noexcept {
@@ -23,10 +27,10 @@ std::size_t rows_reply_bytes_max(const Rejoin& rejoin, Encoding encoding) noexce
 }
 
 InferReplySize write_rows_reply(Rejoin& rejoin, Encoding encoding, char* out) noexcept {
+  std::ranges::sort(rejoin.faults, {}, &RowFault::row);
   if (rejoin.form == Rejoin::Form::kInfer) return rejoin.entry->infer_encoder.write(infer_outputs(rejoin), out);
   if (rejoin.form == Rejoin::Form::kMessage)
     return {.bytes = rejoin.entry->infer_encoder.write_message(infer_outputs(rejoin), out), .header_bytes = 0};
-  std::ranges::sort(rejoin.faults, {}, &RowFault::row);
   return {.bytes = rejoin.entry->encoder.encode_rows(encoding, rows_outputs(rejoin), out), .header_bytes = 0};
 }
 

@@ -48,7 +48,7 @@ void RejoinSink::set_row_length(std::uint32_t row, std::uint32_t length) {
 bool decode_rows(const RowsBody& body, const RouteTable& table, BodyPool& pool, Rejoin& rejoin, Problem& problem,
                  ModelEntry* known) {
   RejoinSink sink(table, pool, rejoin, known);
-  if (rejoin.form == Rejoin::Form::kInfer)
+  if (rejoin.form == Rejoin::Form::kInfer || (rejoin.form == Rejoin::Form::kRows && body.header_bytes != 0))
     return decode_infer(body.bytes, body.header_bytes, body.names, sink, rejoin.infer, problem);
   if (rejoin.form == Rejoin::Form::kMessage) return decode_infer_message(body.bytes, sink, rejoin.infer, problem);
   switch (body.encoding) {

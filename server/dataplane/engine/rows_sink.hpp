@@ -15,7 +15,7 @@ namespace penstock::dataplane {
 struct RowsBody {
   Encoding encoding = Encoding::kJson;
   std::string_view bytes;
-  std::size_t header_bytes = 0;  // Rejoin::Form::kInfer: of JSON in front of binary tensors
+  std::size_t header_bytes = 0;  // of JSON in front of binary tensors, in the form of the protocol
   QueryNames names;
 };
 

@@ -122,10 +122,11 @@ def _predict_rows() -> Json:
         "Run a model on many rows",
         "A row that cannot be run, or fails, has null for its outputs and an entry in `errors`; others do not care. "
         "Asked for as application/octet-stream, which has no place for errors, one row that fails fails the request.",
-        ("ModelName", "ModelVersion", "Output"),
+        ("ModelName", "ModelVersion", "Output", "InferenceHeaderLength"),
         {
             "body": {
-                "description": "Rows as /predict takes them; a raw body is rows side by side. Lines and record "
+                "description": "Rows as /predict takes them; a raw body is rows side by side, or binary tensors of the "
+                "Open Inference Protocol where Inference-Header-Content-Length says so. Lines and record "
                 "batches are streamed: run and answered while others are on their way.",
                 "content": {
                     **_encoded(
@@ -149,7 +150,7 @@ def _infer(name: str, summary: str, takes: Iterable[str]) -> Json:
         name,
         f"{summary} (Open Inference Protocol)",
         "The first extent of every tensor is the number of rows. They are spread over batches like those of other "
-        "requests; one row that fails fails the request.",
+        "requests; one row that fails fails the request, unless `row_errors` is asked for.",
         (*takes, "InferenceHeaderLength"),
         {
             "body": {

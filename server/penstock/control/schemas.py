@@ -152,14 +152,10 @@ SCHEMAS: dict[str, Any] = {
                     "description": "null for a row that is in `errors`.",
                 },
             },
-            "errors": {
-                "type": "array",
-                "items": record(
-                    {"row": COUNT, "code": {"type": "string"}, "status": COUNT, "detail": {"type": "string"}}
-                ),
-            },
+            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
         }
     ),
+    "RowError": record({"row": COUNT, "code": {"type": "string"}, "status": COUNT, "detail": {"type": "string"}}),
     "TensorSpec": record(
         {
             "name": {"type": "string"},

@@ -89,6 +89,7 @@ OIP_SCHEMAS: dict[str, Any] = {
             "parameters": _parameters(
                 timeout={**COUNT, "description": "Microseconds; X-Request-Timeout-Ms goes before it."},
                 binary_data_output={**_FLAG, "description": "What outputs are that do not say it."},
+                row_errors={**_FLAG, "description": "A row that fails does not fail the request."},
             ),
             "inputs": {
                 "type": "array",
@@ -119,6 +120,13 @@ OIP_SCHEMAS: dict[str, Any] = {
             "id": _TEXT,
             "model_name": NAME,
             "model_version": NAME,
+            "parameters": _parameters(
+                row_errors={
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/RowError"},
+                    "description": "Where the request asked for them: rows whose outputs are zeros, and why.",
+                }
+            ),
             "outputs": {
                 "type": "array",
                 "items": record(
@@ -131,7 +139,7 @@ OIP_SCHEMAS: dict[str, Any] = {
                 ),
             },
         },
-        optional=("id",),
+        optional=("id", "parameters"),
     ),
     "OipConfig": record(
         {

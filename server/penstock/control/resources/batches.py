@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Response, request
 from flask_restful import Resource
@@ -76,7 +76,8 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return {
             "socket": str(self._state.fast_path),
-            "target": f"/predict/batch?{urlencode(names)}",
+            "rows_target": f"/predict/batch?{urlencode(names)}",
+            "tensors_target": _infer_target(model.loaded.config.name, names.get("version")),
             "headers": headers,
             "format": columns,
             "answer": "arrow" if wanted == _ARROW else "lines",
@@ -85,6 +86,11 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             "rows_max": model.rows_max,
             "spool": None if spool is None else str(spool),
         }
+
+
+def _infer_target(name: str, version: str | None) -> str:
+    model = f"/v2/models/{quote(name, safe='')}"
+    return f"{model}/infer" if version is None else f"{model}/versions/{quote(version, safe='')}/infer"
 
 
 def _first(answers: Iterator[bytes]) -> bytes:

@@ -1,0 +1,202 @@
+"""What the data plane says of rows, and how it is written: as lines, or as record batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
+
+import numpy as np
+import pyarrow
+import pyarrow.ipc
+from numpy.typing import NDArray
+
+from penstock.native import _dataplane
+
+__all__ = ["Answer", "ArrowWriter", "Columns", "LineWriter", "Replied", "Rows", "Writer", "columns_of"]
+
+_Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Outputs as tensors of all rows, and the errors of those that have none. Texts are objects."""
+
+    rows: int
+    outputs: Mapping[str, NDArray[Any]]
+    errors: Sequence[_Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A reply in JSON, as it came."""
+
+    rows: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Outputs row by row, null where there are none, and errors."""
+
+    outputs: list[Any]
+    errors: list[_Json] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.outputs)
+
+
+Answer = Columns | Replied | Rows
+
+
+def columns_of(body: bytes, header_bytes: int | None, dtypes: Mapping[str, str]) -> Columns:
+    """Read a reply of the Open Inference Protocol whose numbers are binary."""
+    header_bytes = len(body) if header_bytes is None else header_bytes
+    document: _Json = json.loads(body[:header_bytes])
+    outputs: dict[str, NDArray[Any]] = {}
+    rows, at = 0, header_bytes
+    for output in document["outputs"]:
+        rows = output["shape"][0]
+        size = output.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            outputs[output["name"]] = np.array(output["data"], object).reshape(output["shape"])
+            continue
+        dtype = np.dtype(dtypes[output["name"]])
+        values = np.frombuffer(body, dtype, size // dtype.itemsize, at)
+        outputs[output["name"]] = values.reshape(output["shape"])
+        at += size
+    return Columns(rows, outputs, document["parameters"]["row_errors"])
+
+
+class Writer(Protocol):
+    """Makes an answer of what is said of rows."""
+
+    media_type: str
+
+    def begin(self) -> None:
+        """Write what stands before the first row."""
+
+    def write(self, answer: Answer, first: int) -> None:
+        """Write rows, of which the first has the number `first`."""
+
+    def end(self) -> None:
+        """Write what stands behind the last row."""
+
+
+class LineWriter:
+    """NDJSON, as other streams have it."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, answer: IO[bytes]) -> None:
+        self._answer = answer
+
+    def begin(self) -> None:
+        """Write nothing."""
+
+    def write(self, answer: Answer, first: int) -> None:
+        """Write a line for each row; replies are cut into lines natively."""
+        if isinstance(answer, Replied):
+            self._answer.write(_dataplane.json_answers(answer.body, answer.rows, first, []))
+            return
+        assert isinstance(answer, Rows)
+        errors = _numbered(answer.errors, first)
+        for row, values in enumerate(answer.outputs):
+            line = {"outputs": values} if values is not None else {"error": errors[row]}
+            self._answer.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
+    def end(self) -> None:
+        """Write nothing."""
+
+
+class ArrowWriter:
+    """A column for each output, and `error`, which is null for a row that has outputs."""
+
+    media_type = "application/vnd.apache.arrow.stream"
+
+    def __init__(self, answer: IO[bytes], outputs: Sequence[Any]) -> None:
+        self._answer = answer
+        self._fault = pyarrow.struct(
+            [
+                ("row", pyarrow.int64()),
+                ("code", pyarrow.utf8()),
+                ("status", pyarrow.int16()),
+                ("detail", pyarrow.utf8()),
+            ]
+        )
+        fields = [(name, _arrow_type(dtype, shape)) for name, dtype, shape in outputs]
+        self._schema = pyarrow.schema([*fields, ("error", self._fault)])
+        self._names = [name for name, _ in fields]
+        self._floats = {name for name, dtype, _ in outputs if dtype.startswith("float")}
+        self._writer: Any = None
+
+    def begin(self) -> None:
+        """Write the schema."""
+        self._writer = pyarrow.ipc.new_stream(self._answer, self._schema)
+
+    def write(self, answer: Answer, first: int) -> None:
+        """Write a record batch."""
+        if isinstance(answer, Columns):
+            self._writer.write_batch(self._batch(answer, first))
+            return
+        assert isinstance(answer, Rows)
+        errors = _numbered(answer.errors, first)
+        rows = [
+            {"error": errors.get(row)}
+            if values is None
+            else {name: _numbers(value) if name in self._floats else value for name, value in values.items()}
+            for row, values in enumerate(answer.outputs)
+        ]
+        self._writer.write_batch(pyarrow.RecordBatch.from_pylist(rows, self._schema))
+
+    def end(self) -> None:
+        """Write the end of the stream."""
+        self._writer.close()
+
+    def _batch(self, answer: Columns, first: int) -> Any:
+        arrays = [_array(answer.outputs[name], self._schema.field(name).type) for name in self._names]
+        if not answer.errors:
+            return pyarrow.record_batch([*arrays, pyarrow.nulls(answer.rows, self._fault)], schema=self._schema)
+        failed = np.zeros(answer.rows, bool)
+        failed[[error["row"] for error in answer.errors]] = True
+        kept = pyarrow.array(np.arange(answer.rows), mask=failed)
+        errors = [{**error, "row": first + error["row"]} for error in answer.errors]
+        places = pyarrow.array(np.cumsum(failed) - 1, mask=~failed)
+        faults = pyarrow.array(errors, self._fault).take(places)
+        return pyarrow.record_batch([*(array.take(kept) for array in arrays), faults], schema=self._schema)
+
+
+def _array(values: Any, kind: Any) -> Any:
+    """Return a tensor as nested lists."""
+    leaf = kind
+    while pyarrow.types.is_list(leaf):
+        leaf = leaf.value_type
+    array = pyarrow.array(values.reshape(-1), leaf if values.dtype == object else None)
+    if array.type != leaf:
+        array = array.cast(leaf)
+    for depth in range(values.ndim - 1, 0, -1):
+        lists = int(np.prod(values.shape[:depth], dtype=np.int64))
+        offsets = np.arange(lists + 1, dtype=np.int32) * np.int32(values.shape[depth])
+        array = pyarrow.ListArray.from_arrays(pyarrow.array(offsets), array)
+    return array
+
+
+def _numbered(errors: Sequence[_Json], first: int) -> dict[int, _Json]:
+    return {error["row"]: {**error, "row": first + error["row"]} for error in errors}
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) else value
+
+
+def _arrow_type(dtype: str, shape: Sequence[int | None]) -> Any:
+    named = {"bool": pyarrow.bool_(), "float16": pyarrow.float32(), "str": pyarrow.utf8(), "bytes": pyarrow.utf8()}
+    found = named.get(dtype) or pyarrow.type_for_alias(dtype)
+    for _ in shape:
+        found = pyarrow.list_(found)
+    return found
