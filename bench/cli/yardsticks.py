@@ -18,7 +18,9 @@ from bench.models import write_models
 from bench.programs import run_micro, time_stages
 from bench.registry import LIST_MS_MAX, time_lists
 from bench.results import Results
+from bench.scenario import load_scenario, prepare
 from bench.soak import SoakOptions, run_soak
+from bench.tracing import TracingResult, run_tracing, tracing_table
 from bench.verdicts import print_verdicts, shown
 
 MICRO = ("kernels", "ring", "scheduler", "http", "codec")
@@ -99,6 +101,17 @@ def registry(
     print(times)
     if max(times.later, times.changed, times.model) > LIST_MS_MAX:
         raise typer.Exit(1)
+
+
+@app.command("traces")
+def traces(seconds: Seconds = 4.0, rounds: Rounds = 5) -> None:
+    """Measure what a request costs the whole server, its exporter included, by how many requests are traced."""
+    found: list[TracingResult] = []
+    with running() as folder, options_for(folder, 0, seconds=seconds, rounds=rounds) as options:
+        for result in run_tracing(prepare(load_scenario("w1"), folder / "models"), options):
+            print(result, flush=True)
+            found.append(result)
+    print(tracing_table(found))
 
 
 @app.command("soak")

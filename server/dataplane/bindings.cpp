@@ -475,6 +475,8 @@ NB_MODULE(_dataplane, module) {
           "drain_tap", &drain_tap,
           "What sampled requests left behind since the last call: lines of the access log, how many, and TapRecords of "
           "what is traced. One thread at a time.")
+      .def("await_tap", &Engine::await_tap, "patience_ms"_a, nb::call_guard<nb::gil_scoped_release>(),
+           "Wait until drain_tap() would take many, at most so long.")
       .def("drain", &Engine::drain, "Refuse new connections, say not ready, answer what was accepted.")
       .def("drained", &Engine::drained, "Whether everything accepted has been answered since drain().")
       .def("stop", &Engine::stop, nb::call_guard<nb::gil_scoped_release>(),

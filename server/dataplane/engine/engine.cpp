@@ -1,5 +1,7 @@
 #include "engine/engine.hpp"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,6 +202,16 @@ TapDrain Engine::drain_tap() {
   TapDrain drained;
   for (const auto& loop : loops_) drained.take(loop->tap());
   return drained;
+}
+
+void Engine::await_tap(int patience_ms) const {
+  std::vector<pollfd> bells;
+  for (const auto& loop : loops_) bells.push_back({.fd = loop->tap().bell(), .events = POLLIN, .revents = 0});
+  ::poll(bells.data(), bells.size(), patience_ms);
+  for (const pollfd& bell : bells) {
+    eventfd_t rung = 0;
+    if (bell.revents != 0) ::eventfd_read(bell.fd, &rung);
+  }
 }
 
 void Engine::set_ready(bool ready) {

@@ -74,6 +74,8 @@ class Engine {
   void set_ready(bool ready);
   // What the taps of all loops hold, at most kTapRecords of each. One thread at a time.
   [[nodiscard]] TapDrain drain_tap();
+  // Waits until one of them has filled to an eighth, at most so long: whoever drains need not wake for each record.
+  void await_tap(int patience_ms) const;
   void drain();
   [[nodiscard]] bool drained() const;
 

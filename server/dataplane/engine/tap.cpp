@@ -2,13 +2,17 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <span>
 #include <stdexcept>
+#include <system_error>
 
 #include "engine/batch_stamps.hpp"
 #include "engine/connection.hpp"
@@ -85,7 +89,14 @@ Tap::Tap(const TapOptions& options)
       on_(traces_ || logs_),
       trace_ratio_(options.trace_sample.value_or(0)),
       log_ratio_(options.access_log_sample.value_or(0)),
-      ring_(on_ ? kTapRecords : 0) {}
+      ring_(on_ ? kTapRecords : 0),
+      bell_(on_ ? ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1) {
+  if (on_ && bell_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+}
+
+Tap::~Tap() {
+  if (bell_ >= 0) ::close(bell_);
+}
 
 void Tap::open(const Connection& connection, Pending& pending, const RequestHead& head, std::uint64_t body_bytes,
                const KeyTable& keys) {
@@ -213,7 +224,12 @@ void Tap::write(const Connection& connection, const Pending& pending, TapRecord&
   record.request_id_bytes = copy_cut(record.request_id, pending.request_id());
   note_model(pending, record);
   write_client(record, connection.fd);
-  (ring_.put(record) ? written : dropped).add();
+  if (!ring_.put(record)) {
+    dropped.add();
+    return;
+  }
+  written.add();
+  if (ring_.held() == kTapMany) ::eventfd_write(bell_, 1);  // it may be asleep; else it will look by itself
 }
 
 void note_streamed(TapRecord& record, std::string_view head) noexcept {

@@ -31,7 +31,8 @@ struct TapOptions {
   std::optional<double> access_log_sample = {};  // share of the requests that do not fail; nothing: no access log
 };
 
-inline constexpr std::size_t kTapRecords = 8192;    // of a loop
+inline constexpr std::size_t kTapRecords = 8192;  // of a loop
+inline constexpr std::size_t kTapMany = kTapRecords / 8;
 inline constexpr std::uint32_t kFailuresMax = 100;  // logged in a second beyond the sample, by a loop
 
 // A share of what is drawn.
@@ -48,7 +49,9 @@ class Ratio {
 
 class Tap {
  public:
+  // std::system_error when the kernel gives no bell.
   explicit Tap(const TapOptions& options);
+  ~Tap();
   Tap(const Tap&) = delete;
   Tap& operator=(const Tap&) = delete;
 
@@ -73,6 +76,9 @@ class Tap {
   std::size_t drain(std::size_t records_max, Take&& take) {
     return ring_.drain(records_max, take);
   }
+
+  // An eventfd that rings when there are many to take; -1 when it is off.
+  [[nodiscard]] int bell() const noexcept { return bell_; }
 
   Counter written;
   Counter dropped;     // for want of room
@@ -99,6 +105,7 @@ class Tap {
   const Ratio log_ratio_;
   RequestIdSource random_;
   TapRing ring_;
+  const int bell_;
   std::vector<std::unique_ptr<TapRecord>> records_;  // as many as were ever under way
   std::vector<TapRecord*> free_;
   Seen seen_;

@@ -100,6 +100,11 @@ class TapRing {
     return count;
   }
 
+  // The producer's view: it is no fewer than there are.
+  [[nodiscard]] std::size_t held() const noexcept {
+    return static_cast<std::size_t>(head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_relaxed));
+  }
+
  private:
   const std::size_t capacity_;
   const std::unique_ptr<TapRecord[]> records_;

@@ -167,6 +167,8 @@ class Engine:
         ValueError says what is wrong with them; then nothing has changed.
         """
     def set_ready(self, ready: bool) -> None: ...
+    def await_tap(self, patience_ms: int) -> None:
+        """Wait until drain_tap() would take many, at most so long."""
     def drain_tap(self) -> tuple[bytes, int, bytes]:
         """What sampled requests left behind since the last call: lines of the access log, how many, and TapRecords.
 

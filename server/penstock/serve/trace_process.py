@@ -20,7 +20,7 @@ __all__ = ["TraceProcess"]
 _log = logging.getLogger("penstock.serve.traces")
 
 _BUFFER_BYTES = 1 << 20
-_UNSENT_MAX = 64  # packets, beside what the socket holds
+_UNSENT_MAX = 32  # packets, beside what the socket holds
 _REPORT_BYTES_MAX = 4096
 _BACKOFF_SECONDS = (0.5, 30.0)
 # It was fine for so long: the next death is a new matter.
@@ -65,6 +65,11 @@ class TraceProcess:
     def dropped(self) -> int:
         """Requests whose spans will not."""
         return self._before["dropped"] + self._reported["dropped"] + self._lost
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there was no room for all that was handed over."""
+        return bool(self._unsent) and self._socket is not None
 
     def tend(self) -> None:
         """Start it, and again when it has died; read what it reports. To be called now and then."""

@@ -24,7 +24,7 @@ from penstock.telemetry.waiting import Waiting
 
 _WAITING_MAX = 8192
 _BATCH_RECORDS_MAX = 1024
-_INTERVAL_S = 0.5
+_INTERVAL_S = 1.0
 # For what is left when the server has ended.
 _LAST_SECONDS = 2.0
 
