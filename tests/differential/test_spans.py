@@ -1,6 +1,7 @@
 """Spans: what is encoded natively against OpenTelemetry's SDK, with the same records."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -108,3 +109,19 @@ def test_halves_of_records_are_refused() -> None:
     assert RECORD_BYTES == TAP_RECORD_BYTES
     with pytest.raises(ValueError, match="half of a record"):
         SpanEncoder([], VERSION).encode(bytes(RECORD_BYTES + 1))
+
+
+def test_every_call_of_the_contract_has_its_name() -> None:
+    grpc, post = 64, 2
+    for proto in (Path(__file__).resolve().parents[2] / "sdk/contract/grpc").glob("*.proto"):
+        text = proto.read_text()
+        (package,) = re.findall(r"^package ([\w.]+);", text, re.MULTILINE)
+        (service,) = re.findall(r"^service (\w+)", text, re.MULTILINE)
+        for method in re.findall(r"^ *rpc (\w+)", text, re.MULTILINE):
+            path = f"/{package}.{service}/{method}".encode()
+            record = LAYOUT.pack(
+                *([1] + [0] * 11), 200, 0, TRACED | grpc, 0, 0, 1, bytes(16), bytes(8), bytes(8), post, 0, len(path),
+                *([0] * 5), b"", path, *([b""] * 6),
+            )  # fmt: skip
+            request = ExportTraceServiceRequest.FromString(SpanEncoder([], VERSION).encode(record))
+            assert request.resource_spans[0].scope_spans[0].spans[0].name == path[1:].decode()

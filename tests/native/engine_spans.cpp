@@ -63,24 +63,20 @@ void random_bytes_are_spans() {
 
 void a_call_of_grpc_is_named_by_its_method() {
   SpanEncoder encoder({}, "1");
-  const auto name_of = [&encoder](std::string_view path, std::string_view code, std::uint8_t flags) {
+  const auto name_of = [&encoder](std::string_view path, std::uint8_t flags) {
     TapRecord record{};
     record.flags = flags;
     record.method = 2;
     std::memcpy(record.path, path.data(), path.size());
     record.path_bytes = static_cast<std::uint8_t>(path.size());
-    std::memcpy(record.code, code.data(), code.size());
-    record.code_bytes = static_cast<std::uint8_t>(code.size());
     const std::string request = encoder.encode({reinterpret_cast<const char*>(&record), sizeof record});
     return std::string(messages_in(spans_of(request).front(), 5).front());
   };
-  CHECK(name_of("/a.B/C", "", TapRecord::kGrpc) == "a.B/C");
-  CHECK(name_of("/a.B/C", "model_not_found", TapRecord::kGrpc) == "a.B/C");
-  CHECK(name_of("/a.B/C", "not_found", TapRecord::kGrpc) == "POST");  // what is not there is not named
-  CHECK(name_of("/C", "", TapRecord::kGrpc) == "POST");
-  CHECK(name_of("", "", TapRecord::kGrpc) == "POST");
-  CHECK(name_of("/a.B/C", "", 0) == "POST");
-  CHECK(name_of("/predict", "", 0) == "POST /predict");
+  CHECK(name_of("/grpc.health.v1.Health/Check", TapRecord::kGrpc) == "grpc.health.v1.Health/Check");
+  CHECK(name_of("/grpc.health.v1.Health/Check", 0) == "POST");
+  CHECK(name_of("/grpc.health.v1.Health/Other", TapRecord::kGrpc) == "POST");  // whose name would be the client's
+  CHECK(name_of("", TapRecord::kGrpc) == "POST");
+  CHECK(name_of("/predict", 0) == "POST /predict");
 }
 
 void half_a_record_is_refused() {

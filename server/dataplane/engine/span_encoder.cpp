@@ -76,13 +76,6 @@ std::string_view error_of(const TapRecord& record, StatusText& text) noexcept {
   return {text.digits, static_cast<std::size_t>(end - text.digits)};
 }
 
-// "package.Service/Method" of a call that there is; names of others would be their clients' invention.
-std::string_view call_of(const TapRecord& record, std::string_view path) noexcept {
-  if ((record.flags & TapRecord::kGrpc) == 0 || path.find('/', 1) == std::string_view::npos) return {};
-  if (view_of(record.code, record.code_bytes) == info_of(ProblemCode::kNotFound).code) return {};
-  return path.substr(1);
-}
-
 GrpcStatus call_status_of(const TapRecord& record) noexcept {
   const ProblemCode code = problem_named(view_of(record.code, record.code_bytes));
   return code == ProblemCode::kNone ? grpc_status_of(unsigned{record.status}) : grpc_status_of(code);
@@ -130,14 +123,14 @@ std::string SpanEncoder::encode(std::string_view records) {
 
 void SpanEncoder::add_request(const TapRecord& record) {
   const std::string_view path = view_of(record.path, record.path_bytes);
-  const std::string_view call = call_of(record, path);
+  const std::string_view call = (record.flags & TapRecord::kGrpc) != 0 ? call_of(path) : std::string_view();
   const std::string_view route = call.empty() ? route_of(path) : std::string_view();
   const std::string_view method = kMethodNames[record.method % kMethodNames.size()];
   if (call.empty()) {
     name_ = method == kMethodNames.back() ? "HTTP" : method;  // the conventions' word for unknown methods
     if (!route.empty()) name_.append(" ").append(route);
   } else {
-    name_ = utf8_of(call, text_);
+    name_ = call;
   }
   const Head head{.name = name_,
                   .id = record.span_id,

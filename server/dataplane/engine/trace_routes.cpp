@@ -47,6 +47,26 @@ constexpr std::array<std::string_view, 37> kRoutes{
     "/v2/repository/models/{model}/unload",
 };
 
+constexpr std::array<std::string_view, 17> kCalls{
+    "inference.GRPCInferenceService/ModelInfer",
+    "inference.GRPCInferenceService/ModelStreamInfer",
+    "inference.GRPCInferenceService/ServerLive",
+    "inference.GRPCInferenceService/ServerReady",
+    "inference.GRPCInferenceService/ModelReady",
+    "inference.GRPCInferenceService/ServerMetadata",
+    "inference.GRPCInferenceService/ModelMetadata",
+    "inference.GRPCInferenceService/ModelConfig",
+    "inference.GRPCInferenceService/ModelStatistics",
+    "inference.GRPCInferenceService/RepositoryIndex",
+    "inference.GRPCInferenceService/RepositoryModelLoad",
+    "inference.GRPCInferenceService/RepositoryModelUnload",
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/List",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+};
+
 // A name in braces stands for one segment.
 bool matches(std::string_view route, std::string_view path) noexcept {
   while (!route.empty() && !path.empty()) {
@@ -70,6 +90,12 @@ std::string_view route_of(std::string_view path) noexcept {
   const auto* const found =
       std::ranges::find_if(kRoutes, [path](std::string_view route) { return matches(route, path); });
   return found == kRoutes.end() ? std::string_view() : *found;
+}
+
+std::string_view call_of(std::string_view path) noexcept {
+  if (path.empty()) return {};
+  const auto* const found = std::ranges::find(kCalls, path.substr(1));
+  return found == kCalls.end() ? std::string_view() : *found;
 }
 
 }  // namespace penstock::dataplane
