@@ -102,6 +102,90 @@ void idle_with_pings() {
   }
 }
 
+constexpr std::string_view kNoWindow("\x00\x04\x00\x00\x00\x00", 6);  // SETTINGS_INITIAL_WINDOW_SIZE
+
+std::string large_request(std::uint32_t stream, const Fields& more = {}) {
+  Fields fields{{"content-type", "application/octet-stream"}, {"accept", "application/octet-stream"}};
+  fields.insert(fields.end(), more.begin(), more.end());
+  std::string bytes =
+      frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, head("POST", "/predict?model=large", fields));
+  const std::string row(Server::kLargeElements * sizeof(float), '\0');
+  for (std::size_t at = 0; at < row.size(); at += 16'000) {
+    const std::string_view piece = std::string_view(row).substr(at, 16'000);
+    bytes += frame(NGHTTP2_DATA, at + piece.size() == row.size() ? NGHTTP2_FLAG_END_STREAM : 0, stream, piece);
+  }
+  return bytes;
+}
+
+// A window that is opened byte by byte holds an answer no longer than one that stays shut.
+void takes_bytes() {
+  EngineOptions options;
+  options.write_timeout_ms = 300;
+  Server server(options);
+  RawHttp2 client(server.port(), kNoWindow);
+  client.send(large_request(1) + frame(NGHTTP2_WINDOW_UPDATE, 0, 1, number(1)));
+  for (Frame reply; client.next(reply);) {
+    CHECK(reply.type != NGHTTP2_DATA || (reply.flags & NGHTTP2_FLAG_END_STREAM) == 0);
+    if (reply.type == NGHTTP2_DATA) send_all(client.socket(), frame(NGHTTP2_WINDOW_UPDATE, 0, 1, number(1)));
+  }
+  eventually([&] { return server.engine().state().pool.bytes_used() == 0; });
+}
+
+// One answer that is not taken ends alone while the others are.
+void takes_others() {
+  EngineOptions options;
+  options.write_timeout_ms = 300;
+  Server server(options);
+  RawHttp2 client(server.port(), kNoWindow);
+  client.send(large_request(1));
+  const auto ask = [&](std::uint32_t stream) {
+    client.request(stream, head("GET", "/health/live"));
+    client.send(frame(NGHTTP2_WINDOW_UPDATE, 0, stream, number(1000)));
+  };
+  std::uint32_t stream = 3;
+  ask(stream);
+  for (Frame reply;;) {
+    CHECK(client.next(reply));
+    if (reply.type == NGHTTP2_RST_STREAM) {
+      CHECK(reply.stream == 1 && reply.number_at(0) == NGHTTP2_CANCEL);
+      break;
+    }
+    if (reply.type == NGHTTP2_DATA) ask(stream += 2);
+  }
+  eventually([&] { return server.engine().state().pool.bytes_used() == 0; });
+}
+
+// A client that takes no answers has but some of its requests answered, until it does.
+void answers_wait() {
+  constexpr std::uint32_t kRequests = 60;
+  for (const bool takes : {false, true}) {
+    EngineOptions options;
+    options.request_timeout_ms = takes ? 60'000 : 1'000;
+    Server server(options);
+    RawHttp2 client(server.port(), kNoWindow);
+    std::thread sender([&] {
+      for (std::uint32_t i = 0; i < kRequests; ++i) send_all(client.socket(), large_request(1 + 2 * i));
+    });
+    std::uint32_t heads = 0;
+    std::uint32_t late = 0;
+    std::uint32_t ended = 0;
+    while (takes ? ended < kRequests : heads < kRequests) {
+      Frame reply;
+      CHECK(client.next(reply));
+      if (reply.type == NGHTTP2_HEADERS) {
+        ++heads;
+        if (reply.payload[0] != '\x88') ++late;  // it is not :status 200
+        if (takes) client.send(frame(NGHTTP2_WINDOW_UPDATE, 0, reply.stream, number(1 << 20)));
+      } else if (reply.type == NGHTTP2_DATA) {
+        if ((reply.flags & NGHTTP2_FLAG_END_STREAM) != 0) ++ended;
+        if (takes) client.send(frame(NGHTTP2_WINDOW_UPDATE, 0, 0, number(1 << 16)));
+      }
+    }
+    sender.join();
+    CHECK(takes ? late == 0 : late >= kRequests - 40 && late < kRequests);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -111,7 +195,8 @@ int main(int argc, char** argv) {
   };
   for (const Case& each :
        {Case{"made_to_reset", made_to_reset}, Case{"broken_rules", broken_rules}, Case{"taken_back", taken_back},
-        Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings}}) {
+        Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
+        Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

@@ -10,6 +10,10 @@
 namespace penstock::dataplane {
 namespace {
 
+// What a client must take of each answer within write_timeout_ms, or all that is left: otherwise windows that are
+// opened byte by byte would hold answers for good.
+constexpr std::size_t kTakenBytesMin = 64 * 1024;
+
 constexpr std::string_view kGrpcType = "application/grpc";
 
 nghttp2_nv nv_of(std::string_view name, std::string_view value, std::uint8_t flags) noexcept {
@@ -130,13 +134,45 @@ void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, Gr
 
 void Http2Session::submit(Http2Stream& stream, bool has_body) {
   stream.answered = true;
-  if (owed_++ == 0) {
-    stalled_by_ns_ = loop_.now_ns + loop_.engine.options.write_timeout_ms * kMillisecondNs;
-    loop_.timers.arm(connection_.timer, stalled_by_ns_);
-  }
+  held_bytes_ += held_bytes(stream);
   nghttp2_data_provider provider{.source = {.ptr = &stream}, .read_callback = Callbacks::reader()};
   if (nghttp2_submit_response(nghttp2_, stream.id, nvs_.data(), nvs_.size(), has_body ? &provider : nullptr) != 0)
     nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_INTERNAL_ERROR);
+  if (has_body) {
+    offer(stream);
+  } else {
+    drop_reply(stream);
+  }
+}
+
+// From now on it is the client that is waited for.
+void Http2Session::offer(Http2Stream& stream) {
+  if (stream.take_by_ns != 0) return;
+  if (offered_++ == 0) taken_ns_ = loop_.now_ns;
+  stream.taken = 0;
+  stream.take_by_ns = loop_.now_ns + loop_.engine.options.write_timeout_ms * kMillisecondNs;
+  loop_.timers.arm(connection_.timer, stream.take_by_ns);
+}
+
+void Http2Session::note_taken(Http2Stream& stream, std::size_t bytes) noexcept {
+  stream.taken += bytes;
+  if (stream.taken < kTakenBytesMin) return;
+  stream.taken = 0;
+  taken_ns_ = loop_.now_ns;
+  stream.take_by_ns = loop_.now_ns + loop_.engine.options.write_timeout_ms * kMillisecondNs;
+}
+
+void Http2Session::drop_reply(Http2Stream& stream) noexcept {
+  if (stream.answered) held_bytes_ -= held_bytes(stream);
+  stream.reply.reset();
+  stream.sent = stream.end = 0;
+  if (stream.take_by_ns != 0) --offered_;
+  stream.take_by_ns = 0;
+}
+
+// A large one counts no more than in HTTP/1.1: it is the body pool that bounds those.
+std::size_t Http2Session::held_bytes(const Http2Stream& stream) noexcept {
+  return std::min(stream.reply.bytes(), kOwedBytesMax);
 }
 
 ssize_t Http2Session::read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags) {
@@ -147,10 +183,11 @@ ssize_t Http2Session::read_reply(Http2Stream& stream, char* out, std::size_t roo
   const std::size_t bytes = std::min(room - prefix_bytes, stream.end - stream.sent);
   if (bytes > 0) std::memcpy(out + prefix_bytes, stream.reply.data() + stream.sent, bytes);
   stream.sent += bytes;
-  stalled_by_ns_ = loop_.now_ns + loop_.engine.options.write_timeout_ms * kMillisecondNs;
+  note_taken(stream, prefix_bytes + bytes);
   if (stream.sent == stream.end && stream.prefix_sent == kGrpcPrefixBytes) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    stream.reply.reset();
+    taken_ns_ = loop_.now_ns;
+    drop_reply(stream);
     if (stream.is_grpc) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
       nghttp2_submit_trailer(nghttp2_, stream.id, &kOk, 1);

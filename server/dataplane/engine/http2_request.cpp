@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "engine/body_stream.hpp"
 #include "engine/http2_session.hpp"
@@ -18,6 +19,10 @@ constexpr std::size_t kFieldsGivenUp = 8;
 // Requests that a client takes back cost us what they cost, and no limit of concurrency sees them (CVE-2023-44487).
 constexpr std::uint32_t kResetsMax = 1000;
 constexpr std::uint64_t kResetsWindowNs = 10'000 * kMillisecondNs;
+
+// Of answers that a connection's client has not taken, and of the bounds of those that are being made: beyond it, what
+// it asks waits.
+constexpr std::size_t kAnswerBytesMax = 2 << 20;
 
 constexpr std::size_t kBodyBytesSmall = 4096;
 constexpr std::uint64_t kLingerNs = 2'000 * kMillisecondNs;
@@ -207,6 +212,31 @@ void Http2Session::dispatch(Http2Stream& stream) {
   pending.arrival_ns = loop_.now_ns;
   pending.deadline_ns = loop_.now_ns + loop_.engine.options.request_timeout_ms * kMillisecondNs;
   loop_.timers.arm(connection_.timer, pending.deadline_ns);
+  if (turns_.empty() && may_answer()) {
+    answer(stream);
+    return;
+  }
+  stream.waits_turn = true;
+  turns_.push_back(stream.id);
+}
+
+bool Http2Session::may_answer() const noexcept { return connection_.owed_bytes + held_bytes_ < kAnswerBytesMax; }
+
+// In the order in which they came. One that was refused meanwhile, or taken back, has left the line.
+void Http2Session::answer_waiting() {
+  while (!turns_.empty() && may_answer()) {
+    Http2Stream& stream = *find(turns_.front());
+    leave_line(stream);
+    answer(stream);
+  }
+}
+
+void Http2Session::leave_line(Http2Stream& stream) noexcept {
+  if (std::exchange(stream.waits_turn, false)) std::erase(turns_, stream.id);
+}
+
+void Http2Session::answer(Http2Stream& stream) {
+  Pending& pending = pending_of(stream);
   RequestHead head;
   Problem problem;
   if (!read_head(stream, head, problem)) {
@@ -234,6 +264,7 @@ void Http2Session::refuse_stream(Http2Stream& stream, const Problem& problem) {
   stream.refused = true;
   stream.read_deadline_ns = 0;
   stream.body.reset();
+  leave_line(stream);
   session_.refuse(connection_, pending_of(stream), problem);
 }
 
@@ -254,7 +285,8 @@ void Http2Session::close_stream(Http2Stream& stream) {
     pending.state = Pending::State::kFree;
     connection_.owed_bytes -= pending.owed_bytes;
   }
-  if (stream.answered && --owed_ == 0) stalled_by_ns_ = 0;
+  drop_reply(stream);
+  leave_line(stream);
   field_bytes_ -= stream.field_bytes;
   // A place that is kept for administration is not kept by requests that are begun and taken back.
   if (--open_ == 0 && (stream.answered || !connection_.reserved)) rested_ = true;

@@ -59,6 +59,7 @@ bool Http2Session::comes_to_rest() noexcept { return std::exchange(rested_, fals
 
 void Http2Session::fill(Buffer& out) {
   if (nghttp2_ == nullptr) return;
+  if (!broken_) answer_waiting();
   out.compact();
   while (out.space() > 0) {
     if (unsent_.empty()) {
@@ -100,10 +101,15 @@ std::uint64_t Http2Session::check_deadlines() {
     if (deadline_ns > now) next = std::min(next, deadline_ns);
     return deadline_ns <= now;
   };
-  if (is_due(stalled_by_ns_)) return 0;
   for (const auto& each : streams_) {
     Http2Stream& stream = *each;
     if (stream.id == 0) continue;
+    if (is_due(stream.take_by_ns)) {
+      if (now - taken_ns_ >= loop_.engine.options.write_timeout_ms * kMillisecondNs) return 0;  // nor of any other
+      drop_reply(stream);
+      nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL);
+      session_.mark_dirty(connection_);
+    }
     if (is_due(stream.read_deadline_ns)) {
       if (!stream.has_head) return 0;  // and no other stream can be read before it has
       end_late(stream);
@@ -128,6 +134,9 @@ void Http2Session::end_late(Http2Stream& stream) {
 }
 
 void Http2Session::refuse_late(Pending& pending) {
+  Http2Stream& stream = stream_of(pending);
+  leave_line(stream);
+  stream.body.reset();
   handler_.abandon(connection_, pending);
   Problem problem;
   problem.set(ProblemCode::kDeadlineExceeded, "no answer within %llu ms; the row may still run",

@@ -52,6 +52,10 @@ class Http2Session final : public Http2Port {
   void add_body(Http2Stream& stream, std::string_view bytes);
   [[nodiscard]] bool grow_body(Http2Stream& stream, std::size_t bytes);
   void dispatch(Http2Stream& stream);
+  void answer(Http2Stream& stream);
+  void answer_waiting();
+  void leave_line(Http2Stream& stream) noexcept;
+  [[nodiscard]] bool may_answer() const noexcept;
   void refuse_stream(Http2Stream& stream, const Problem& problem);
   void linger(Http2Stream& stream);
   void end_late(Http2Stream& stream);
@@ -68,6 +72,10 @@ class Http2Session final : public Http2Port {
                      std::uint32_t retry_after_s);
   void submit(Http2Stream& stream, bool has_body);
   void add_nv(std::string_view name, std::string_view value);
+  void offer(Http2Stream& stream);
+  void note_taken(Http2Stream& stream, std::size_t bytes) noexcept;
+  void drop_reply(Http2Stream& stream) noexcept;
+  [[nodiscard]] static std::size_t held_bytes(const Http2Stream& stream) noexcept;
   [[nodiscard]] ssize_t read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
 
   LoopContext& loop_;
@@ -84,8 +92,10 @@ class Http2Session final : public Http2Port {
   std::uint32_t resets_ = 0;
   std::uint64_t resets_since_ns_ = 0;
   std::vector<nghttp2_nv> nvs_;      // of the answer that is being submitted
-  std::uint32_t owed_ = 0;           // answers that nghttp2 has and that are not sent
-  std::uint64_t stalled_by_ns_ = 0;  // a client that takes no DATA until then is given up; 0: none is owed
+  std::vector<std::int32_t> turns_;  // streams that wait for theirs
+  std::uint32_t offered_ = 0;        // answers that the client has yet to take
+  std::size_t held_bytes_ = 0;       // of answers that nghttp2 has and that are not sent
+  std::uint64_t taken_ns_ = 0;       // when the client last took a part of any
   bool rested_ = false;              // the last request was answered just now
   bool drained_ = false;
   bool broken_ = false;

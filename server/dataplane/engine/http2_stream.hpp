@@ -17,10 +17,11 @@ struct Http2Stream {
   std::int32_t id = 0;      // 0: the place is free
   std::uint32_t place = 0;  // in the session's list; for good
   bool is_grpc = false;
-  bool has_head = false;   // all fields are there
-  bool refused = false;    // answered before its body was read: what comes of it is dropped
-  bool answered = false;   // handed to nghttp2
-  bool too_large = false;  // its fields are
+  bool has_head = false;    // all fields are there
+  bool refused = false;     // answered before its body was read: what comes of it is dropped
+  bool answered = false;    // handed to nghttp2
+  bool too_large = false;   // its fields are
+  bool waits_turn = false;  // complete, and its client has answers to take first
 
   // --- the request
   std::string method;
@@ -43,11 +44,13 @@ struct Http2Stream {
   std::size_t end = 0;
   std::size_t prefix_sent = kGrpcPrefixBytes;  // all of it: there is none
   char prefix[kGrpcPrefixBytes] = {};
+  std::size_t taken = 0;         // of it since it last had its full time
+  std::uint64_t take_by_ns = 0;  // when the client must have taken the next part; 0: there is nothing to take
 
   // Free again; the texts keep what memory they have, unless it is much.
   void reset() {
     id = 0;
-    is_grpc = has_head = refused = answered = too_large = false;
+    is_grpc = has_head = refused = answered = too_large = waits_turn = false;
     for (std::string* text : {&method, &path, &authority, &fields, &head, &timeout}) {
       if (text->capacity() > kTextBytesKept) std::string().swap(*text);
       text->clear();
@@ -55,7 +58,8 @@ struct Http2Stream {
     body_limit = expected = read_deadline_ns = field_bytes = 0;
     body.reset();
     reply.reset();
-    body_bytes = sent = end = 0;
+    body_bytes = sent = end = taken = 0;
+    take_by_ns = 0;
     prefix_sent = kGrpcPrefixBytes;
   }
 
