@@ -32,7 +32,8 @@ struct Http2Answer {
 
 class Http2Client {
  public:
-  explicit Http2Client(std::uint16_t port) : client_(port) {
+  // `window`: of each answer, until it is opened.
+  explicit Http2Client(std::uint16_t port, std::uint32_t window = 65'535) : client_(port) {
     nghttp2_session_callbacks* callbacks = nullptr;
     CHECK(nghttp2_session_callbacks_new(&callbacks) == 0);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -41,7 +42,9 @@ class Http2Client {
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     CHECK(nghttp2_session_client_new(&session_, callbacks, this) == 0);
     nghttp2_session_callbacks_del(callbacks);
-    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, nullptr, 0);
+    const nghttp2_settings_entry first{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window};
+    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, &first, 1);
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, 1 << 30);
   }
   ~Http2Client() { nghttp2_session_del(session_); }
   Http2Client(const Http2Client&) = delete;
@@ -71,6 +74,9 @@ class Http2Client {
     std::string body(5, '\0');
     for (unsigned i = 0; i < 4; ++i) body[1 + i] = static_cast<char>(message.size() >> (24 - 8 * i));
     return request("POST", std::string(path), all, body + message);
+  }
+  void open_window(std::int32_t id, std::int32_t bytes) {
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id, bytes);
   }
   void reset(std::int32_t id) { nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL); }
 

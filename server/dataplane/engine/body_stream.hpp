@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "http/http_parser.hpp"
@@ -14,11 +15,21 @@ class BodyStream {
  public:
   // Bytes of the body that it takes at the moment. 0: it calls HttpSession::resume_body() when that has changed.
   [[nodiscard]] virtual std::size_t room() const noexcept = 0;
-  virtual void take(std::string_view bytes) = 0;  // at most room()
+  virtual void take(std::string_view bytes) = 0;  // at most room(), and over HTTP/2 a stream's window more
   virtual void end() = 0;                         // that was all of the body
   // The connection's buffer is empty: puts what there is of the answer into it. False: there is nothing now; it calls
   // HttpSession::resume_answer() when there is. May end the reply, or the connection.
   [[nodiscard]] virtual bool pull() = 0;
+
+  // kMore: there may be more at once. kNothing: there is none now; it calls HttpSession::resume_answer(). kEnded: that
+  // was all. kBroken: there will be no more, and that was not all.
+  enum class Progress : std::uint8_t { kMore, kNothing, kEnded, kBroken };
+  struct Piece {
+    std::size_t bytes;
+    Progress progress;
+  };
+  // The same for a stream of HTTP/2: the next bytes of the answer, as far as there is room.
+  [[nodiscard]] virtual Piece read(char* out, std::size_t room) = 0;
 
  protected:
   ~BodyStream() = default;

@@ -140,7 +140,7 @@ void ControlProxy::start(Connection& connection, Pending& pending, const Request
   pending.state = Pending::State::kControl;
   if (request.streamed) {
     call->stream = std::make_unique<ControlStream>(*this, *call);
-    connection.stream = call->stream.get();
+    session_.attach(connection, pending, *call->stream);
     ++streams_;
   } else if (request.head.method != Method::kGet) {  // it may have a model loaded
     pending.deadline_ns = pending.arrival_ns + kChangeNsMax;
@@ -330,8 +330,8 @@ void ControlProxy::fail(ControlCall& call, const char* what) {
 void ControlProxy::close(ControlCall& call) {
   if (call.stream) {
     --streams_;
-    Connection* const connection = loop_.find(call.connection, call.generation);
-    if (connection != nullptr && connection->stream == call.stream.get()) connection->stream = nullptr;
+    if (Connection* const connection = loop_.find(call.connection, call.generation))
+      session_.detach(*connection, connection->slot(call.request), *call.stream);
   }
   call.kind = WatchKind::kClosed;
   if (std::erase(waiting_, &call) != 0) return;

@@ -73,7 +73,7 @@ void ControlStream::send() {
     call_.outgoing.erase(0, call_.sent);
     call_.sent = 0;
   }
-  if (!body_ended_ && room() > 0) proxy_.session_.resume_body(*connection);
+  if (!body_ended_ && room() > 0) proxy_.session_.resume_body(*connection, *pending);
 }
 
 // --- the answer
@@ -92,12 +92,14 @@ void ControlStream::on_event(std::uint32_t events) {
   }
   if (answer_ == Answer::kHead) return;
   Connection* connection = nullptr;
-  if (proxy_.find_pending(call_, connection) == nullptr) return;
-  // The client takes nothing at the moment. An end would be reported again and again: it is not listened to.
-  if (!connection->writable) {
+  Pending* const pending = proxy_.find_pending(call_, connection);
+  if (pending == nullptr) return;
+  // The client takes nothing at the moment, or on a stream of HTTP/2 nobody knows before it is asked for more. An end
+  // would be reported again and again: it is not listened to.
+  if (!connection->writable || connection->http2) {
     watch((events & (EPOLLHUP | EPOLLERR)) != 0 ? 0 : interest_ & ~static_cast<std::uint32_t>(EPOLLIN));
   }
-  proxy_.session_.resume_answer(*connection);
+  proxy_.session_.resume_answer(*connection, *pending);
 }
 
 void ControlStream::receive_head() {
@@ -167,70 +169,74 @@ bool ControlStream::pull() {
   Pending* const pending = proxy_.find_pending(call_, found);
   if (pending == nullptr || call_.fd < 0) return false;
   Connection& connection = *found;
+  Buffer& out = connection.out;
+  char piece[kConnectionBytes];
+  const Piece got = read(piece, out.space() - kFrameBytesMax);
+  if (got.progress == Progress::kBroken) {
+    proxy_.session_.cut(connection);  // which abandons the call
+    return false;
+  }
+  if (got.progress == Progress::kNothing) return false;
+  char* at = out.data + out.end;
+  if (got.bytes > 0) {
+    if (!pending->http_1_0) at += write_size(at, got.bytes);
+    std::memcpy(at, piece, got.bytes);
+    at += got.bytes;
+    if (!pending->http_1_0) at = std::copy_n("\r\n", 2, at);
+  }
+  const bool ended = got.progress == Progress::kEnded;
+  if (ended && !pending->http_1_0) at = std::copy_n("0\r\n\r\n", 5, at);
+  out.end = static_cast<std::size_t>(at - out.data);
+  if (ended) finish(connection, *pending);
+  return true;
+}
+
+BodyStream::Piece ControlStream::read(char* out, std::size_t room) {
+  Connection* connection = nullptr;
+  Pending* const pending = proxy_.find_pending(call_, connection);
+  if (pending == nullptr || call_.fd < 0) return {0, Progress::kBroken};
   if (pass_ns_ != proxy_.loop_.now_ns) {
     pass_ns_ = proxy_.loop_.now_ns;
     pulled_ = 0;
   }
-  Buffer& out = connection.out;
-  char piece[kConnectionBytes];
   while (pulled_ < kPulledBytesMax) {
-    const std::size_t bytes = read_piece(connection, piece, out.space() - kFrameBytesMax);
-    if (bytes == 0) return false;
-    pulled_ += bytes;
+    const Piece piece = read_piece(out, room);
     Problem problem;
-    const ChunkedDecoder::Step step = chunks_.decode(piece, bytes, problem);
-    if (step.status == ParseStatus::kRefused) {
-      cut(connection);
-      return false;
+    const ChunkedDecoder::Step step = chunks_.decode(out, piece.bytes, problem);
+    if (piece.progress == Progress::kBroken || step.status == ParseStatus::kRefused) {
+      proxy_.loop_.stats.control_failed.add();
+      return {0, Progress::kBroken};
     }
+    if (piece.progress == Progress::kNothing) return piece;
+    pulled_ += piece.bytes;
     proxy_.session_.note_progress(*pending);
-    char* at = out.data + out.end;
-    if (step.produced > 0) {
-      if (!pending->http_1_0) at += write_size(at, step.produced);
-      std::memcpy(at, piece, step.produced);
-      at += step.produced;
-      if (!pending->http_1_0) at = std::copy_n("\r\n", 2, at);
-    }
-    if (step.status == ParseStatus::kComplete && !pending->http_1_0) at = std::copy_n("0\r\n\r\n", 5, at);
-    out.end = static_cast<std::size_t>(at - out.data);
-    if (step.status == ParseStatus::kComplete) {
-      finish(connection, *pending);
-      return true;
-    }
-    if (!out.empty()) return true;
+    if (step.status == ParseStatus::kComplete) return {step.produced, Progress::kEnded};
+    if (step.produced > 0) return {step.produced, Progress::kMore};
   }
   watch(interest_ | EPOLLIN);
-  return false;
+  return {0, Progress::kNothing};
 }
 
-std::size_t ControlStream::read_piece(Connection& connection, char* data, std::size_t bytes_max) {
+BodyStream::Piece ControlStream::read_piece(char* data, std::size_t bytes_max) {
   if (!call_.incoming.empty()) {  // came with the head
     const std::size_t bytes = std::min(bytes_max, call_.incoming.size());
     std::memcpy(data, call_.incoming.data(), bytes);
     call_.incoming.erase(0, bytes);
-    return bytes;
+    return {bytes, Progress::kMore};
   }
   for (;;) {
     const ssize_t received = ::recv(call_.fd, data, bytes_max, 0);
-    if (received > 0) return static_cast<std::size_t>(received);
+    if (received > 0) return {static_cast<std::size_t>(received), Progress::kMore};
     if (received < 0 && errno == EINTR) continue;
-    if (received < 0 && errno == EAGAIN) {
-      watch(interest_ | EPOLLIN);
-    } else {
-      cut(connection);  // it has not said that this was all
-    }
-    return 0;
+    if (received == 0 || errno != EAGAIN) return {0, Progress::kBroken};  // it has not said that this was all
+    watch(interest_ | EPOLLIN);
+    return {0, Progress::kNothing};
   }
 }
 
 void ControlStream::finish(Connection& connection, Pending& pending) {
   proxy_.session_.end_streamed_reply(connection, pending);
   proxy_.close(call_);
-}
-
-void ControlStream::cut(Connection& connection) {
-  proxy_.loop_.stats.control_failed.add();
-  proxy_.session_.cut(connection);  // which abandons the call
 }
 
 void ControlStream::watch(std::uint32_t interest) {

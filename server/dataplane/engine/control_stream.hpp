@@ -26,6 +26,7 @@ class ControlStream final : public BodyStream {
   void take(std::string_view bytes) override;
   void end() override;
   [[nodiscard]] bool pull() override;
+  [[nodiscard]] Piece read(char* out, std::size_t room) override;
 
   // The call's socket is connected and watched for `interest`.
   void connected(std::uint32_t interest) noexcept { interest_ = interest; }
@@ -38,10 +39,9 @@ class ControlStream final : public BodyStream {
   void send();
   void receive_head();
   [[nodiscard]] bool relay_head(Connection& connection, Pending& pending, std::size_t head_end);
-  // A piece of the answer into `data`; its bytes as they came. 0: there is none now, or the call has ended.
-  [[nodiscard]] std::size_t read_piece(Connection& connection, char* data, std::size_t bytes_max);
+  // A piece of the answer into `data`, as it came.
+  [[nodiscard]] Piece read_piece(char* data, std::size_t bytes_max);
   void finish(Connection& connection, Pending& pending);
-  void cut(Connection& connection);
   void watch(std::uint32_t interest);
 
   ControlProxy& proxy_;

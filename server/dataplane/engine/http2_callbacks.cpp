@@ -10,7 +10,8 @@ Http2Session& self_of(void* user) noexcept { return *static_cast<Http2Session*>(
 
 // Of a stream that is reset since its client broke the rules, which it can do as often as it can take requests back.
 bool is_fault(std::uint32_t error) noexcept {
-  return error != NGHTTP2_NO_ERROR && error != NGHTTP2_REFUSED_STREAM && error != NGHTTP2_CANCEL;
+  return error != NGHTTP2_NO_ERROR && error != NGHTTP2_REFUSED_STREAM && error != NGHTTP2_CANCEL &&
+         error != NGHTTP2_INTERNAL_ERROR;
 }
 
 std::string_view text_of(const std::uint8_t* data, std::size_t bytes) noexcept {
@@ -33,8 +34,16 @@ nghttp2_session* Http2Session::Callbacks::make(Http2Session& self) {
     nghttp2_session_callbacks_set_on_stream_close_callback(made, on_close);
     return made;
   }();
+  static const auto options = [] {
+    nghttp2_option* made = nullptr;
+    if (nghttp2_option_new(&made) == 0) nghttp2_option_set_no_auto_window_update(made, 1);
+    return made;
+  }();
   nghttp2_session* session = nullptr;
-  if (callbacks == nullptr || nghttp2_session_server_new(&session, callbacks, &self) != 0) return nullptr;
+  if (callbacks == nullptr || options == nullptr ||
+      nghttp2_session_server_new2(&session, callbacks, &self, options) != 0) {
+    return nullptr;
+  }
   return session;
 }
 
@@ -73,7 +82,13 @@ int Http2Session::Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* fra
   if (stream == nullptr) return 0;
   const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   if (!stream->has_head) self.on_head(*stream, ends);
-  if (ends && !stream->refused) self.dispatch(*stream);
+  if (ends) stream->ended = true;
+  if (!ends || stream->refused) return 0;
+  if (stream->source != nullptr) {
+    self.end_streamed(*stream);
+  } else {
+    self.dispatch(*stream);
+  }
   return 0;
 }
 
@@ -81,7 +96,16 @@ int Http2Session::Callbacks::on_data(nghttp2_session*, std::uint8_t, std::int32_
                                      std::size_t bytes, void* user) {
   Http2Session& self = self_of(user);
   Http2Stream* const stream = self.find(id);
-  if (stream != nullptr && !stream->refused) self.add_body(*stream, text_of(data, bytes));
+  nghttp2_session_consume_connection(self.nghttp2_, bytes);  // a stream's own window is what it is held by
+  if (stream == nullptr) return 0;
+  stream->ungranted += bytes;
+  if (stream->refused) {
+    self.grant(*stream, bytes);
+  } else if (stream->source != nullptr) {
+    self.add_streamed(*stream, text_of(data, bytes));
+  } else {
+    self.add_body(*stream, text_of(data, bytes));
+  }
   return 0;
 }
 

@@ -15,6 +15,7 @@ struct Buffer;
 struct Connection;
 struct Pending;
 struct LoopContext;
+class BodyStream;
 class HttpSession;
 class RequestHandler;
 
@@ -46,6 +47,13 @@ class Http2Port {
   virtual void end_reply(Pending& pending) = 0;
   // True: answered; false: a problem document it is.
   [[nodiscard]] virtual bool refuse(Pending& pending, const Problem& problem) = 0;
+
+  // Of a request that is streamed, as of HttpSession.
+  [[nodiscard]] virtual BodyStream*& streamed(Pending& pending) noexcept = 0;
+  virtual void begin_streamed_reply(Pending& pending, std::string_view head) = 0;
+  virtual void resume_body(Pending& pending) = 0;
+  virtual void resume_answer(Pending& pending) = 0;
+  virtual void stop_body(Pending& pending) noexcept = 0;
 
   // Refuses what is late, and returns when the next is; 0: the client takes nothing, so the connection is to be closed.
   [[nodiscard]] virtual std::uint64_t check_deadlines() = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "engine/http2_callbacks.hpp"
 #include "http/ascii.hpp"
@@ -96,7 +97,7 @@ void Http2Session::submit_http(Http2Stream& stream, const Pending& pending, std:
     }
     fields = line_end == end ? end : line_end + 2;
   }
-  submit(stream, !pending.head_only && stream.sent < stream.end);
+  submit(stream, stream.streams || (!pending.head_only && stream.sent < stream.end));
 }
 
 // The body of the answer is gRPC's message. Nothing here is copied by nghttp2, and no field is new to the client after
@@ -134,7 +135,7 @@ void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, Gr
 
 void Http2Session::submit(Http2Stream& stream, bool has_body) {
   stream.answered = true;
-  held_bytes_ += held_bytes(stream);
+  held_bytes_ += held_bytes(stream) - std::exchange(stream.asked, 0);
   nghttp2_data_provider provider{.source = {.ptr = &stream}, .read_callback = Callbacks::reader()};
   if (nghttp2_submit_response(nghttp2_, stream.id, nvs_.data(), nvs_.size(), has_body ? &provider : nullptr) != 0)
     nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_INTERNAL_ERROR);
@@ -163,9 +164,13 @@ void Http2Session::note_taken(Http2Stream& stream, std::size_t bytes) noexcept {
 }
 
 void Http2Session::drop_reply(Http2Stream& stream) noexcept {
-  if (stream.answered) held_bytes_ -= held_bytes(stream);
+  held_bytes_ -= stream.answered ? held_bytes(stream) : std::exchange(stream.asked, 0);
   stream.reply.reset();
   stream.sent = stream.end = 0;
+  settle(stream);
+}
+
+void Http2Session::settle(Http2Stream& stream) noexcept {
   if (stream.take_by_ns != 0) --offered_;
   stream.take_by_ns = 0;
 }
@@ -177,6 +182,7 @@ std::size_t Http2Session::held_bytes(const Http2Stream& stream) noexcept {
 
 ssize_t Http2Session::read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags) {
   static const nghttp2_nv kOk = nv_of("grpc-status", "0", kStatic);
+  if (stream.streams) return read_streamed(stream, out, room, flags);
   const std::size_t prefix_bytes = std::min(room, kGrpcPrefixBytes - stream.prefix_sent);
   std::memcpy(out, stream.prefix + stream.prefix_sent, prefix_bytes);
   stream.prefix_sent += prefix_bytes;

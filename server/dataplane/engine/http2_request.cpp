@@ -20,9 +20,12 @@ constexpr std::size_t kFieldsGivenUp = 8;
 constexpr std::uint32_t kResetsMax = 1000;
 constexpr std::uint64_t kResetsWindowNs = 10'000 * kMillisecondNs;
 
-// Of answers that a connection's client has not taken, and of the bounds of those that are being made: beyond it, what
-// it asks waits.
-constexpr std::size_t kAnswerBytesMax = 2 << 20;
+// Of answers that a connection's client has not taken, of the bounds of those that are being made, and of the requests
+// that they are made of, since those that are decoded elsewhere have no bound yet: beyond it, what it asks waits.
+constexpr std::size_t kAnswerBytesMax = 4 << 20;
+
+// Once there is memory for all of a body: then this is about round trips.
+constexpr std::int32_t kWindowBytes = 1 << 20;
 
 constexpr std::size_t kBodyBytesSmall = 4096;
 constexpr std::uint64_t kLingerNs = 2'000 * kMillisecondNs;
@@ -102,9 +105,7 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
   pending.oip = is_oip(head.path);
   if (loop_.engine.has_manners && !stream.is_grpc) session_.note_manners(connection_, pending, head);
   if (is_streamed(head)) {
-    problem.set(ProblemCode::kVersionNotSupported,
-                "bodies of this path are streamed, which they are over HTTP/1.1 only: send it with that");
-    refuse_stream(stream, problem);
+    begin_streamed(stream, head, ends);
     return;
   }
   if (ends) return;
@@ -191,6 +192,7 @@ void Http2Session::add_body(Http2Stream& stream, std::string_view bytes) {
   }
   std::memcpy(stream.body.data() + stream.body_bytes, bytes.data(), bytes.size());
   stream.body_bytes = total;
+  grant(stream, bytes.size());
 }
 
 bool Http2Session::grow_body(Http2Stream& stream, std::size_t bytes) {
@@ -203,6 +205,8 @@ bool Http2Session::grow_body(Http2Stream& stream, std::size_t bytes) {
   if (!larger) return false;
   if (stream.body_bytes > 0) std::memcpy(larger.data(), stream.body.data(), stream.body_bytes);
   stream.body = std::move(larger);
+  if (wanted > kFirstWindowBytes)
+    nghttp2_session_set_local_window_size(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, kWindowBytes);
   return true;
 }
 
@@ -247,6 +251,8 @@ void Http2Session::answer(Http2Stream& stream) {
   head.content_length = stream.body_bytes;
   const std::string_view body(stream.body.data(), stream.body_bytes);
   Block block = std::move(stream.body);
+  stream.asked = std::min(body.size(), kOwedBytesMax);
+  held_bytes_ += stream.asked;
   const Request request{head, body, block};
   if (loop_.tap.is_on()) loop_.tap.open(connection_, pending, head, body.size(), *loop_.keys);
   if (stream.is_grpc) {
@@ -265,6 +271,7 @@ void Http2Session::refuse_stream(Http2Stream& stream, const Problem& problem) {
   stream.read_deadline_ns = 0;
   stream.body.reset();
   leave_line(stream);
+  grant(stream, stream.ungranted);
   session_.refuse(connection_, pending_of(stream), problem);
 }
 
@@ -278,6 +285,7 @@ void Http2Session::linger(Http2Stream& stream) {
 // nghttp2 knows it no more: answered, reset, or its connection is gone.
 void Http2Session::close_stream(Http2Stream& stream) {
   Pending& pending = pending_of(stream);
+  stream.ungranted = 0;
   if (pending.tap != nullptr) loop_.tap.abort(connection_, pending);
   if (pending.state != Pending::State::kFree) {
     if (pending.state != Pending::State::kReady) handler_.abandon(connection_, pending);

@@ -10,10 +10,8 @@
 namespace penstock::dataplane {
 namespace {
 
-// Of a request's body that the client may send before it hears from us. What is read is in the body pool, which has its
-// own bound, so these are about round trips and not about memory.
 constexpr std::size_t kQueuedFramesMax = 4096;
-constexpr std::int32_t kStreamWindowBytes = 1 << 20;
+// Of all bodies: what is read is taken at once, and each stream has a window of its own.
 constexpr std::int32_t kConnectionWindowBytes = 8 << 20;
 
 }  // namespace
@@ -31,7 +29,7 @@ Http2Session::Http2Session(LoopContext& loop, HttpSession& session, RequestHandl
   if (broken_) return;
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kHttp2StreamsMax},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindowBytes},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kFirstWindowBytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(loop.engine.options.head_bytes_max)},
   };
   nghttp2_submit_settings(nghttp2_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
@@ -107,13 +105,16 @@ std::uint64_t Http2Session::check_deadlines() {
     if (is_due(stream.take_by_ns)) {
       if (now - taken_ns_ >= loop_.engine.options.write_timeout_ms * kMillisecondNs) return 0;  // nor of any other
       drop_reply(stream);
-      nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL);
-      session_.mark_dirty(connection_);
+      reset_stream(stream, NGHTTP2_CANCEL);
+      continue;
     }
     if (is_due(stream.read_deadline_ns)) {
       if (!stream.has_head) return 0;  // and no other stream can be read before it has
       end_late(stream);
-    } else if (!stream.answered && stream.read_deadline_ns == 0 && is_due(pending_of(stream).deadline_ns)) {
+    } else if (stream.streams) {
+      if (is_due(pending_of(stream).deadline_ns)) reset_stream(stream, NGHTTP2_INTERNAL_ERROR);
+    } else if (!stream.answered && (stream.read_deadline_ns == 0 || stream.source != nullptr) &&
+               is_due(pending_of(stream).deadline_ns)) {
       refuse_late(pending_of(stream));
     }
   }
@@ -124,13 +125,19 @@ std::uint64_t Http2Session::check_deadlines() {
 void Http2Session::end_late(Http2Stream& stream) {
   stream.read_deadline_ns = 0;
   if (stream.answered) {
-    nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_NO_ERROR);
-    session_.mark_dirty(connection_);
+    reset_stream(stream, stream.source == nullptr ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
     return;
   }
   Problem problem;
   problem.set(ProblemCode::kRequestTimeout, "the request did not arrive completely in time");
+  if (stream.source != nullptr) handler_.abandon(connection_, pending_of(stream));
   refuse_stream(stream, problem);
+}
+
+// What is under way for it is given up when the client has been told.
+void Http2Session::reset_stream(Http2Stream& stream, std::uint32_t error) {
+  nghttp2_submit_rst_stream(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, error);
+  session_.mark_dirty(connection_);
 }
 
 void Http2Session::refuse_late(Pending& pending) {

@@ -33,6 +33,11 @@ class Http2Session final : public Http2Port {
   char* begin_reply(Pending& pending, std::size_t bytes_max) override;
   void end_reply(Pending& pending) override;
   bool refuse(Pending& pending, const Problem& problem) override;
+  BodyStream*& streamed(Pending& pending) noexcept override { return stream_of(pending).source; }
+  void begin_streamed_reply(Pending& pending, std::string_view head) override;
+  void resume_body(Pending& pending) override;
+  void resume_answer(Pending& pending) override;
+  void stop_body(Pending& pending) noexcept override;
   std::uint64_t check_deadlines() override;
   bool drain() override;
   void abandon_all() override;
@@ -59,10 +64,18 @@ class Http2Session final : public Http2Port {
   void refuse_stream(Http2Stream& stream, const Problem& problem);
   void linger(Http2Stream& stream);
   void end_late(Http2Stream& stream);
+  void reset_stream(Http2Stream& stream, std::uint32_t error);
   void refuse_late(Pending& pending);
   void close_stream(Http2Stream& stream);
   [[nodiscard]] bool takes_reset() noexcept;
   void give_up() noexcept;
+
+  // --- requests that are streamed (http2_streamed.cpp)
+  void begin_streamed(Http2Stream& stream, const RequestHead& head, bool ends);
+  void add_streamed(Http2Stream& stream, std::string_view bytes);
+  void end_streamed(Http2Stream& stream);
+  void grant(Http2Stream& stream, std::size_t bytes) noexcept;
+  [[nodiscard]] ssize_t read_streamed(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
 
   // --- answers (http2_reply.cpp)
   [[nodiscard]] Http2Stream& stream_of(const Pending& pending) noexcept;
@@ -74,6 +87,7 @@ class Http2Session final : public Http2Port {
   void add_nv(std::string_view name, std::string_view value);
   void offer(Http2Stream& stream);
   void note_taken(Http2Stream& stream, std::size_t bytes) noexcept;
+  void settle(Http2Stream& stream) noexcept;
   void drop_reply(Http2Stream& stream) noexcept;
   [[nodiscard]] static std::size_t held_bytes(const Http2Stream& stream) noexcept;
   [[nodiscard]] ssize_t read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
@@ -94,9 +108,9 @@ class Http2Session final : public Http2Port {
   std::vector<nghttp2_nv> nvs_;      // of the answer that is being submitted
   std::vector<std::int32_t> turns_;  // streams that wait for theirs
   std::uint32_t offered_ = 0;        // answers that the client has yet to take
-  std::size_t held_bytes_ = 0;       // of answers that nghttp2 has and that are not sent
-  std::uint64_t taken_ns_ = 0;       // when the client last took a part of any
-  bool rested_ = false;              // the last request was answered just now
+  std::size_t held_bytes_ = 0;  // of requests that are answered, then of answers that nghttp2 has and that are not sent
+  std::uint64_t taken_ns_ = 0;  // when the client last took a part of any
+  bool rested_ = false;         // the last request was answered just now
   bool drained_ = false;
   bool broken_ = false;
 };

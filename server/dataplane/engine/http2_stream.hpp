@@ -13,6 +13,12 @@
 
 namespace penstock::dataplane {
 
+class BodyStream;
+
+// Of a body that the client may send before it hears from us: before there is memory for it, or while whoever takes it
+// as it comes does not.
+inline constexpr std::uint32_t kFirstWindowBytes = 64 * 1024;
+
 struct Http2Stream {
   std::int32_t id = 0;      // 0: the place is free
   std::uint32_t place = 0;  // in the session's list; for good
@@ -21,6 +27,8 @@ struct Http2Stream {
   bool refused = false;     // answered before its body was read: what comes of it is dropped
   bool answered = false;    // handed to nghttp2
   bool too_large = false;   // its fields are
+  bool ended = false;       // nothing more of its body comes
+  bool streams = false;     // its answer is sent as it is made
   bool waits_turn = false;  // complete, and its client has answers to take first
 
   // --- the request
@@ -36,7 +44,10 @@ struct Http2Stream {
   std::uint64_t expected = 0;  // bytes of the body, as far as somebody said so
   Block body;
   std::size_t body_bytes = 0;
+  std::size_t asked = 0;  // of it, that count until it is answered
   std::uint64_t read_deadline_ns = 0;
+  std::size_t ungranted = 0;     // bytes of it that came and whose room in the window the client has not back
+  BodyStream* source = nullptr;  // of a request that is streamed
 
   // --- the answer: DATA of `prefix`, then of `reply`; then trailers, when it is gRPC's
   Block reply;
@@ -50,7 +61,7 @@ struct Http2Stream {
   // Free again; the texts keep what memory they have, unless it is much.
   void reset() {
     id = 0;
-    is_grpc = has_head = refused = answered = too_large = waits_turn = false;
+    is_grpc = has_head = refused = answered = too_large = waits_turn = ended = streams = false;
     for (std::string* text : {&method, &path, &authority, &fields, &head, &timeout}) {
       if (text->capacity() > kTextBytesKept) std::string().swap(*text);
       text->clear();
@@ -58,7 +69,8 @@ struct Http2Stream {
     body_limit = expected = read_deadline_ns = field_bytes = 0;
     body.reset();
     reply.reset();
-    body_bytes = sent = end = taken = 0;
+    body_bytes = asked = sent = end = taken = ungranted = 0;
+    source = nullptr;
     take_by_ns = 0;
     prefix_sent = kGrpcPrefixBytes;
   }

@@ -86,18 +86,23 @@ class HttpSession {
   // --- a request that is streamed, see body_stream.hpp
   // ----------------------------------------------------------------
 
+  // Who takes the body and gives the answer, until it is detached.
+  void attach(Connection& connection, Pending& pending, BodyStream& stream) noexcept;
+  void detach(Connection& connection, Pending& pending, const BodyStream& stream) noexcept;
   // The head of its reply: false when it is too long. The rest is written into the connection's buffer by pull().
   [[nodiscard]] bool begin_streamed_reply(Connection& connection, Pending& pending, std::string_view head);
   // All of the reply is in the connection's buffer.
   void end_streamed_reply(Connection& connection, Pending& pending);
   // Bytes were moved either way: the request has its full time again.
   void note_progress(Pending& pending) noexcept;
-  void resume_body(Connection& connection);
-  void resume_answer(Connection& connection) { mark_dirty(connection); }
+  void resume_body(Connection& connection, Pending& pending);
+  void resume_answer(Connection& connection, Pending& pending);
   // The rest of the body is not wanted: the connection ends with the reply.
   void stop_body(Connection& connection, Pending& pending) noexcept;
-  // Ends a connection whose reply cannot be completed, so that the client cannot take it for whole.
+  // Ends a connection of HTTP/1.1 whose reply cannot be completed, so that the client cannot take it for whole.
   void cut(Connection& connection);
+  // Before anything of the body is taken.
+  [[nodiscard]] bool admits_stream(Connection& connection, const RequestHead& head, Problem& problem);
   // --- for a connection of streams
   // --------------------------------------------------------------------------------------------
 

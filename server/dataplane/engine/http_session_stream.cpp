@@ -13,12 +13,7 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
   connection.cors = loop_.engine.cors.find(head.origin);
   Problem problem;
   if (loop_.tap.is_on()) loop_.tap.see(connection, head);
-  if (parse_content_encoding(head.content_encoding) != Coding::kIdentity) {
-    problem.set(ProblemCode::kUnsupportedMediaType, "a body that is streamed is taken without Content-Encoding");
-    refuse_connection(connection, problem);
-    return false;
-  }
-  if (!handler_.admits(connection, head, connection.body_limit, problem)) {
+  if (!admits_stream(connection, head, problem)) {
     refuse_connection(connection, problem);
     return false;
   }
@@ -59,6 +54,23 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
   return true;
 }
 
+bool HttpSession::admits_stream(Connection& connection, const RequestHead& head, Problem& problem) {
+  if (parse_content_encoding(head.content_encoding) != Coding::kIdentity) {
+    problem.set(ProblemCode::kUnsupportedMediaType, "a body that is streamed is taken without Content-Encoding");
+    return false;
+  }
+  return handler_.admits(connection, head, connection.body_limit, problem);
+}
+
+void HttpSession::attach(Connection& connection, Pending& pending, BodyStream& stream) noexcept {
+  (connection.http2 ? connection.http2->streamed(pending) : connection.stream) = &stream;
+}
+
+void HttpSession::detach(Connection& connection, Pending& pending, const BodyStream& stream) noexcept {
+  BodyStream*& attached = connection.http2 ? connection.http2->streamed(pending) : connection.stream;
+  if (attached == &stream) attached = nullptr;
+}
+
 bool HttpSession::process_stream(Connection& connection) {
   Buffer& in = connection.in;
   const std::size_t bytes = std::min(in.size(), connection.stream->room());
@@ -96,7 +108,16 @@ bool HttpSession::process_stream(Connection& connection) {
   return false;
 }
 
-void HttpSession::resume_body(Connection& connection) {
+void HttpSession::resume_answer(Connection& connection, Pending& pending) {
+  if (connection.http2) connection.http2->resume_answer(pending);
+  mark_dirty(connection);
+}
+
+void HttpSession::resume_body(Connection& connection, Pending& pending) {
+  if (connection.http2) {
+    connection.http2->resume_body(pending);
+    return;
+  }
   if (connection.phase != Connection::Phase::kStream) return;
   process(connection);
   if (connection.fd >= 0) update_interest(connection);
@@ -115,6 +136,10 @@ void HttpSession::refuse_stream(Connection& connection, const Problem& problem) 
 }
 
 void HttpSession::stop_body(Connection& connection, Pending& pending) noexcept {
+  if (connection.http2) {
+    connection.http2->stop_body(pending);
+    return;
+  }
   if (connection.phase != Connection::Phase::kStream) return;
   connection.phase = Connection::Phase::kHead;  // `closing` keeps it from reading another request
   connection.closing = true;
@@ -124,10 +149,14 @@ void HttpSession::stop_body(Connection& connection, Pending& pending) noexcept {
 }
 
 bool HttpSession::begin_streamed_reply(Connection& connection, Pending& pending, std::string_view head) {
-  connection.out.compact();
-  if (head.size() > connection.out.space()) return false;
-  std::memcpy(connection.out.data + connection.out.end, head.data(), head.size());
-  connection.out.end += head.size();
+  if (connection.http2) {
+    connection.http2->begin_streamed_reply(pending, head);
+  } else {
+    connection.out.compact();
+    if (head.size() > connection.out.space()) return false;
+    std::memcpy(connection.out.data + connection.out.end, head.data(), head.size());
+    connection.out.end += head.size();
+  }
   pending.state = Pending::State::kStream;
   if (pending.tap != nullptr) note_streamed(*pending.tap, head);
   mark_dirty(connection);
