@@ -12,6 +12,7 @@ using penstock::test::Fields;
 using penstock::test::Frame;
 using penstock::test::frame;
 using penstock::test::head;
+using penstock::test::Http2Answer;
 using penstock::test::Http2Client;
 using penstock::test::number;
 using penstock::test::RawHttp2;
@@ -193,6 +194,70 @@ void answers_wait() {
   }
 }
 
+// A body for which there is no memory waits in the line of those of HTTP/1.1, and its client with it.
+void bodies_wait() {
+  const std::string row = large_row();
+  const std::string length = std::to_string(row.size());
+  const std::string request =
+      "POST /predict?model=large HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n"
+      "Accept: application/octet-stream\r\nContent-Length: " +
+      length + "\r\n\r\n";
+  EngineOptions options;
+  options.body_pool_bytes = 5 * row.size() / 2;
+  Server server(options);
+  const auto& waits = server.engine().loops()[0]->stats().memory_waits;
+  const auto& used = server.engine().state().pool;
+  auto first = std::make_unique<Client>(server.port());
+  auto second = std::make_unique<Client>(server.port());
+  first->send(request);
+  second->send(request);
+  eventually([&] { return used.bytes_used() >= 2 * row.size(); });
+  Http2Client client(server.port());
+  Fields fields = raw_fields();
+  fields.emplace_back("content-length", length);
+  const std::int32_t large = client.request("POST", "/predict?model=large", fields, row);
+  // Others of the connection go on, and do so without memory of the pool.
+  CHECK(client.ask("POST", "/predict?model=small", raw_fields(), std::string(16, '\0')).status() == 200);
+  eventually([&] { return waits.get() == 1; });
+  Client third(server.port());
+  third.send(request);
+  eventually([&] { return waits.get() == 2; });
+  CHECK(client.answer(large).status() == 0);
+  CHECK(used.bytes_used() <= 2 * (row.size() + 1024) + 2 * 65'536);
+  first.reset();
+  second.reset();
+  CHECK(client.wait(large).status() == 200 && client.answer(large).body.size() == row.size());
+  third.send(row);
+  std::string body;
+  CHECK(third.receive_reply(body) == 200);
+  eventually([&] { return used.bytes_used() == 0; });
+}
+
+// It waits no longer than a body may take to come; and one that is taken back leaves the line.
+void bodies_wait_in_vain() {
+  EngineOptions options;
+  options.body_timeout_ms = 200;
+  const std::string row = large_row();
+  options.body_pool_bytes = row.size() + 10'000;
+  Server server(options);
+  Client holder(server.port());
+  holder.send(
+      "POST /predict?model=large HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: " +
+      std::to_string(row.size()) + "\r\n\r\n");
+  eventually([&] { return server.engine().state().pool.bytes_used() >= row.size(); });
+  const auto& waits = server.engine().loops()[0]->stats().memory_waits;
+  Http2Client client(server.port());
+  const std::int32_t taken_back = client.request("POST", "/predict?model=large", raw_fields(), row);
+  client.flush();
+  CHECK(client.ask("GET", "/health/live").status() == 200);
+  eventually([&] { return waits.get() == 1; });
+  client.reset(taken_back);
+  const Http2Answer& late = client.ask("POST", "/predict?model=large", raw_fields(), row);
+  CHECK(late.status() == 503 && late.body.find("no memory became free") != std::string::npos);
+  client.request("POST", "/predict?model=large", raw_fields(), row);
+  client.flush();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -203,7 +268,8 @@ int main(int argc, char** argv) {
   for (const Case& each :
        {Case{"made_to_reset", made_to_reset}, Case{"broken_rules", broken_rules}, Case{"taken_back", taken_back},
         Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
-        Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait}}) {
+        Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
+        Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

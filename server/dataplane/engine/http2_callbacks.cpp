@@ -83,7 +83,7 @@ int Http2Session::Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* fra
   const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   if (!stream->has_head) self.on_head(*stream, ends);
   if (ends) stream->ended = true;
-  if (!ends || stream->refused) return 0;
+  if (!ends || stream->refused || stream->waits_memory) return 0;
   if (stream->source != nullptr) {
     self.end_streamed(*stream);
   } else {

@@ -48,6 +48,9 @@ class Http2Port {
   // True: answered; false: a problem document it is.
   [[nodiscard]] virtual bool refuse(Pending& pending, const Problem& problem) = 0;
 
+  // Whether there is memory now for a body that waits for it, or nobody who does.
+  [[nodiscard]] virtual bool resume_waiter(std::int32_t stream) = 0;
+
   // Of a request that is streamed, as of HttpSession.
   [[nodiscard]] virtual BodyStream*& streamed(Pending& pending) noexcept = 0;
   virtual void begin_streamed_reply(Pending& pending, std::string_view head) = 0;

@@ -27,7 +27,11 @@ constexpr std::size_t kAnswerBytesMax = 4 << 20;
 // Once there is memory for all of a body: then this is about round trips.
 constexpr std::int32_t kWindowBytes = 1 << 20;
 
+// Streams of a connection that wait for memory, each with a window's bytes that nobody counted on.
+constexpr std::uint32_t kWaitingMax = 16;
+
 constexpr std::size_t kBodyBytesSmall = 4096;
+constexpr std::size_t kWaitingBytes = kBodyBytesSmall + kFirstWindowBytes;  // what may come before it is granted more
 constexpr std::uint64_t kLingerNs = 2'000 * kMillisecondNs;
 constexpr std::uint64_t kBodyBytesPerMs = 64;  // as in HTTP/1.1
 
@@ -183,31 +187,77 @@ void Http2Session::add_body(Http2Stream& stream, std::string_view bytes) {
   if (total > stream.body_limit || stream.expected > stream.body_limit) {
     problem.set(ProblemCode::kBodyTooLarge, "the body has more than %llu bytes",
                 static_cast<unsigned long long>(stream.body_limit));
-  } else if (!grow_body(stream, total)) {
-    problem.set(ProblemCode::kMemoryExhausted, "no memory is left for the body; try again");
   }
-  if (problem) {
+  if (problem || !find_room(stream, total, problem)) {
     refuse_stream(stream, problem);
     return;
   }
   std::memcpy(stream.body.data() + stream.body_bytes, bytes.data(), bytes.size());
   stream.body_bytes = total;
-  grant(stream, bytes.size());
+  if (!stream.waits_memory) grant(stream, bytes.size());
 }
 
-bool Http2Session::grow_body(Http2Stream& stream, std::size_t bytes) {
+// Room for a body of so many bytes at least, or for its first window while it waits for it. A body waits in the line of
+// those of HTTP/1.1, and only before it holds memory that another one may wait for.
+bool Http2Session::find_room(Http2Stream& stream, std::size_t bytes, Problem& problem) {
+  BodyPool& pool = loop_.engine.pool;
   if (bytes <= stream.body.bytes()) return true;
   const std::size_t doubled = std::min<std::size_t>(2 * stream.body.bytes(), stream.body_limit);
   const std::size_t wanted = std::max({bytes, static_cast<std::size_t>(stream.expected), doubled});
+  const bool grows = stream.body.bytes() > kBodyBytesSmall;
+  if (wanted > pool.bytes_max()) {
+    problem.set(ProblemCode::kBodyTooLarge,
+                "the body has %zu bytes, the server keeps %llu for all bodies together (body_pool_bytes)", wanted,
+                static_cast<unsigned long long>(pool.bytes_max()));
+    return false;
+  }
   // Small ones are bounded by the number of streams and are taken at any time, as those of HTTP/1.1 are.
-  Block larger =
-      wanted <= kBodyBytesSmall ? loop_.engine.pool.acquire_owed(wanted) : loop_.engine.pool.try_acquire(wanted);
-  if (!larger) return false;
+  Block larger = wanted <= kBodyBytesSmall ? pool.acquire_owed(wanted)
+                 : grows                   ? pool.try_acquire(wanted)
+                                           : session_.acquire_in_turn(wanted);
+  if (larger) {
+    move_body(stream, std::move(larger));
+    return true;
+  }
+  if (grows || waiting_ == kWaitingMax) {
+    problem.set(ProblemCode::kMemoryExhausted,
+                grows ? "no memory is left for a body of unknown length; send Content-Length or try again"
+                      : "no memory is left for the body, and others of this connection wait for it; try again");
+    return false;
+  }
+  move_body(stream, pool.acquire_owed(kWaitingBytes));
+  stream.wanted = wanted;
+  stream.waits_memory = true;
+  ++waiting_;
+  session_.wait_for_memory(connection_, stream.id);
+  return true;
+}
+
+void Http2Session::move_body(Http2Stream& stream, Block larger) {
   if (stream.body_bytes > 0) std::memcpy(larger.data(), stream.body.data(), stream.body_bytes);
   stream.body = std::move(larger);
-  if (wanted > kFirstWindowBytes)
+  if (stream.body.bytes() > kWaitingBytes)
     nghttp2_session_set_local_window_size(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, kWindowBytes);
+}
+
+bool Http2Session::resume_waiter(std::int32_t id) {
+  Http2Stream* const stream = find(id);
+  if (stream == nullptr || !stream->waits_memory) return true;
+  Block larger = loop_.engine.pool.try_acquire(std::max(stream->wanted, stream->body_bytes));
+  if (!larger) return false;
+  stream->waits_memory = false;
+  --waiting_;
+  move_body(*stream, std::move(larger));
+  grant(*stream, stream->ungranted);
+  if (stream->ended) dispatch(*stream);
+  session_.mark_dirty(connection_);
   return true;
+}
+
+void Http2Session::leave_memory_queue(Http2Stream& stream) noexcept {
+  if (!std::exchange(stream.waits_memory, false)) return;
+  --waiting_;
+  session_.leave_memory_queue(connection_, stream.id);
 }
 
 void Http2Session::dispatch(Http2Stream& stream) {
@@ -269,6 +319,7 @@ void Http2Session::answer(Http2Stream& stream) {
 void Http2Session::refuse_stream(Http2Stream& stream, const Problem& problem) {
   stream.refused = true;
   stream.read_deadline_ns = 0;
+  leave_memory_queue(stream);
   stream.body.reset();
   leave_line(stream);
   grant(stream, stream.ungranted);
@@ -294,6 +345,7 @@ void Http2Session::close_stream(Http2Stream& stream) {
     connection_.owed_bytes -= pending.owed_bytes;
   }
   drop_reply(stream);
+  leave_memory_queue(stream);
   leave_line(stream);
   field_bytes_ -= stream.field_bytes;
   // A place that is kept for administration is not kept by requests that are begun and taken back.

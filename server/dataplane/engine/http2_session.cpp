@@ -129,7 +129,11 @@ void Http2Session::end_late(Http2Stream& stream) {
     return;
   }
   Problem problem;
-  problem.set(ProblemCode::kRequestTimeout, "the request did not arrive completely in time");
+  if (stream.waits_memory) {
+    problem.set(ProblemCode::kMemoryExhausted, "no memory became free for the body in time");
+  } else {
+    problem.set(ProblemCode::kRequestTimeout, "the request did not arrive completely in time");
+  }
   if (stream.source != nullptr) handler_.abandon(connection_, pending_of(stream));
   refuse_stream(stream, problem);
 }

@@ -33,6 +33,7 @@ class Http2Session final : public Http2Port {
   char* begin_reply(Pending& pending, std::size_t bytes_max) override;
   void end_reply(Pending& pending) override;
   bool refuse(Pending& pending, const Problem& problem) override;
+  bool resume_waiter(std::int32_t stream) override;
   BodyStream*& streamed(Pending& pending) noexcept override { return stream_of(pending).source; }
   void begin_streamed_reply(Pending& pending, std::string_view head) override;
   void resume_body(Pending& pending) override;
@@ -55,7 +56,9 @@ class Http2Session final : public Http2Port {
   [[nodiscard]] bool read_head(Http2Stream& stream, RequestHead& head, Problem& problem);
   [[nodiscard]] bool read_timeout(Http2Stream& stream, RequestHead& head, Problem& problem);
   void add_body(Http2Stream& stream, std::string_view bytes);
-  [[nodiscard]] bool grow_body(Http2Stream& stream, std::size_t bytes);
+  [[nodiscard]] bool find_room(Http2Stream& stream, std::size_t bytes, Problem& problem);
+  void move_body(Http2Stream& stream, Block larger);
+  void leave_memory_queue(Http2Stream& stream) noexcept;
   void dispatch(Http2Stream& stream);
   void answer(Http2Stream& stream);
   void answer_waiting();
@@ -102,6 +105,7 @@ class Http2Session final : public Http2Port {
   std::uint32_t open_ = 0;
   std::size_t field_bytes_ = 0;  // of requests that are not answered
   std::string_view unsent_;      // of a frame that nghttp2 has written
+  std::uint32_t waiting_ = 0;    // streams, for memory
   std::uint32_t continuations_ = 0;
   std::uint32_t resets_ = 0;
   std::uint64_t resets_since_ns_ = 0;

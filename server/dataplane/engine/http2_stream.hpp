@@ -23,13 +23,14 @@ struct Http2Stream {
   std::int32_t id = 0;      // 0: the place is free
   std::uint32_t place = 0;  // in the session's list; for good
   bool is_grpc = false;
-  bool has_head = false;    // all fields are there
-  bool refused = false;     // answered before its body was read: what comes of it is dropped
-  bool answered = false;    // handed to nghttp2
-  bool too_large = false;   // its fields are
-  bool ended = false;       // nothing more of its body comes
-  bool streams = false;     // its answer is sent as it is made
-  bool waits_turn = false;  // complete, and its client has answers to take first
+  bool has_head = false;      // all fields are there
+  bool refused = false;       // answered before its body was read: what comes of it is dropped
+  bool answered = false;      // handed to nghttp2
+  bool too_large = false;     // its fields are
+  bool ended = false;         // nothing more of its body comes
+  bool streams = false;       // its answer is sent as it is made
+  bool waits_memory = false;  // for its body; what has come of it is in a block that holds its first window
+  bool waits_turn = false;    // complete, and its client has answers to take first
 
   // --- the request
   std::string method;
@@ -44,7 +45,8 @@ struct Http2Stream {
   std::uint64_t expected = 0;  // bytes of the body, as far as somebody said so
   Block body;
   std::size_t body_bytes = 0;
-  std::size_t asked = 0;  // of it, that count until it is answered
+  std::size_t wanted = 0;  // bytes that it waits for
+  std::size_t asked = 0;   // of it, that count until it is answered
   std::uint64_t read_deadline_ns = 0;
   std::size_t ungranted = 0;     // bytes of it that came and whose room in the window the client has not back
   BodyStream* source = nullptr;  // of a request that is streamed
@@ -61,7 +63,7 @@ struct Http2Stream {
   // Free again; the texts keep what memory they have, unless it is much.
   void reset() {
     id = 0;
-    is_grpc = has_head = refused = answered = too_large = waits_turn = ended = streams = false;
+    is_grpc = has_head = refused = answered = too_large = waits_turn = waits_memory = ended = streams = false;
     for (std::string* text : {&method, &path, &authority, &fields, &head, &timeout}) {
       if (text->capacity() > kTextBytesKept) std::string().swap(*text);
       text->clear();
@@ -69,7 +71,7 @@ struct Http2Stream {
     body_limit = expected = read_deadline_ns = field_bytes = 0;
     body.reset();
     reply.reset();
-    body_bytes = asked = sent = end = taken = ungranted = 0;
+    body_bytes = wanted = asked = sent = end = taken = ungranted = 0;
     source = nullptr;
     take_by_ns = 0;
     prefix_sent = kGrpcPrefixBytes;

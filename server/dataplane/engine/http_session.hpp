@@ -109,6 +109,10 @@ class HttpSession {
   // Makes `pending` a request that was read just now.
   void open_pending(Connection& connection, Pending& pending, std::uint32_t id);
   void mark_dirty(Connection& connection);
+  // Memory for a body, for whoever comes when nobody waits for it.
+  [[nodiscard]] Block acquire_in_turn(std::size_t bytes);
+  void wait_for_memory(Connection& connection, std::int32_t stream);
+  void leave_memory_queue(Connection& connection, std::int32_t stream) noexcept;
 
   // --- content codings and web pages (http_session_coding.cpp)
   // ---------------------------------------------------------------------------------------------------
@@ -131,6 +135,12 @@ class HttpSession {
   [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty(); }
 
  private:
+  struct MemoryWaiter {
+    Connection* connection;
+    std::int32_t stream;  // of HTTP/2; 0: it is the connection that waits
+
+    bool operator==(const MemoryWaiter&) const = default;
+  };
   struct Destination {
     char* data;
     std::size_t bytes;
@@ -157,6 +167,7 @@ class HttpSession {
   [[nodiscard]] bool process_stream(Connection& connection);
   void refuse_stream(Connection& connection, const Problem& problem);
   void leave_memory_queue(Connection& connection);
+  [[nodiscard]] bool resume_memory_waiter(Connection& connection, std::int32_t stream);
   void dispatch_block(Connection& connection);
   void dispatch(Connection& connection, const RequestHead& head, std::string_view body, Block& block);
   Pending& open_pending(Connection& connection, const RequestHead& head);
@@ -196,7 +207,7 @@ class HttpSession {
   std::unique_ptr<CodingTools> tools_;  // made for the first body that needs them
   std::unique_ptr<char[]> coding_scratch_;
   std::vector<Connection*> dirty_;
-  std::vector<Connection*> memory_waiters_;
+  std::vector<MemoryWaiter> memory_waiters_;
   std::vector<Connection*> unread_;  // no event tells that they have something
   std::vector<Connection*> closed_;  // this pass: an event of the same pass may still name them
   std::vector<Connection*> free_;

@@ -186,8 +186,7 @@ bool HttpSession::begin_block(Connection& connection, const RequestHead& head) {
   const std::size_t bytes =
       head.head_bytes + (head.chunked ? std::min<std::size_t>(connection.body_limit, kChunkedBlockBytes)
                                       : static_cast<std::size_t>(head.content_length));
-  // Whoever comes while others wait goes behind them.
-  if (memory_waiters_.empty()) connection.block = loop_.engine.pool.try_acquire(bytes);
+  connection.block = acquire_in_turn(bytes);
   if (!connection.block) {
     // The head stays in the buffer and is parsed again when there is memory; meanwhile nothing is read.
     if (bytes > loop_.engine.pool.bytes_max()) {
@@ -201,7 +200,7 @@ bool HttpSession::begin_block(Connection& connection, const RequestHead& head) {
     connection.phase = Connection::Phase::kMemory;
     if (!connection.waited) loop_.stats.memory_waits.add();
     connection.waited = true;
-    memory_waiters_.push_back(&connection);
+    memory_waiters_.push_back({&connection, 0});
     return false;
   }
   connection.waited = false;
@@ -360,28 +359,48 @@ void HttpSession::refuse_connection(Connection& connection, const Problem& probl
 }
 
 void HttpSession::leave_memory_queue(Connection& connection) {
-  if (connection.phase == Connection::Phase::kMemory) std::erase(memory_waiters_, &connection);
+  if (connection.phase == Connection::Phase::kMemory) leave_memory_queue(connection, 0);
+}
+
+void HttpSession::leave_memory_queue(Connection& connection, std::int32_t stream) noexcept {
+  std::erase(memory_waiters_, MemoryWaiter{&connection, stream});
+}
+
+// Whoever comes while others wait goes behind them.
+Block HttpSession::acquire_in_turn(std::size_t bytes) {
+  return memory_waiters_.empty() ? loop_.engine.pool.try_acquire(bytes) : Block();
+}
+
+void HttpSession::wait_for_memory(Connection& connection, std::int32_t stream) {
+  loop_.stats.memory_waits.add();
+  memory_waiters_.push_back({&connection, stream});
+}
+
+// False: it still waits.
+bool HttpSession::resume_memory_waiter(Connection& connection, std::int32_t stream) {
+  if (connection.fd < 0) return true;
+  if (stream != 0) return !connection.http2 || connection.http2->resume_waiter(stream);
+  if (connection.phase != Connection::Phase::kMemory) return true;
+  const std::uint64_t deadline_ns = connection.read_deadline_ns;
+  connection.phase = Connection::Phase::kHead;
+  process(connection);
+  if (connection.fd < 0) return true;
+  update_interest(connection);
+  if (connection.phase != Connection::Phase::kMemory) return true;
+  connection.read_deadline_ns = deadline_ns;  // another attempt is no progress
+  memory_waiters_.pop_back();                 // it has joined the line anew
+  return false;
 }
 
 void HttpSession::resume_memory_waiters() {
   if (memory_waiters_.empty()) return;
-  std::vector<Connection*> waiters;
+  std::vector<MemoryWaiter> waiters;
   waiters.swap(memory_waiters_);
   for (std::size_t i = 0; i < waiters.size(); ++i) {
-    Connection& connection = *waiters[i];
-    if (connection.fd < 0 || connection.phase != Connection::Phase::kMemory) continue;
-    const std::uint64_t deadline_ns = connection.read_deadline_ns;
-    connection.phase = Connection::Phase::kHead;
-    process(connection);
-    if (connection.fd < 0) continue;
-    update_interest(connection);
-    if (connection.phase == Connection::Phase::kMemory) {
-      connection.read_deadline_ns = deadline_ns;  // another attempt is no progress
-      // First come, first served: who is behind waits too, or a stream of small bodies would starve a large one.
-      memory_waiters_.insert(memory_waiters_.end(), waiters.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                             waiters.end());
-      break;
-    }
+    if (resume_memory_waiter(*waiters[i].connection, waiters[i].stream)) continue;
+    // First come, first served: who is behind waits too, or a stream of small bodies would starve a large one.
+    memory_waiters_.insert(memory_waiters_.end(), waiters.begin() + static_cast<std::ptrdiff_t>(i), waiters.end());
+    break;
   }
 }
 
