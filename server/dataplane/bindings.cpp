@@ -180,6 +180,22 @@ nb::dict response_stats(const Engine& engine) {
   return responses;
 }
 
+nb::object second_level(const EngineState& state) {
+  if (state.second_level == nullptr) return nb::none();
+  const SecondLevel::Counts counts = state.second_level->counts();
+  nb::dict result;
+  result["hits"] = counts.hits;
+  result["misses"] = counts.misses;
+  result["timeouts"] = counts.timeouts;
+  result["failures"] = counts.failures;
+  result["invalid"] = counts.invalid;
+  result["skipped"] = counts.skipped;
+  result["writes"] = counts.writes;
+  result["writes_lost"] = counts.writes_lost;
+  result["up"] = counts.is_up;
+  return result;
+}
+
 nb::dict stats(const Engine& engine) {
   const EngineState& state = engine.state();
   nb::dict result;
@@ -216,6 +232,7 @@ nb::dict stats(const Engine& engine) {
     tap[name] = sum;
   }
   result["tap"] = tap;
+  result["second_level"] = second_level(state);
   nb::list rings;
   for (const auto& entry : engine.entries()) rings.append(ring_stats(*entry));
   result["rings"] = rings;
@@ -228,7 +245,7 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
                        const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens,
-                       std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s) {
+                       std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s, const nb::bytes& cache_fingerprint) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
@@ -244,7 +261,8 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
   config.reproducible_batch_size = reproducible_batch_size;
   config.lengths = std::move(lengths);
   config.max_batch_tokens = max_batch_tokens;
-  return engine.add_ring(model, version, std::move(config), group, cache_ttl_s);
+  return engine.add_ring(model, version, std::move(config), group, cache_ttl_s,
+                         {cache_fingerprint.c_str(), cache_fingerprint.size()});
 }
 
 std::uint32_t checked_bucket(const ModelEntry& entry, std::uint32_t bucket) {
@@ -391,12 +409,13 @@ NB_MODULE(_dataplane, module) {
              std::uint64_t body_timeout_ms, std::uint64_t write_timeout_ms, std::uint64_t request_timeout_ms,
              std::uint64_t cache_bytes, std::string control_socket, std::vector<std::string> cors_origins,
              bool compress, std::size_t compress_min_bytes, std::optional<double> trace_sample,
-             std::optional<double> access_log_sample) {
+             std::optional<double> access_log_sample, std::uint64_t second_level_timeout_ms) {
             new (self) Engine(EngineOptions{io_threads, decode_threads, max_connections, reserved_connections,
                                             head_bytes_max, control_body_bytes_max, body_pool_bytes, idle_timeout_ms,
                                             head_timeout_ms, body_timeout_ms, write_timeout_ms, request_timeout_ms,
                                             cache_bytes, std::move(control_socket), std::move(cors_origins), compress,
-                                            compress_min_bytes, TapOptions{trace_sample, access_log_sample}});
+                                            compress_min_bytes, TapOptions{trace_sample, access_log_sample},
+                                            SecondLevelOptions{second_level_timeout_ms}});
           },
           nb::kw_only(), "io_threads"_a = 1, "decode_threads"_a = 1, "max_connections"_a = 4096,
           "reserved_connections"_a = 32, "head_bytes_max"_a = 8192, "control_body_bytes_max"_a = 16u << 20,
@@ -404,7 +423,7 @@ NB_MODULE(_dataplane, module) {
           "body_timeout_ms"_a = 30'000, "write_timeout_ms"_a = 30'000, "request_timeout_ms"_a = 60'000,
           "cache_bytes"_a = 64u << 20, "control_socket"_a = "", "cors_origins"_a = std::vector<std::string>{},
           "compress"_a = false, "compress_min_bytes"_a = 1024, "trace_sample"_a = nb::none(),
-          "access_log_sample"_a = nb::none())
+          "access_log_sample"_a = nb::none(), "second_level_timeout_ms"_a = 0)
       .def("listen_tcp", &Engine::listen_tcp, "host"_a, "port"_a,
            "Bind and listen; the port that was bound. OSError when it is taken. Before start().")
       .def("listen_unix", &Engine::listen_unix, "path"_a,
@@ -417,7 +436,7 @@ NB_MODULE(_dataplane, module) {
            "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
-           "cache_ttl_s"_a = 0,
+           "cache_ttl_s"_a = 0, "cache_fingerprint"_a = nb::bytes(""),
            "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
@@ -470,6 +489,8 @@ NB_MODULE(_dataplane, module) {
       .def("set_tls", &Engine::set_tls, "certificate"_a, "key"_a,
            "Encrypt connections over TCP with the certificate and key of these PEM files from now on. ValueError says "
            "what is wrong with them. Any thread.")
+      .def("attach_second_level", &Engine::attach_second_level, "fd"_a,
+           "Use the process behind this socket, which is the engine's from here on. Needs second_level_timeout_ms.")
       .def("set_ready", &Engine::set_ready, "ready"_a, "What /health/ready says.")
       .def(
           "drain_tap", &drain_tap,

@@ -89,6 +89,17 @@ STATS: dict[str, Any] = {
     "loop": {"passes": 50, "wakeups": 30, "longest_pass_us": 2500, "lost_wakeups": 0},
     "control": {"forwarded": 8, "failed": 0, "active": 1},
     "tap": {"written": 14, "dropped": 2, "suppressed": 5},
+    "second_level": {
+        "hits": 41,
+        "misses": 42,
+        "timeouts": 43,
+        "failures": 44,
+        "invalid": 45,
+        "skipped": 46,
+        "writes": 47,
+        "writes_lost": 48,
+        "up": True,
+    },
     "refusal_seconds": HISTOGRAM,
     "rings": [RING],
 }

@@ -32,8 +32,9 @@ class Model:
 class Noting:
     """A model of this kind, and what it has run since it was served."""
 
-    def __init__(self, folder: Path, name: str = "m", factor: int = 3) -> None:
-        self._runs = folder / f"{name}.runs"
+    def __init__(self, folder: Path, name: str = "m", factor: int = 3, *, runs: Path | None = None) -> None:
+        """`runs`: a file for what it runs, elsewhere than beside the model."""
+        self._runs = runs or folder / f"{name}.runs"
         self._runs.touch()
         self._before = 0
         self.path = folder / f"{name}.py"

@@ -65,6 +65,8 @@ def test_every_server_setting_can_be_said_everywhere(write) -> None:
         text = {Location: "/tmp/x", CpuSet: "0-1", Texts: "*"}.get(type(setting.kind)) or str(default)
         if name == "trace_endpoint":
             text = "http://localhost:4318"
+        if name == "cache_redis":
+            text = "redis://localhost"
         assert load_config(environment={f"PENSTOCK_{name.upper()}": text})
         assert load_config(flags={name: text})
         quoted = text.lower() if isinstance(default, int | float) else f'"{text}"'

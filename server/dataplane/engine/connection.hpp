@@ -58,6 +58,7 @@ struct Pending {
   bool varies = false;                // for others it may be another
   bool cache_refresh = false;         // no answer of the past is wanted
   bool cache_bypass = false;          // nothing is to be kept of it, either
+  bool cache_asked = false;           // the second level has been, and knows nothing
   bool from_cache = false;            // the reply
   batcher::RowClass row_class = batcher::RowClass::kNormal;
   std::uint8_t request_id_bytes = 0;

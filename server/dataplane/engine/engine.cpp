@@ -21,6 +21,8 @@ Engine::Engine(EngineOptions options) : state_(std::move(options)) {
   if (state_.options.head_bytes_max < 256 || state_.options.head_bytes_max > kConnectionBytes / 2) {
     throw std::invalid_argument("head_bytes_max must be 256 to 8192");
   }
+  if (state_.options.second_level.timeout_ms != 0)
+    state_.second_level = std::make_unique<SecondLevel>(state_.options.second_level);
 }
 
 Engine::~Engine() {
@@ -59,6 +61,7 @@ void Engine::start() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   jobs_.start(state_.options.decode_threads);
+  if (state_.second_level) state_.second_level->start();
   for (const auto& loop : loops_) loop->start();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -68,10 +71,11 @@ void Engine::stop() {
   state_.wake_loops();
   for (const auto& loop : loops_) loop->join();
   jobs_.stop();  // after the loops, which submit; before they are destroyed, which jobs post to
+  if (state_.second_level) state_.second_level->stop();  // likewise
 }
 
 std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
-                               const std::string& group, std::uint64_t cache_ttl_s) {
+                               const std::string& group, std::uint64_t cache_ttl_s, std::string_view fingerprint) {
   config.loops = state_.options.io_threads;
   std::shared_ptr<CacheAccount> account;
   if (cache_ttl_s != 0) {
@@ -80,8 +84,18 @@ std::uint32_t Engine::add_ring(const std::string& model, const std::string& vers
     if (state_.cache == nullptr)
       state_.cache = std::make_unique<ResultCache>(state_.options.cache_bytes, state_.options.io_threads);
     account = std::make_shared<CacheAccount>(*state_.cache, cache_ttl_s * kSecondNs);
+    if (!fingerprint.empty()) {
+      if (fingerprint.size() != account->fingerprint.size()) throw std::invalid_argument("a fingerprint has 32 bytes");
+      std::ranges::copy(fingerprint, account->fingerprint.begin());
+      account->second = state_.second_level.get();
+    }
   }
   return rings_.add(model, version, std::move(config), group, std::move(account));
+}
+
+void Engine::attach_second_level(int fd) {
+  if (state_.second_level == nullptr) throw std::logic_error("there is no second level");
+  state_.second_level->attach(fd);
 }
 
 bool Engine::ring_idle(std::uint32_t ring) {

@@ -37,9 +37,13 @@ class Engine {
 
   // The id of the new ring. std::invalid_argument, std::system_error as BatchRing.
   // Rings of one `group` share workers; empty: the ring has its own. Answers are kept for `cache_ttl_s`; 0: they are
-  // not.
+  // not. `fingerprint`: of all that they depend on, where the second level keeps them, too; empty: it does not.
   std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
-                         const std::string& group = {}, std::uint64_t cache_ttl_s = 0);
+                         const std::string& group = {}, std::uint64_t cache_ttl_s = 0,
+                         std::string_view fingerprint = {});
+  // The socket to a process that speaks for the second level, which is closed when the next one comes.
+  // std::logic_error without a second level.
+  void attach_second_level(int fd);
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
   [[nodiscard]] std::vector<std::shared_ptr<ModelEntry>> entries() const;  // in the order of their ids
   // `corrupt` when the ring is of no use any more; then no other ring of its group is, either.

@@ -156,6 +156,7 @@ void JobPool::work() {
         compress(*job, tools);
         break;
       case Job::Kind::kShared:
+      case Job::Kind::kStored:
         break;  // done already: it goes from loop to loop
     }
     JobInbox& inbox = *job->inbox;

@@ -37,7 +37,7 @@ class JobInbox {
 };
 
 struct Job {
-  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows, kInflate, kCompress, kShared };
+  enum class Kind : std::uint8_t { kDecode, kEncode, kDecodeRows, kEncodeRows, kInflate, kCompress, kShared, kStored };
 
   Kind kind = Kind::kDecode;
   Encoding encoding = Encoding::kJson;
@@ -86,6 +86,12 @@ struct Job {
   std::shared_ptr<const CachedRow> cached;
   BatchStamps stamps;
   bool run_again = false;
+  bool from_cache = false;
+
+  // kStored: what the second level knows of the row of this flight. `found`: its outputs are there, made so long ago.
+  std::uint32_t flight = 0;
+  bool found = false;
+  std::uint64_t age_ns = 0;
 };
 
 class JobPool {

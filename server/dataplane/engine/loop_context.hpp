@@ -14,6 +14,7 @@
 #include "engine/key_table.hpp"
 #include "engine/result_cache.hpp"
 #include "engine/route_table.hpp"
+#include "engine/second_level.hpp"
 #include "engine/stats.hpp"
 #include "engine/tap.hpp"
 #include "engine/timer_wheel.hpp"
@@ -42,6 +43,7 @@ struct EngineOptions {
   bool compress = false;  // replies, for clients that ask for it
   std::size_t compress_min_bytes = 1024;
   TapOptions tap;
+  SecondLevelOptions second_level;
 };
 
 // State of the whole engine. Loops read it; the control plane's thread changes it.
@@ -57,9 +59,10 @@ struct EngineState {
   const CorsTable cors;
   const bool has_manners;  // replies carry more than the request's handler says
   BodyPool pool;
-  std::unique_ptr<ResultCache> cache;  // made with the first model that wants it; its accounts lead there
-  MissList misses;                     // before the tables, which know it
-  std::mutex table_mutex;              // taken by a loop only when table_version has moved
+  std::unique_ptr<SecondLevel> second_level;  // null without; the cache's accounts lead there
+  std::unique_ptr<ResultCache> cache;         // made with the first model that wants it; its accounts lead there
+  MissList misses;                            // before the tables, which know it
+  std::mutex table_mutex;                     // taken by a loop only when table_version has moved
   std::shared_ptr<const RouteTable> table;
   std::shared_ptr<const KeyTable> keys = std::make_shared<const KeyTable>();  // guarded like the table
   std::shared_ptr<const TlsIdentity> tls;       // likewise; null: connections are not encrypted

@@ -5,6 +5,7 @@
 
 #include "engine/predict_options.hpp"
 #include "engine/predict_path.hpp"
+#include "engine/second_level.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -42,7 +43,9 @@ bool PredictPath::share_row(Connection& connection, Pending& pending, ModelEntry
   parts_.clear();  // of the gaps between the tensors nothing is known
   for (std::size_t i = 0; i < inputs.size(); ++i)
     parts_.emplace_back(row + inputs.offset(i), bytes_of(inputs.tensors()[i], pending.length));
-  Sought sought{.waiter = {&inbox_, connection.index, connection.generation, pending.id}, .length = pending.length};
+  Sought sought{.waiter = {&inbox_, connection.index, connection.generation, pending.id},
+                .length = pending.length,
+                .was_asked = pending.cache_asked};
   const CacheAnswer answer = seek_row(pending, entry, sought, flight);
   if (answer == CacheAnswer::kMiss) {
     if (flight != nullptr) entry.stats[loop_.index].cache_misses.add();
@@ -80,7 +83,9 @@ CacheAnswer PredictPath::seek_row(const Pending& pending, ModelEntry& entry, Sou
   flight = &flights_.acquire();
   flight->row = std::make_shared<CachedRow>(key, output_bytes);
   flight->urgency = urgency;
-  return CacheAnswer::kMiss;
+  if (entry.cache->second == nullptr || !look_further(pending, entry, sought, *flight)) return CacheAnswer::kMiss;
+  flight = nullptr;
+  return CacheAnswer::kJoined;  // its own flight, which is settled when it is known
 }
 
 // The clock costs more than a hit: one lookup in some is timed, and stands for the others.
@@ -154,13 +159,14 @@ void PredictPath::settle_flight(ModelEntry& entry, const batcher::DoneBlock& blo
   // Acquire is in poll_done(): the worker wrote this before it completed the batch.
   const bool is_answer = completion.kind.load(std::memory_order_relaxed) == batcher::CompletionKind::kFinal;
   const bool is_shed = !is_answer && completion.error == batcher::RowError::kShed;
-  Shared shared{flight.row, stamps, {}, is_shed};
+  Shared shared{flight.row, stamps, {}, is_shed, false};
   if (is_answer) {
     keep_outputs(entry, block, row, *flight.row);
   } else {
     describe_error(completion, shared.problem);
   }
   const std::shared_ptr<CachedRow> done = flight.row;
+  if (is_answer && flight.is_wanted && entry.cache->second != nullptr) entry.cache->second->keep(done);
   entry.cache->cache.finish(flight, is_answer, loop_.now_ns, waiters_);
   flights_.release(flight);
   entry.ticket(block.buffer, row).flight = kNoFlight;  // its request may be given up before the row is answered
@@ -199,12 +205,13 @@ void PredictPath::post_shared(ModelEntry& entry, const CacheWaiter& waiter, cons
   job->stamps = shared.stamps;
   job->problem = shared.problem;
   job->run_again = shared.run_again;
+  job->from_cache = shared.from_cache;
   waiter.inbox->post(std::move(job));
 }
 
 void PredictPath::finish_shared(Job& job) {
   const CacheWaiter waiter{&inbox_, job.connection, job.generation, job.request, job.row_of_many};
-  finish_shared(*job.entry, waiter, {job.cached, job.stamps, job.problem, job.run_again});
+  finish_shared(*job.entry, waiter, {job.cached, job.stamps, job.problem, job.run_again, job.from_cache});
 }
 
 void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared) {
@@ -223,6 +230,8 @@ void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, co
     Problem problem = shared.problem;
     pending.reply.reset();
     session_.refuse(*connection, pending, problem);
+  } else if (shared.from_cache) {
+    answer_hit(*connection, pending, entry, *shared.row);
   } else {
     note_answer(pending, entry, shared.stamps);
     pending.receipt.cache = "coalesced";
@@ -231,12 +240,14 @@ void PredictPath::finish_shared(ModelEntry& entry, const CacheWaiter& waiter, co
   entry.stats[loop_.index].rows_out.sub();  // last: one that runs again is counted meanwhile
 }
 
-// The row was dropped since its own request could not be in time, which says nothing about the others.
+// The row was dropped since its own request could not be in time, which says nothing about the others; or it is not
+// known anywhere.
 void PredictPath::run_alone(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row) {
   connection.owed_bytes -= pending.owed_bytes;
   pending.owed_bytes = 0;
   pending.reply.reset();
   pending.state = Pending::State::kOpen;
+  pending.cache_asked = true;
   Problem problem;
   TableResolver resolver(*loop_.table, scratch_, pending.row_class, &entry);
   const RowTarget target = resolver.resolve({}, {}, problem);

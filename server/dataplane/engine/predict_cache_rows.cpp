@@ -42,7 +42,8 @@ PredictPath::PartStatus PredictPath::share_or_submit(Connection& connection, Pen
   const std::uint32_t row = rejoin.cursor;
   find_row_parts(rejoin, row);
   Sought sought{.waiter = {&inbox_, connection.index, connection.generation, pending.id, row},
-                .length = rejoin.length_of(row)};
+                .length = rejoin.length_of(row),
+                .was_asked = is_again};
   Flight* flight = nullptr;
   PartStatus status = PartStatus::kSubmitted;
   switch (seek_row(pending, entry, sought, flight)) {
@@ -57,7 +58,6 @@ PredictPath::PartStatus PredictPath::share_or_submit(Connection& connection, Pen
       break;
     case CacheAnswer::kJoined:
       entry.stats[loop_.index].rows_out.add();  // the ring stays until its answer has come here
-      rejoin.joined = true;
       ++rejoin.waiting;
       ++rejoin.under_way;
       ++rejoin.cursor;
@@ -106,10 +106,13 @@ void PredictPath::finish_shared_row(Connection& connection, Pending& pending, st
   --rejoin.waiting;
   --rejoin.under_way;
   ++rejoin.answered;
-  rejoin.stamps = shared.stamps;
-  if (!rejoin.is_complete()) return;
-  note_answer(pending, entry, shared.stamps);
-  answer_rows(connection, pending);
+  if (shared.from_cache) {
+    rejoin.oldest_ns = std::max(rejoin.oldest_ns, shared.row->age_ns(loop_.now_ns));
+  } else {
+    rejoin.joined = true;
+    rejoin.stamps = shared.stamps;
+  }
+  if (rejoin.is_complete()) answer_known_rows(connection, pending);
 }
 
 // The last rows needed no batch, or none at all did.

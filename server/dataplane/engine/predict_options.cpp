@@ -78,6 +78,7 @@ bool read_options(const RequestHead& head, Pending& pending, Problem& problem) {
   }
   pending.cache_refresh = head.no_cache;
   pending.cache_bypass = head.no_store;
+  pending.cache_asked = false;
   pending.from_cache = false;
   // A lane of their own, whatever their priority: they share batches with nobody.
   if (reproducible) pending.row_class = batcher::RowClass::kReproducible;

@@ -134,6 +134,9 @@ void PredictPath::on_job(std::unique_ptr<Job> job) {
     case Job::Kind::kShared:
       finish_shared(*job);
       break;
+    case Job::Kind::kStored:
+      finish_look_up(*job);
+      break;
   }
 }
 

@@ -164,6 +164,7 @@ class PredictPath {
   struct Sought {  // a row that may be known, or run already
     CacheWaiter waiter;
     std::uint32_t length = 0;
+    bool was_asked = false;  // the second level has been, and knows nothing
     std::shared_ptr<const CachedRow> found = nullptr;
   };
 
@@ -173,6 +174,7 @@ class PredictPath {
     BatchStamps stamps;
     Problem problem;
     bool run_again = false;
+    bool from_cache = false;  // it has not run now
   };
   [[nodiscard]] bool share_row(Connection& connection, Pending& pending, ModelEntry& entry, const std::byte* row,
                                Flight*& flight);
@@ -193,6 +195,11 @@ class PredictPath {
   void finish_shared(ModelEntry& entry, const CacheWaiter& waiter, const Shared& shared);
   void run_alone(Connection& connection, Pending& pending, ModelEntry& entry, const CachedRow& row);
   [[nodiscard]] bool leave_flight(const Pending& pending, const batcher::Claim& claim, std::uint32_t k) noexcept;
+
+  // --- rows that other servers may know (predict_second_level.cpp) ---------------------------------------------------
+
+  [[nodiscard]] bool look_further(const Pending& pending, ModelEntry& entry, const Sought& sought, Flight& flight);
+  void finish_look_up(Job& job);
 
   // --- likewise, of requests of many rows (predict_cache_rows.cpp) ---------------------------------------------------
 

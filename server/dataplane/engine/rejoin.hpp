@@ -40,7 +40,7 @@ struct Rejoin {
 
   Form form = Form::kRaw;
   bool shares = false;               // its rows look for answers of equal ones, and leave theirs to others
-  bool joined = false;               // some row waited for an equal one
+  bool joined = false;               // some row had its answer from the run of an equal one
   bool stalled = false;              // no row goes into the queue before another one has come back
   std::uint32_t rows = 0;            // of the request
   std::uint32_t cursor = 0;          // of them, those behind it are still to be submitted

@@ -188,6 +188,7 @@ void ResultCache::finish(Flight& flight, bool keep, std::uint64_t now_ns, std::v
   const std::lock_guard lock(part.mutex);
   unlist(part, flight);
   waiters.swap(flight.waiters);
+  flight.row->stored_ns_ = now_ns;
   if (keep && flight.is_wanted) store(part, flight.row, now_ns, dead);
 }
 
@@ -212,7 +213,6 @@ void ResultCache::store(Part& part, std::shared_ptr<CachedRow> row, std::uint64_
     dead = std::move(old);
   }
   if (!make_room(part, cost, now_ns, dead)) return;
-  row->stored_ns_ = now_ns;
   row->hits_ = 0;
   row->in_main_ = part.ghosts[bucket] == ghost_of(row->hash_);
   (row->in_main_ ? part.main : part.small).push(*row);

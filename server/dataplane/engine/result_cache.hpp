@@ -22,6 +22,7 @@ namespace penstock::dataplane {
 
 class JobInbox;
 class ResultCache;
+class SecondLevel;
 
 inline constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
 
@@ -31,6 +32,8 @@ struct CacheAccount {
 
   ResultCache& cache;
   const std::uint64_t ttl_ns;
+  SecondLevel* second = nullptr;               // null: answers are this server's own
+  std::array<std::uint8_t, 32> fingerprint{};  // of the version there: of all that its answers depend on
   // Relaxed: counts for people.
   std::atomic<std::uint64_t> rows{0};
   std::atomic<std::uint64_t> bytes{0};
@@ -56,6 +59,10 @@ class CachedRow {
   [[nodiscard]] std::byte* outputs() noexcept { return bytes_.get() + output_offset_; }
   [[nodiscard]] const std::byte* inputs() const noexcept { return bytes_.get(); }
   [[nodiscard]] std::uint32_t length() const noexcept { return length_; }
+  [[nodiscard]] bool is_reproducible() const noexcept { return reproducible_; }
+  [[nodiscard]] std::size_t input_bytes() const noexcept { return input_bytes_; }
+  [[nodiscard]] std::size_t output_bytes() const noexcept { return total_bytes_ - output_offset_; }
+  [[nodiscard]] const CacheAccount& account() const noexcept { return *account_; }
   [[nodiscard]] const std::byte* outputs() const noexcept { return bytes_.get() + output_offset_; }
   [[nodiscard]] std::uint64_t age_ns(std::uint64_t now_ns) const noexcept {
     return now_ns > stored_ns_ ? now_ns - stored_ns_ : 0;  // another loop's clock may be a pass ahead

@@ -51,6 +51,17 @@ _TAP_COUNTERS = {
     "traces_dropped": ("penstock_traces_dropped", "Requests whose spans were lost on the way to the collector."),
     "trace_exporter_restarts": ("penstock_trace_exporter_restarts", "Times that the export process was started again."),
 }
+# Of the second level of the result cache, where there is one.
+_SECOND_LEVEL_COUNTERS = {
+    "hits": ("penstock_cache_redis_hits", "Rows whose answer was found in Redis."),
+    "misses": ("penstock_cache_redis_misses", "Rows whose answer was not there."),
+    "timeouts": ("penstock_cache_redis_timeouts", "Times that Redis did not answer in time."),
+    "failures": ("penstock_cache_redis_failures", "Lookups given up because Redis was late, refused or was gone."),
+    "invalid": ("penstock_cache_redis_invalid", "Values under our names that were no answers of ours."),
+    "skipped": ("penstock_cache_redis_skipped", "Rows run unasked: Redis was down, or too many lookups under way."),
+    "writes": ("penstock_cache_redis_writes", "Answers put into Redis."),
+    "writes_lost": ("penstock_cache_redis_writes_lost", "Answers that did not get there."),
+}
 _ENGINE_GAUGES = (
     _Scalar("connections", "open", "penstock_connections_open", "Connections open now."),
     _Scalar("body_pool", "bytes_used", "penstock_body_pool_used_bytes", "Bytes of the pool for large bodies in use."),
@@ -105,6 +116,11 @@ def _engine_metrics(stats: EngineStats) -> Iterator[Metric]:
         yield _counter(scalar.name, scalar.help, sections[scalar.section][scalar.key])
     for scalar in _ENGINE_GAUGES:
         yield GaugeMetricFamily(scalar.name, scalar.help, value=sections[scalar.section][scalar.key])
+    second_level = cast(dict[str, int] | None, stats["second_level"])
+    if second_level is not None:
+        for key, (name, text) in _SECOND_LEVEL_COUNTERS.items():
+            yield _counter(name, text, second_level[key])
+        yield GaugeMetricFamily("penstock_cache_redis_up", "Whether Redis is asked.", value=second_level["up"])
     longest = stats["loop"]["longest_pass_us"] / 1e6
     yield GaugeMetricFamily("penstock_loop_longest_pass_seconds", "Longest pass of an I/O loop so far.", value=longest)
     yield HistogramMetricFamily(

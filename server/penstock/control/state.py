@@ -105,6 +105,20 @@ def is_known(cost: CostStats) -> bool:
     return any(cost["mean_seconds"])
 
 
+class SecondLevelStats(TypedDict):
+    """Counters of the second level of the result cache; `up` says whether it is asked now."""
+
+    hits: int
+    misses: int
+    timeouts: int
+    failures: int
+    invalid: int
+    skipped: int
+    writes: int
+    writes_lost: int
+    up: bool
+
+
 class EngineStats(TypedDict):
     """What Engine.stats() returns."""
 
@@ -117,6 +131,7 @@ class EngineStats(TypedDict):
     control: dict[str, int]
     refusal_seconds: HistogramStats
     tap: dict[str, int]
+    second_level: SecondLevelStats | None
     rings: list[RingStats]
 
 

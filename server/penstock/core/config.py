@@ -106,6 +106,7 @@ class ModelConfig:
     slo_ms: Annotated[int, Whole(0, _HOUR_MS, "milliseconds")] = 0
     weight: Annotated[int, Whole(1, 10_000)] = 100
     cache_ttl_s: Annotated[int, Whole(0, _YEAR_S, "seconds")] = 0
+    cache_shared: Annotated[bool, Flag()] = False
     group: Annotated[str | None, Name()] = None
     queue_bytes: Annotated[int, Size(4096, 1 << 40)] = 64 * _MIB
     # The 64th slot of a ring is the quarantine worker's.
@@ -120,6 +121,7 @@ class ModelConfig:
     memory_bytes: Annotated[int, Size(0, 1 << 50)] = 0
     trusted_digests: Annotated[tuple[str, ...], Texts("a list of SHA-256 digests in hexadecimal", r"[0-9a-f]{64}")] = ()
     trusted_types: Annotated[tuple[str, ...], Texts("a list of types, such as ['package.module.Class']")] = ()
+    content_digest: str = ""  # of its files, where it is known
 
     @property
     def reproducible_rows(self) -> int:
@@ -149,6 +151,8 @@ class ServerConfig:
     control_body_bytes_max: Annotated[int, Size(1024, 1 << 40)] = 16 * _MIB
     body_pool_bytes: Annotated[int, Size(_MIB, 1 << 40)] = 128 * _MIB
     cache_bytes: Annotated[int, Size(_MIB, 1 << 40)] = 64 * _MIB
+    cache_redis: Annotated[str | None, Text("redis://HOST:PORT/DATABASE, rediss://... or unix:///PATH")] = None
+    cache_redis_timeout_ms: Annotated[int, Whole(1, 10_000, "milliseconds")] = 20
     idle_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 75_000
     head_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 10_000
     body_timeout_ms: Annotated[int, Whole(1, _HOUR_MS, "milliseconds")] = 30_000

@@ -33,11 +33,27 @@ def refuse_contradictions(config: ServerConfig) -> None:
             f"trace_endpoint is {config.trace_endpoint!r}, and traces go out over OTLP/HTTP: give the URL of the "
             "collector, such as http://localhost:4318"
         )
+    _check_cache(config)
     for model in config.models:
         _check_sizes(model)
         _check_lengths(model)
     for group in same_group(config.models):
         _check_group(group)
+
+
+def _check_cache(config: ServerConfig) -> None:
+    # The URL may hold a password: it is not shown.
+    if config.cache_redis is not None and not config.cache_redis.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError(
+            "cache_redis is no URL of a Redis: give redis://HOST:PORT/DATABASE, rediss://HOST:PORT/DATABASE with TLS, "
+            "or unix:///PATH"
+        )
+    for model in config.models:
+        if model.cache_shared and config.cache_redis is None:
+            raise ConfigError(
+                f"model {model.name!r} has cache_shared, and there is nowhere to share its answers: give cache_redis, "
+                "or leave it out"
+            )
 
 
 def _is_loopback(host: str) -> bool:

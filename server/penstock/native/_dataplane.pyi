@@ -61,6 +61,7 @@ class Engine:
         compress_min_bytes: int = 1024,
         trace_sample: float | None = None,
         access_log_sample: float | None = None,
+        second_level_timeout_ms: int = 0,
     ) -> None: ...
     def listen_tcp(self, host: str, port: int) -> int:
         """Bind and listen; the port that was bound. OSError when it is taken. Before start()."""
@@ -87,6 +88,7 @@ class Engine:
         max_batch_tokens: int = 0,
         string_bytes_max: int = 0,
         cache_ttl_s: int = 0,
+        cache_fingerprint: bytes = b"",
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 
@@ -96,6 +98,7 @@ class Engine:
         longest. max_batch_tokens: rows times bucket length of a batch; 0 for no bound.
         string_bytes_max: room for all strings of a tensor of a row together; 0 for 64 bytes each, at least 1024.
         cache_ttl_s: how long answers are kept for equal inputs; 0: not at all.
+        cache_fingerprint: 32 bytes that stand for all that they depend on, where other servers share them; else none.
         """
     def ring_fd(self, ring: int) -> int:
         """The ring's memfd, owned by the engine: send it to a worker, do not close it."""
@@ -166,6 +169,9 @@ class Engine:
 
         ValueError says what is wrong with them; then nothing has changed.
         """
+    def attach_second_level(self, fd: int) -> None:
+        """Use the process behind this socket, which is the engine's from here on. Needs second_level_timeout_ms."""
+
     def set_ready(self, ready: bool) -> None: ...
     def await_tap(self, patience_ms: int) -> None:
         """Wait until drain_tap() would take many, at most so long."""

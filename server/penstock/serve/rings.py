@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.config import ModelConfig
+from penstock.serve.content import fingerprint
 from penstock.serve.objectives import Priced
 from penstock.serve.served_model import ServedModel
 from penstock.worker.messages import CostSample, Loaded
@@ -74,6 +75,7 @@ class Rings:
             max_batch_tokens=config.max_batch_tokens,
             string_bytes_max=config.string_bytes_max,
             cache_ttl_s=config.cache_ttl_s,
+            cache_fingerprint=fingerprint(config, loaded),
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:

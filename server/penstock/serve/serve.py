@@ -25,9 +25,11 @@ from penstock.registry.places import data_folder
 from penstock.serve.addresses import listen
 from penstock.serve.banner import public_url, render_banner
 from penstock.serve.certificate import encrypt, follow_certificate
+from penstock.serve.content import with_content
 from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
 from penstock.serve.registered import Registered, follow_registry, open_registry
+from penstock.serve.second_level import start_second_level
 from penstock.serve.supervisor import Supervisor
 from penstock.serve.tap import samples_of, start_tap
 
@@ -88,11 +90,12 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     engine.listen_private(str(fast_path))
     stop = cleanup.enter_context(_stop_signals(HubEvent(), folder))
     tap = start_tap(config, engine, cleanup)
+    start_second_level(config, engine, cleanup)
     bridge = AsyncBridge()
     bridge.start()
     cleanup.callback(bridge.stop)
     registry, why_not = open_registry(config, bridge, cleanup)
-    supervisor = Supervisor(engine, config.models, scheduling=config.scheduling, hold=True)
+    supervisor = Supervisor(engine, with_content(config), scheduling=config.scheduling, hold=True)
     registered = follow_registry(config, port, registry, supervisor, engine) if registry is not None else None
     # Before anybody can connect: until then nothing needs a key.
     if registered is not None:
@@ -156,6 +159,7 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
         cors_origins=list(config.cors_origins),
         compress=config.compress,
         compress_min_bytes=config.compress_min_bytes,
+        second_level_timeout_ms=config.cache_redis_timeout_ms if config.cache_redis is not None else 0,
         trace_sample=trace_sample,
         access_log_sample=access_log_sample,
     )

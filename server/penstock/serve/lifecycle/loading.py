@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,7 @@ class Loader:
         started = time.monotonic()
         path = await self._registry.fetch(record)
         config = registered_model(record.model, record.version, path, record.backend, record.settings, self._defaults)
+        config = replace(config, content_digest=record.digest)
         if self._budget:
             # Until it is known what it takes: the next one must find it among those that share the budget.
             async with self._making_room:
