@@ -48,11 +48,13 @@ class SwapOptions:
         """Swaps in one load at most: memory is looked at between loads, so there must be several."""
         return max(1, min(ROUND_SWAPS_MAX, self.swaps // 4))
 
-    def round_seconds(self, swap_seconds: float) -> int:
-        """Return how long one load is, when a swap takes so long."""
+    def round_seconds(self, swap_seconds: float, longest_seconds: float = 0.0) -> int:
+        """Return how long one load is, when most swaps take so long and one may take the longest."""
         rests = -(-self.round_swaps // self.burst) + 1
         seconds = WARM_UP_SECONDS + rests * self.rest_seconds + self.round_swaps * swap_seconds
-        return min(ROUND_SECONDS_MAX, math.ceil(seconds))
+        # A second more than that, or one so slow would have to begin at the very moment when it may.
+        one = WARM_UP_SECONDS + self.rest_seconds + longest_seconds + 1
+        return math.ceil(max(min(ROUND_SECONDS_MAX, seconds), one))
 
 
 @dataclass(frozen=True, slots=True)

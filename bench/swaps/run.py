@@ -72,7 +72,7 @@ def _swap_for_a_round(
 ) -> None:
     """Swap under a load until it ends, judge everything that was answered, and add it to the result."""
     count = min(options.round_swaps, options.swaps - result.swaps)
-    load_seconds = options.round_seconds(swapper.expected_seconds)
+    load_seconds = options.round_seconds(swapper.expected_seconds, swapper.longest_seconds)
     load = _load(server, known, options, result.rate, load_seconds, seed=len(result.rounds) + 1)
 
     def swap(ends_ns: int, stop: Event) -> list[Any]:

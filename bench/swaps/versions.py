@@ -87,13 +87,18 @@ class Swapper:
         late = self._late_seconds()
         return MARGIN * statistics.median(late) if late else FIRST_SWAP_SECONDS
 
+    @property
+    def longest_seconds(self) -> float:
+        """What one may take, as far as is known: none begins so shortly before the end."""
+        return MARGIN * max(self._late_seconds(), default=FIRST_SWAP_SECONDS)
+
     def run(self, ends_ns: int, count: int, stop: Event) -> list[Swap]:
         """Swap at most `count` times, and begin none that may not end before `ends_ns`; those that were done."""
         done: list[Swap] = []
         while len(done) < count and not stop.is_set():
             if len(done) % self.burst == 0 and stop.wait(self.rest_seconds):
                 break
-            if time.monotonic_ns() + MARGIN * max(self._late_seconds(), default=FIRST_SWAP_SECONDS) * 1e9 > ends_ns:
+            if time.monotonic_ns() + self.longest_seconds * 1e9 > ends_ns:
                 break
             done.append(self._swap())
             self.swaps.append(done[-1])

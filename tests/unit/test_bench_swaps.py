@@ -184,3 +184,4 @@ def test_memory_is_looked_at_between_several_loads(swaps: int, tmp_path: Path) -
     options = SwapOptions(tmp_path, swaps=swaps)
     assert 1 <= options.round_swaps <= max(1, swaps // 4)
     assert options.round_seconds(4) > options.rest_seconds + 4
+    assert options.round_seconds(4, 90) > options.rest_seconds + 90, "one that is slow fits, too"
