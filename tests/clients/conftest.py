@@ -46,3 +46,15 @@ def triton() -> Any:
 def client(triton: Any, foreign_server: Server) -> Iterator[Any]:
     with triton.InferenceServerClient(f"{foreign_server.host}:{foreign_server.port}") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def triton_grpc() -> Any:
+    """The module tritonclient.grpc, which only the environment of `make test-clients` has in full."""
+    return importlib.import_module("tritonclient.grpc")
+
+
+@pytest.fixture
+def grpc_client(triton_grpc: Any, foreign_server: Server) -> Iterator[Any]:
+    with triton_grpc.InferenceServerClient(f"{foreign_server.host}:{foreign_server.port}") as client:
+        yield client

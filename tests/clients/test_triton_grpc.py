@@ -1,10 +1,8 @@
 """tritonclient's gRPC side, unmodified, against the port that answers HTTP, too."""
 
-import importlib
 import json
 import queue
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,6 @@ from tests.integration.supervised import until
 from tests.serving import Server
 
 pytestmark = pytest.mark.clients
-
-
-@pytest.fixture(scope="session")
-def triton_grpc() -> Any:
-    """The module tritonclient.grpc, which only the environment of `make test-clients` has in full."""
-    return importlib.import_module("tritonclient.grpc")
-
-
-@pytest.fixture
-def grpc_client(triton_grpc: Any, foreign_server: Server) -> Iterator[Any]:
-    with triton_grpc.InferenceServerClient(f"{foreign_server.host}:{foreign_server.port}") as client:
-        yield client
 
 
 def an_input(triton_grpc: Any, name: str, array: np.ndarray[Any, Any], datatype: str) -> Any:

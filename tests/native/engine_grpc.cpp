@@ -3,47 +3,23 @@
 
 #include "codec/proto_reader.hpp"
 #include "engine_control.hpp"
+#include "grpc_calls.hpp"
 #include "http2_fixture.hpp"
 
 namespace {
 
 using penstock::dataplane::ProtoField;
 using penstock::dataplane::ProtoReader;
+using penstock::test::field;
+using penstock::test::floats;
 using penstock::test::Http2Answer;
 using penstock::test::Http2Client;
+using penstock::test::input;
+using penstock::test::message;
 using penstock::test::Server;
+using penstock::test::varint;
 
 constexpr std::string_view kInfer = "/inference.GRPCInferenceService/ModelInfer";
-
-std::string varint(std::uint64_t value) {
-  std::string out;
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
-  out.push_back(static_cast<char>(value));
-  return out;
-}
-
-std::string field(unsigned number, std::string_view bytes) {
-  return varint(number << 3 | 2) + varint(bytes.size()) + std::string(bytes);
-}
-
-std::string floats(std::uint32_t count, float first) {
-  std::string bytes;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const float value = first + static_cast<float>(i % 1000);
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-  }
-  return bytes;
-}
-
-std::string input(std::uint32_t rows, std::uint32_t elements, const std::string& contents = {}) {
-  std::string tensor = field(1, "x") + field(2, "FP32") + field(3, varint(rows) + varint(elements));
-  if (!contents.empty()) tensor += field(5, field(6, contents));
-  return field(5, tensor);
-}
-
-std::string message(const std::string& model, std::uint32_t rows, std::uint32_t elements, float first) {
-  return field(1, model) + field(3, "an id") + input(rows, elements) + field(7, floats(rows * elements, first));
-}
 
 struct Reply {
   std::string model, version, id, name, datatype, raw;

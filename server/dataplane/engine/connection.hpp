@@ -159,6 +159,7 @@ struct Connection : Watch {
   std::unique_ptr<Pending[]> pending = std::make_unique<Pending[]>(kPipelineMax);
   std::uint32_t place_mask = kPipelineMax - 1;  // of a request's id; the number of places is a power of two
   std::unique_ptr<Http2Port> http2;             // kHttp2
+  const Connection* carrier = nullptr;          // of one without a socket (grpc_stream.hpp): that which has it
   std::unique_ptr<TlsPort> tls;                 // null: the bytes are sent as they are
   std::uint32_t first = 0;                      // oldest request not answered
   std::uint32_t last = 0;                       // next request's id

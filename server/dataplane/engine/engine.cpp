@@ -230,7 +230,8 @@ void Engine::await_tap(int patience_ms) const {
 
 void Engine::set_ready(bool ready) {
   if (ready) state_.was_ready.store(true, std::memory_order_relaxed);
-  state_.ready.store(ready, std::memory_order_relaxed);
+  // Loops that sleep may have somebody who watches.
+  if (state_.ready.exchange(ready, std::memory_order_relaxed) != ready) state_.wake_loops();
 }
 
 void Engine::drain() {

@@ -35,7 +35,7 @@ EventLoop::EventLoop(EngineState& engine, JobPool& jobs, std::uint32_t index, co
       session_(loop_, *this),
       predict_(loop_, session_, jobs, *this),
       control_(loop_, session_),
-      grpc_(loop_, session_, predict_, control_),
+      grpc_(loop_, session_, *this, predict_, control_),
       loops_(loops) {
   session_.use_jobs(jobs, *this);
   loop_.epoll = ::epoll_create1(EPOLL_CLOEXEC);
@@ -105,6 +105,7 @@ void EventLoop::pass() {
   predict_.continue_requests();
   predict_.ring_bells();
   predict_.collect();
+  grpc_.tell_watchers();
   session_.flush_dirty();
   // Requests that were waiting in a connection's buffer may have become rows just now.
   predict_.ring_bells();

@@ -60,6 +60,10 @@ class EventLoop final : private RequestHandler, public JobInbox {
                    Problem& problem) override {
     return grpc_.admits(head, body_bytes_max, problem);
   }
+  MessageStream* open_messages(Connection& connection, Pending& pending, const RequestHead& head,
+                               Problem& problem) override {
+    return grpc_.open_messages(connection, pending, head, problem);
+  }
   void abandon(Connection& connection, Pending& pending) override;
   void handle_prediction(Connection& connection, Pending& pending, const Request& request, const RouteTarget& target);
   [[nodiscard]] bool is_for_control(const Connection& connection, const Request& request) const noexcept;

@@ -105,13 +105,17 @@ void Http2Session::submit_http(Http2Stream& stream, const Pending& pending, std:
 void Http2Session::submit_message(Http2Stream& stream) {
   write_grpc_prefix(stream.prefix, static_cast<std::uint32_t>(stream.end - stream.sent));
   stream.prefix_sent = 0;
+  submit_message_fields(stream);
+}
+
+void Http2Session::submit_message_fields(Http2Stream& stream) {
   nvs_.clear();
   nvs_.push_back(nv_of(":status", "200", kStatic));
   nvs_.push_back(nv_of("content-type", kGrpcType, kStatic));
   submit(stream, true);
 }
 
-// No message: the status alone.
+// No message: the status alone. Of a call that has sent some: the status behind them.
 void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, GrpcStatus status, std::string_view text,
                                  std::uint32_t retry_after_s) {
   char code[4];
@@ -120,8 +124,10 @@ void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, Gr
   const auto code_end = std::to_chars(code, code + sizeof code, static_cast<unsigned>(status)).ptr;
   const std::size_t message_bytes = write_grpc_message(message, text.substr(0, Problem::kDetailBytes));
   nvs_.clear();
-  nvs_.push_back(nv_of(":status", "200", kStatic));
-  nvs_.push_back(nv_of("content-type", kGrpcType, kStatic));
+  if (!stream.sends_messages) {
+    nvs_.push_back(nv_of(":status", "200", kStatic));
+    nvs_.push_back(nv_of("content-type", kGrpcType, kStatic));
+  }
   add_nv("grpc-status", {code, code_end});
   add_nv("grpc-message", {message, message_bytes});
   if (retry_after_s != 0) {
@@ -129,6 +135,10 @@ void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, Gr
     add_nv("grpc-retry-pushback-ms", {pushback, end});
   }
   add_nv("x-request-id", pending.request_id());
+  if (stream.sends_messages) {
+    nghttp2_submit_trailer(nghttp2_, stream.id, nvs_.data(), nvs_.size());
+    return;
+  }
   stream.reply.reset();
   submit(stream, false);
 }
@@ -183,6 +193,7 @@ std::size_t Http2Session::held_bytes(const Http2Stream& stream) noexcept {
 ssize_t Http2Session::read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags) {
   static const nghttp2_nv kOk = nv_of("grpc-status", "0", kStatic);
   if (stream.streams) return read_streamed(stream, out, room, flags);
+  if (stream.messages != nullptr) return read_messages(stream, out, room, flags);
   const std::size_t prefix_bytes = std::min(room, kGrpcPrefixBytes - stream.prefix_sent);
   std::memcpy(out, stream.prefix + stream.prefix_sent, prefix_bytes);
   stream.prefix_sent += prefix_bytes;

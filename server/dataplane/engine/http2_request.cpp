@@ -112,6 +112,7 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
     begin_streamed(stream, head, ends);
     return;
   }
+  if (stream.is_grpc && open_messages(stream, head)) return;
   if (ends) return;
   const bool admitted = stream.is_grpc ? handler_.admits_grpc(connection_, head, stream.body_limit, problem)
                                        : handler_.admits(connection_, head, stream.body_limit, problem);
@@ -177,6 +178,10 @@ bool Http2Session::read_timeout(Http2Stream& stream, RequestHead& head, Problem&
 }
 
 void Http2Session::add_body(Http2Stream& stream, std::string_view bytes) {
+  if (stream.messages != nullptr) {
+    stream.messages->take(bytes);
+    return;
+  }
   const std::size_t total = stream.body_bytes + bytes.size();
   Problem problem;
   if (stream.is_grpc && stream.body_bytes == 0 && bytes.size() >= kGrpcPrefixBytes) {
@@ -261,6 +266,10 @@ void Http2Session::leave_memory_queue(Http2Stream& stream) noexcept {
 }
 
 void Http2Session::dispatch(Http2Stream& stream) {
+  if (stream.messages != nullptr) {
+    stream.messages->end();
+    return;
+  }
   Pending& pending = pending_of(stream);
   stream.read_deadline_ns = 0;
   pending.arrival_ns = loop_.now_ns;
@@ -336,6 +345,7 @@ void Http2Session::linger(Http2Stream& stream) {
 // nghttp2 knows it no more: answered, reset, or its connection is gone.
 void Http2Session::close_stream(Http2Stream& stream) {
   Pending& pending = pending_of(stream);
+  if (stream.messages != nullptr) stream.messages->close();
   stream.ungranted = 0;
   if (pending.tap != nullptr) loop_.tap.abort(connection_, pending);
   if (pending.state != Pending::State::kFree) {

@@ -88,6 +88,9 @@ bool Http2Session::drain() {
   drained_ = true;
   nghttp2_submit_goaway(nghttp2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(nghttp2_),
                         NGHTTP2_NO_ERROR, nullptr, 0);
+  for (const auto& stream : streams_) {
+    if (stream->messages != nullptr) stream->messages->drain();
+  }
   return true;
 }
 

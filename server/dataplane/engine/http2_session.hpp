@@ -39,6 +39,8 @@ class Http2Session final : public Http2Port {
   void resume_body(Pending& pending) override;
   void resume_answer(Pending& pending) override;
   void stop_body(Pending& pending) noexcept override;
+  void messages_taken(Pending& call, std::size_t bytes) override;
+  void messages_ready(Pending& call) override;
   std::uint64_t check_deadlines() override;
   bool drain() override;
   void abandon_all() override;
@@ -86,6 +88,7 @@ class Http2Session final : public Http2Port {
   void submit_http(Http2Stream& stream, const Pending& pending, std::string_view status, char* fields, char* end);
   void submit_status(Http2Stream& stream, const Pending& pending, GrpcStatus status, std::string_view text,
                      std::uint32_t retry_after_s);
+  void submit_message_fields(Http2Stream& stream);
   void submit(Http2Stream& stream, bool has_body);
   void add_nv(std::string_view name, std::string_view value);
   void offer(Http2Stream& stream);
@@ -94,6 +97,10 @@ class Http2Session final : public Http2Port {
   void drop_reply(Http2Stream& stream) noexcept;
   [[nodiscard]] static std::size_t held_bytes(const Http2Stream& stream) noexcept;
   [[nodiscard]] ssize_t read_reply(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
+
+  // --- calls whose messages come and go one by one (http2_messages.cpp)
+  [[nodiscard]] bool open_messages(Http2Stream& stream, const RequestHead& head);
+  [[nodiscard]] ssize_t read_messages(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags);
 
   LoopContext& loop_;
   HttpSession& session_;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engine/body_pool.hpp"
+#include "engine/message_stream.hpp"
 #include "http/grpc_status.hpp"
 #include "http/http_parser.hpp"
 
@@ -60,10 +61,16 @@ struct Http2Stream {
   std::size_t taken = 0;         // of it since it last had its full time
   std::uint64_t take_by_ns = 0;  // when the client must have taken the next part; 0: there is nothing to take
 
+  // --- of a call whose messages come and go one by one
+  MessageStream* messages = nullptr;  // who answers it
+  bool sends_messages = false;        // the fields before them are with nghttp2
+
   // Free again; the texts keep what memory they have, unless it is much.
   void reset() {
     id = 0;
     is_grpc = has_head = refused = answered = too_large = waits_turn = waits_memory = ended = streams = false;
+    messages = nullptr;
+    sends_messages = false;
     for (std::string* text : {&method, &path, &authority, &fields, &head, &timeout}) {
       if (text->capacity() > kTextBytesKept) std::string().swap(*text);
       text->clear();

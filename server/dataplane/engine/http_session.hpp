@@ -15,6 +15,7 @@
 #include "engine/connection.hpp"
 #include "engine/job_pool.hpp"
 #include "engine/loop_context.hpp"
+#include "engine/message_stream.hpp"
 #include "http/http_parser.hpp"
 
 namespace penstock::dataplane {
@@ -44,6 +45,8 @@ class RequestHandler {
                            Problem& problem) {
     return admits(connection, head, body_bytes_max, problem);
   }
+  // Who answers a call of gRPC whose messages come and go one by one. Null: it is another one, unless `problem` is set.
+  virtual MessageStream* open_messages(Connection&, Pending&, const RequestHead&, Problem&) { return nullptr; }
   // The client is gone, or its deadline has passed: nobody waits for `pending` any more.
   virtual void abandon(Connection& connection, Pending& pending) = 0;
 

@@ -159,6 +159,17 @@ ModelEntry* RouteTable::find(std::string_view model, std::string_view version, P
   return nullptr;
 }
 
+RouteTable::State RouteTable::state_of(std::string_view model, std::string_view version) const noexcept {
+  const bool latest = version.empty() || version == "latest";
+  const std::uint32_t wanted = hash(model);
+  for (const Route* route = routes(); route != routes() + header().routes; ++route) {
+    if (route->model_hash != wanted || text(route->model_offset, route->model_bytes) != model) continue;
+    if (latest ? route->latest == 0 : text(route->version_offset, route->version_bytes) != version) continue;
+    return route->available != 0 ? State::kServes : State::kKnown;
+  }
+  return State::kUnknown;
+}
+
 ModelEntry* RouteTable::entry_of(const Route& route, Problem& problem) const noexcept {
   if (route.ring == kNoRing) {
     refuse_absent(route, problem);

@@ -45,6 +45,18 @@ class RouteTable {
   // Empty names stand for "not named": the only model served, its latest version. Null: `problem` says why.
   [[nodiscard]] ModelEntry* find(std::string_view model, std::string_view version, Problem& problem) const noexcept;
 
+  // Whether find() would find something, for who asks without wanting it: nothing is loaded for that.
+  enum class State : std::uint8_t { kUnknown, kKnown, kServes };
+  [[nodiscard]] State state_of(std::string_view model, std::string_view version) const noexcept;
+  // Every model's name, once, with the state of what answers requests without a version.
+  template <class Tell>
+  void each_model(Tell&& tell) const {
+    for (const Route* route = routes(); route != routes() + header().routes; ++route) {
+      if (route->latest == 0) continue;
+      tell(text(route->model_offset, route->model_bytes), route->available != 0 ? State::kServes : State::kKnown);
+    }
+  }
+
   // The model version that a body can only confirm, whatever it says: it may be admitted or refused before the body is
   // read. Null: the body decides, or it is an error that find() will name.
   [[nodiscard]] ModelEntry* known(std::string_view model, std::string_view version) const noexcept;

@@ -223,7 +223,7 @@ void Tap::write(const Connection& connection, const Pending& pending, TapRecord&
   record.row_class = static_cast<std::uint8_t>(pending.row_class);
   record.request_id_bytes = copy_cut(record.request_id, pending.request_id());
   note_model(pending, record);
-  write_client(record, connection.fd);
+  write_client(record, connection.carrier == nullptr ? connection.fd : connection.carrier->fd);
   if (!ring_.put(record)) {
     dropped.add();
     return;
