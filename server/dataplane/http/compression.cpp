@@ -22,19 +22,49 @@ constexpr int kGzipLevel = 1;  // numbers hardly get smaller at higher levels, w
 constexpr std::size_t kGzipBytesMin = 18;  // head and trailer
 constexpr std::size_t kDeflateRatioMax = 1032;
 
-// zlib counts input in 32 bits.
+// zlib counts in 32 bits.
 uInt piece_of(std::size_t bytes) noexcept {
   return static_cast<uInt>(std::min<std::size_t>(bytes, std::numeric_limits<uInt>::max()));
 }
 
-// zlib does not write through it, but for old programs its type is not const.
-Bytef* input_of(std::string_view in) noexcept { return const_cast<Bytef*>(reinterpret_cast<const Bytef*>(in.data())); }
+// A stream of zlib and what ends it.
+template <int (*End)(z_streamp)>
+struct GzipStream : z_stream {
+  GzipStream() noexcept : z_stream{} {}
+  GzipStream(const GzipStream&) = delete;
+  GzipStream& operator=(const GzipStream&) = delete;
+  ~GzipStream() {
+    if (is_open) End(this);
+  }
+
+  void aim(std::string_view in, char* out, std::size_t bytes_max) noexcept {
+    // zlib does not write through it, but for old programs its type is not const.
+    next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(in.data()));
+    avail_in = piece_of(in.size());
+    next_out = reinterpret_cast<Bytef*>(out);
+    avail_out = piece_of(bytes_max);
+  }
+
+  bool is_open = false;
+};
 #endif
 
 #ifdef PENSTOCK_HAS_ZSTD
 constexpr int kZstdLevel = 1;
 constexpr int kZstdWindowLogMax = 23;  // 8 MiB, which is what a sender may expect of a receiver (RFC 9659)
+
+struct FreeZstd {
+  void operator()(ZSTD_CCtx* context) const noexcept { ::ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const noexcept { ::ZSTD_freeDCtx(context); }
+};
 #endif
+
+// Whether there is one, made for the first body.
+template <class State>
+bool has_state(std::unique_ptr<State>& state) noexcept {
+  if (!state) state.reset(new (std::nothrow) State);
+  return state != nullptr;
+}
 
 }  // namespace
 
@@ -43,37 +73,23 @@ constexpr int kZstdWindowLogMax = 23;  // 8 MiB, which is what a sender may expe
 
 struct Compressor::State {
 #ifdef PENSTOCK_HAS_ZLIB
-  z_stream gzip{};
-  bool has_gzip = false;
+  GzipStream<&::deflateEnd> gzip;
 #endif
 #ifdef PENSTOCK_HAS_ZSTD
-  ZSTD_CCtx* zstd = nullptr;
+  std::unique_ptr<ZSTD_CCtx, FreeZstd> zstd;
 #endif
-  State() = default;
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() {
-#ifdef PENSTOCK_HAS_ZLIB
-    if (has_gzip) ::deflateEnd(&gzip);
-#endif
-#ifdef PENSTOCK_HAS_ZSTD
-    ::ZSTD_freeCCtx(zstd);
-#endif
-  }
 
   std::size_t compress_gzip([[maybe_unused]] std::string_view body, [[maybe_unused]] char* out,
                             [[maybe_unused]] std::size_t bytes_max) noexcept {
 #ifdef PENSTOCK_HAS_ZLIB
     if (body.size() > std::numeric_limits<uInt>::max()) return 0;
-    if (!has_gzip) {
-      has_gzip = ::deflateInit2(&gzip, kGzipLevel, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) == Z_OK;
-      if (!has_gzip) return 0;
+    if (!gzip.is_open) {
+      gzip.is_open =
+          ::deflateInit2(&gzip, kGzipLevel, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) == Z_OK;
+      if (!gzip.is_open) return 0;
     }
     ::deflateReset(&gzip);
-    gzip.next_in = input_of(body);
-    gzip.avail_in = piece_of(body.size());
-    gzip.next_out = reinterpret_cast<Bytef*>(out);
-    gzip.avail_out = piece_of(bytes_max);
+    gzip.aim(body, out, bytes_max);
     return ::deflate(&gzip, Z_FINISH) == Z_STREAM_END ? gzip.total_out : 0;
 #else
     return 0;
@@ -83,9 +99,9 @@ struct Compressor::State {
   std::size_t compress_zstd([[maybe_unused]] std::string_view body, [[maybe_unused]] char* out,
                             [[maybe_unused]] std::size_t bytes_max) noexcept {
 #ifdef PENSTOCK_HAS_ZSTD
-    if (zstd == nullptr) zstd = ::ZSTD_createCCtx();
-    if (zstd == nullptr) return 0;
-    const std::size_t bytes = ::ZSTD_compressCCtx(zstd, out, bytes_max, body.data(), body.size(), kZstdLevel);
+    if (!zstd) zstd.reset(::ZSTD_createCCtx());
+    if (!zstd) return 0;
+    const std::size_t bytes = ::ZSTD_compressCCtx(zstd.get(), out, bytes_max, body.data(), body.size(), kZstdLevel);
     return ::ZSTD_isError(bytes) != 0 ? 0 : bytes;
 #else
     return 0;
@@ -97,8 +113,7 @@ Compressor::Compressor() noexcept = default;
 Compressor::~Compressor() = default;
 
 std::size_t Compressor::compress(Coding coding, std::string_view body, char* out, std::size_t bytes_max) noexcept {
-  if (!state_) state_.reset(new (std::nothrow) State);
-  if (!state_) return 0;
+  if (!has_state(state_)) return 0;
   if (coding == Coding::kGzip) return state_->compress_gzip(body, out, bytes_max);
   return coding == Coding::kZstd ? state_->compress_zstd(body, out, bytes_max) : 0;
 }
@@ -108,51 +123,38 @@ std::size_t Compressor::compress(Coding coding, std::string_view body, char* out
 
 struct Decompressor::State {
 #ifdef PENSTOCK_HAS_ZLIB
-  z_stream gzip{};
-  bool has_gzip = false;
-  bool gzip_ended = false;  // a member has, and nothing of another was read
+  GzipStream<&::inflateEnd> gzip;
 #endif
 #ifdef PENSTOCK_HAS_ZSTD
-  ZSTD_DCtx* zstd = nullptr;
-  bool zstd_ended = false;
+  std::unique_ptr<ZSTD_DCtx, FreeZstd> zstd;
 #endif
-  State() = default;
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() {
-#ifdef PENSTOCK_HAS_ZLIB
-    if (has_gzip) ::inflateEnd(&gzip);
-#endif
-#ifdef PENSTOCK_HAS_ZSTD
-    ::ZSTD_freeDCtx(zstd);
-#endif
-  }
+  bool ended = false;  // a member or frame has, and nothing of another was read
 };
 
 Decompressor::Decompressor() noexcept = default;
 Decompressor::~Decompressor() = default;
 
 bool Decompressor::start(Coding coding) noexcept {
-  if (!state_) state_.reset(new (std::nothrow) State);
-  if (!state_) return false;
+  if (!has_state(state_)) return false;
   coding_ = coding;
+  state_->ended = false;
 #ifdef PENSTOCK_HAS_ZLIB
   if (coding == Coding::kGzip) {
-    state_->gzip_ended = false;
-    if (state_->has_gzip) return ::inflateReset(&state_->gzip) == Z_OK;
-    state_->has_gzip = ::inflateInit2(&state_->gzip, kGzipWindow) == Z_OK;
-    return state_->has_gzip;
+    auto& gzip = state_->gzip;
+    if (gzip.is_open) return ::inflateReset(&gzip) == Z_OK;
+    gzip.is_open = ::inflateInit2(&gzip, kGzipWindow) == Z_OK;
+    return gzip.is_open;
   }
 #endif
 #ifdef PENSTOCK_HAS_ZSTD
   if (coding == Coding::kZstd) {
-    state_->zstd_ended = false;
-    if (state_->zstd == nullptr) {
-      state_->zstd = ::ZSTD_createDCtx();
-      if (state_->zstd == nullptr) return false;
-      ::ZSTD_DCtx_setParameter(state_->zstd, ZSTD_d_windowLogMax, kZstdWindowLogMax);
+    auto& zstd = state_->zstd;
+    if (!zstd) {
+      zstd.reset(::ZSTD_createDCtx());
+      if (!zstd) return false;
+      ::ZSTD_DCtx_setParameter(zstd.get(), ZSTD_d_windowLogMax, kZstdWindowLogMax);
     }
-    return ::ZSTD_isError(::ZSTD_DCtx_reset(state_->zstd, ZSTD_reset_session_only)) == 0;
+    return ::ZSTD_isError(::ZSTD_DCtx_reset(zstd.get(), ZSTD_reset_session_only)) == 0;
   }
 #endif
   return false;
@@ -168,30 +170,27 @@ Decompressor::Step Decompressor::decode(std::string_view in, char* out, std::siz
 Decompressor::Step Decompressor::decode_gzip([[maybe_unused]] std::string_view in, [[maybe_unused]] char* out,
                                              [[maybe_unused]] std::size_t bytes_max) noexcept {
 #ifdef PENSTOCK_HAS_ZLIB
-  z_stream& stream = state_->gzip;
+  auto& stream = state_->gzip;
   Step step{Status::kDone, 0, 0};
   for (;;) {
     const std::string_view rest = in.substr(step.consumed);
-    if (state_->gzip_ended) {
+    if (state_->ended) {
       if (rest.empty()) return step;
       if (rest[0] != '\x1f') {
         step.status = Status::kForeign;
         return step;
       }
       ::inflateReset(&stream);
-      state_->gzip_ended = false;
+      state_->ended = false;
     }
-    stream.next_in = input_of(rest);
-    stream.avail_in = piece_of(rest.size());
-    stream.next_out = reinterpret_cast<Bytef*>(out + step.produced);
-    stream.avail_out = piece_of(bytes_max - step.produced);
+    stream.aim(rest, out + step.produced, bytes_max - step.produced);
     const uInt given = stream.avail_in;
     const uInt room = stream.avail_out;
     const int result = ::inflate(&stream, Z_NO_FLUSH);
     step.consumed += given - stream.avail_in;
     step.produced += room - stream.avail_out;
     if (result == Z_STREAM_END) {
-      state_->gzip_ended = true;
+      state_->ended = true;
       continue;
     }
     if (result == Z_MEM_ERROR) {
@@ -221,9 +220,9 @@ Decompressor::Step Decompressor::decode_zstd([[maybe_unused]] std::string_view i
   Status status = Status::kDone;
   std::size_t frame_end = 0;
   for (;;) {
-    if (input.pos == input.size && state_->zstd_ended) break;
+    if (input.pos == input.size && state_->ended) break;
     const std::size_t before = input.pos + output.pos;
-    const std::size_t left = ::ZSTD_decompressStream(state_->zstd, &output, &input);
+    const std::size_t left = ::ZSTD_decompressStream(state_->zstd.get(), &output, &input);
     if (::ZSTD_isError(left) != 0) {
       switch (::ZSTD_getErrorCode(left)) {
         case ZSTD_error_frameParameter_windowTooLarge:
@@ -233,7 +232,7 @@ Decompressor::Step Decompressor::decode_zstd([[maybe_unused]] std::string_view i
           status = Status::kNoMemory;
           break;
         case ZSTD_error_prefix_unknown:
-          status = state_->zstd_ended ? Status::kForeign : Status::kDamaged;
+          status = state_->ended ? Status::kForeign : Status::kDamaged;
           input.pos = frame_end;  // it looked at four bytes to see that they begin no frame
           break;
         default:
@@ -241,7 +240,7 @@ Decompressor::Step Decompressor::decode_zstd([[maybe_unused]] std::string_view i
       }
       break;
     }
-    state_->zstd_ended = left == 0;
+    state_->ended = left == 0;
     if (left == 0) {
       frame_end = input.pos;
       continue;
