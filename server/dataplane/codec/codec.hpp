@@ -119,8 +119,8 @@ class ReplyEncoder {
   }
   [[nodiscard]] Bounds& bounds_of(Encoding encoding) noexcept { return bounds_[static_cast<std::size_t>(encoding)]; }
   void add_bounds(const TensorSpec& output, std::size_t json_bytes, std::size_t msgpack_bytes);
-  [[nodiscard]] char* write_json_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept;
-  [[nodiscard]] char* write_msgpack_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept;
+  template <Encoding E>
+  [[nodiscard]] char* write_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept;
 
   const ModelSchema* schema_ = nullptr;
   bool has_texts_ = false;

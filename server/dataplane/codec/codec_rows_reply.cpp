@@ -57,26 +57,19 @@ std::size_t ReplyEncoder::rows_bytes_max(Encoding encoding, const RowsOutputs& o
   return bytes;
 }
 
-char* ReplyEncoder::write_json_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept {
+template <Encoding E>
+char* ReplyEncoder::write_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept {
+  constexpr bool kIsJson = E == Encoding::kJson;
   const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
   const std::uint32_t length = outputs.lengths.empty() ? 0 : outputs.lengths[row];
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::string_view prefix = json_prefix_[i];
-    out = write_text(i == 0 ? prefix.substr(json_row_at_) : prefix, out);
-    out = write_json_value(tensors[i], outputs.columns[i].data + row * outputs.columns[i].stride, length, out);
+    const std::string_view prefix = kIsJson ? json_prefix_[i] : msgpack_prefix_[i];
+    const std::byte* const value = outputs.columns[i].data + row * outputs.columns[i].stride;
+    out = write_text(i == 0 ? prefix.substr(kIsJson ? json_row_at_ : msgpack_row_at_) : prefix, out);
+    out = kIsJson ? write_json_value(tensors[i], value, length, out)
+                  : write_msgpack_value(tensors[i], value, length, out);
   }
-  *out++ = '}';
-  return out;
-}
-
-char* ReplyEncoder::write_msgpack_row(const RowsOutputs& outputs, std::uint32_t row, char* out) const noexcept {
-  const std::vector<TensorSpec>& tensors = schema_->outputs.tensors();
-  const std::uint32_t length = outputs.lengths.empty() ? 0 : outputs.lengths[row];
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::string_view prefix = msgpack_prefix_[i];
-    out = write_text(i == 0 ? prefix.substr(msgpack_row_at_) : prefix, out);
-    out = write_msgpack_value(tensors[i], outputs.columns[i].data + row * outputs.columns[i].stride, length, out);
-  }
+  if (kIsJson) *out++ = '}';
   return out;
 }
 
@@ -99,7 +92,7 @@ std::size_t ReplyEncoder::encode_rows(Encoding encoding, const RowsOutputs& outp
       ++fault;
       at = is_json ? write_text("null", at) : write_text("\xc0", at);
     } else {
-      at = is_json ? write_json_row(outputs, row, at) : write_msgpack_row(outputs, row, at);
+      at = is_json ? write_row<Encoding::kJson>(outputs, row, at) : write_row<Encoding::kMsgpack>(outputs, row, at);
     }
   }
   at = is_json
