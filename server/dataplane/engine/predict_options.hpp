@@ -10,8 +10,16 @@
 #include "engine/model_entry.hpp"
 #include "http/http_parser.hpp"
 #include "http/problem.hpp"
+#include "http/query.hpp"
 
 namespace penstock::dataplane {
+
+// What a request says before its body.
+struct Opening {
+  QueryParams query;
+  Encoding encoding = Encoding::kJson;
+  std::array<char, 1024> query_text;  // decoded names
+};
 
 // How the body is to be read, and in `pending` what the reply shall be. False: `problem` is set (415, 406).
 // A body without a Content-Type is taken for JSON, which then parses or does not.

@@ -1,31 +1,18 @@
 #include "engine/predict_path.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "engine/predict_options.hpp"
-#include "http/query.hpp"
 
 namespace penstock::dataplane {
-namespace {
-
-constexpr std::size_t kQueryBytes = 1024;  // decoded names
-
-}  // namespace
 
 void PredictPath::start(Connection& connection, Pending& pending, const Request& request) {
   Problem problem;
-  QueryParams query;
-  Encoding encoding = Encoding::kJson;
-  std::array<char, kQueryBytes> query_text;
-  if (!parse_query(request.head.query, query_text, query, problem) ||
-      !choose_encodings(request.head, encoding, pending, problem) ||
-      !begin_request(connection, pending, request.head, query.output, problem)) {
-    session_.refuse(connection, pending, problem);
-    return;
-  }
-  const QueryNames names{query.model, query.version};
+  Opening opening;
+  if (!open(connection, pending, request.head, opening, problem)) return;
+  const Encoding encoding = opening.encoding;
+  const QueryNames names{opening.query.model, opening.query.version};
   const RouteTable& table = *loop_.table;
   ModelEntry* known = nullptr;  // before the body is read
   std::uint32_t rows = 1;
@@ -58,6 +45,18 @@ void PredictPath::start(Connection& connection, Pending& pending, const Request&
     if (problem.code() == ProblemCode::kQueueFull) set_retry_after(*resolver.entry(), pending, problem);
     refuse_body(connection, pending, problem);
   }
+}
+
+// Query, encodings and what else the head asks for. False: it is refused.
+bool PredictPath::open(Connection& connection, Pending& pending, const RequestHead& head, Opening& opening,
+                       Problem& problem) {
+  if (parse_query(head.query, opening.query_text, opening.query, problem) &&
+      choose_encodings(head, opening.encoding, pending, problem) &&
+      begin_request(connection, pending, head, opening.query.output, problem)) {
+    return true;
+  }
+  session_.refuse(connection, pending, problem);
+  return false;
 }
 
 // What the head asks for, whatever the body is. False: `problem` is set.

@@ -20,6 +20,8 @@ namespace penstock::dataplane {
 
 inline constexpr std::size_t kInlineBytesMax = 256 * 1024;  // decoded or encoded on the loop; larger goes to a job
 
+struct Opening;
+
 class PredictPath {
  public:
   PredictPath(LoopContext& loop, HttpSession& session, JobPool& jobs, JobInbox& inbox)
@@ -73,6 +75,8 @@ class PredictPath {
     ModelEntry* entry = nullptr;
   };
 
+  [[nodiscard]] bool open(Connection& connection, Pending& pending, const RequestHead& head, Opening& opening,
+                          Problem& problem);
   [[nodiscard]] bool begin_request(Connection& connection, Pending& pending, const RequestHead& head,
                                    std::string_view output, Problem& problem);
   void refuse_body(Connection& connection, Pending& pending, Problem& problem);

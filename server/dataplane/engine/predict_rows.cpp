@@ -1,6 +1,5 @@
 // Requests of many rows into the ring: claim, copy, publish, as much at once as a pass may take.
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "engine/predict_options.hpp"
@@ -8,12 +7,10 @@
 #include "engine/row_padding.hpp"
 #include "engine/rows_reply.hpp"
 #include "http/fields.hpp"
-#include "http/query.hpp"
 
 namespace penstock::dataplane {
 namespace {
 
-constexpr std::size_t kQueryBytes = 1024;  // decoded names
 constexpr std::uint64_t kMicrosecondNs = 1000;
 // What a row costs beside the copy of its inputs, as bytes copied.
 constexpr std::size_t kRowCostBytes = 64;
@@ -27,15 +24,8 @@ std::size_t bytes_at(const TensorSpec& spec, std::uint32_t length) noexcept {
 
 void PredictPath::start_batch(Connection& connection, Pending& pending, const Request& request) {
   Problem problem;
-  QueryParams query;
-  Encoding encoding = Encoding::kJson;
-  std::array<char, kQueryBytes> query_text;
-  if (!parse_query(request.head.query, query_text, query, problem) ||
-      !choose_encodings(request.head, encoding, pending, problem) ||
-      !begin_request(connection, pending, request.head, query.output, problem)) {
-    session_.refuse(connection, pending, problem);
-    return;
-  }
+  Opening opening;
+  if (!open(connection, pending, request.head, opening, problem)) return;
   // Behind whoever asks for a single row, unless it says otherwise.
   if (request.head.priority.data() == nullptr && pending.row_class == batcher::RowClass::kNormal)
     pending.row_class = batcher::RowClass::kBatch;
@@ -46,7 +36,7 @@ void PredictPath::start_batch(Connection& connection, Pending& pending, const Re
     session_.refuse(connection, pending, problem);
     return;
   }
-  const RowsBody body{encoding, request.body, header_bytes, {query.model, query.version}};
+  const RowsBody body{opening.encoding, request.body, header_bytes, {opening.query.model, opening.query.version}};
   begin_rows(connection, pending, request, Rejoin::Form::kRows, body, nullptr);
 }
 
