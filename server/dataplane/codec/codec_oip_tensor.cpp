@@ -13,21 +13,12 @@
 namespace penstock::dataplane {
 namespace {
 
-// Reads lists of elements, however nested, row by row.
-template <typename T>
-class FlatReader {
+// Lists of elements, however nested. `Reader` is what reads one of them, at the cursor, and counts it in `read_`.
+template <class Reader>
+class ListReader {
  public:
-  FlatReader(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors,
-             RowsSink& rows) noexcept
-      : text_(text),
-        spec_(spec),
-        index_(index),
-        row_elements_(row_elements(spec, tensors)),
-        count_(row_elements_ * tensors.rows),
-        rows_(rows) {}
-
   [[nodiscard]] bool read() {
-    if (text_.at == text_.end || *text_.at != '[') return refuse_element(text_.at);
+    if (text_.at == text_.end || *text_.at != '[') return refuse_element();
     if (!read_list(0)) return false;
     if (read_ == count_) return true;
     const std::string_view name = clip(spec_.name);
@@ -37,48 +28,26 @@ class FlatReader {
     return false;
   }
 
- private:
-  // The list whose bracket is at the cursor.
-  [[nodiscard]] bool read_list(std::size_t depth) {
-    if (depth == kNestingMax) return text_.refuse_at(text_.at, "no deeper nesting than 64");
-    ++text_.at;
-    if (text_.consume(']')) return true;
-    do {
-      text_.skip_space();
-      const bool nested = text_.at != text_.end && *text_.at == '[';
-      if (nested ? !read_list(depth + 1) : !read_one()) return false;
-    } while (text_.consume(','));
-    return text_.expect(']', "',' or ']' behind an element");
-  }
+ protected:
+  ListReader(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors, RowsSink& rows,
+             std::string_view expected) noexcept
+      : text_(text),
+        spec_(spec),
+        index_(index),
+        row_elements_(row_elements(spec, tensors)),
+        count_(row_elements_ * tensors.rows),
+        rows_(rows),
+        expected_(expected) {}
 
-  [[nodiscard]] bool read_one() {
-    T value{};
-    const char* const next = read_element(text_.at, text_.end, value);
-    if (next == nullptr) [[unlikely]]
-      return refuse_element(text_.at);
-    text_.at = next;
-    if (read_ < count_) {  // others are only counted
-      if (left_in_row_ == 0) {
-        out_ = rows_.place(index_, row_++);
-        left_in_row_ = row_elements_;
-      }
-      std::memcpy(out_, &value, sizeof(T));
-      out_ += sizeof(T);
-      --left_in_row_;
-    }
-    ++read_;
-    return true;
-  }
-
-  [[gnu::cold]] bool refuse_element(const char* p) {
-    text_.at = p;
+  // Something else stands at the cursor than is expected.
+  [[gnu::cold]] bool refuse_element() {
     const char* const got = text_.describe_value();
     if (got == nullptr) return false;
     const std::string_view name = clip(spec_.name);
-    const std::string_view type = name_of(spec_.dtype);
-    text_.problem.set(ProblemCode::kInvalidInput, "inputs.%.*s: data: element %llu: expected a value of %.*s, got %s",
+    const bool is_text = spec_.dtype == DType::kBytes;
+    text_.problem.set(ProblemCode::kInvalidInput, "inputs.%.*s: data: element %llu: expected a %s%.*s, got %s",
                       static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(read_),
-                      static_cast<int>(type.size()), type.data(), got);
+                      is_text ? "" : "value of ", static_cast<int>(expected_.size()), expected_.data(), got);
     return false;
   }
 
@@ -89,36 +58,9 @@ class FlatReader {
   const std::uint64_t count_;
   RowsSink& rows_;
   std::uint64_t read_ = 0;
-  std::uint64_t left_in_row_ = 0;
-  std::uint32_t row_ = 0;
-  std::byte* out_ = nullptr;
-};
-
-// The same for strings.
-class TextReaderOfLists {
- public:
-  TextReaderOfLists(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors,
-                    RowsSink& rows) noexcept
-      : text_(text),
-        spec_(spec),
-        index_(index),
-        tensors_(tensors),
-        elements_(row_elements(spec, tensors)),
-        rows_(rows) {}
-
-  [[nodiscard]] bool read() {
-    if (text_.at == text_.end || *text_.at != '[') return refuse_element();
-    if (!read_list(0)) return false;
-    const std::uint64_t count = elements_ * tensors_.rows;
-    if (read_ == count) return true;
-    const std::string_view name = clip(spec_.name);
-    text_.problem.set(ProblemCode::kInvalidInput, "inputs.%.*s: data: expected %llu elements, got %llu",
-                      static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(count),
-                      static_cast<unsigned long long>(read_));
-    return false;
-  }
 
  private:
+  // The list whose bracket is at the cursor.
   [[nodiscard]] bool read_list(std::size_t depth) {
     if (depth == kNestingMax) return text_.refuse_at(text_.at, "no deeper nesting than 64");
     ++text_.at;
@@ -126,21 +68,65 @@ class TextReaderOfLists {
     do {
       text_.skip_space();
       const bool nested = text_.at != text_.end && *text_.at == '[';
-      if (nested ? !read_list(depth + 1) : !read_one()) return false;
+      if (nested ? !read_list(depth + 1) : !static_cast<Reader&>(*this).read_one()) return false;
     } while (text_.consume(','));
     return text_.expect(']', "',' or ']' behind an element");
   }
 
+  const std::string_view expected_;
+};
+
+template <typename T>
+class NumberReader : public ListReader<NumberReader<T>> {
+  using Base = ListReader<NumberReader<T>>;
+
+ public:
+  NumberReader(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors,
+               RowsSink& rows) noexcept
+      : Base(text, spec, index, tensors, rows, name_of(spec.dtype)) {}
+
+  [[nodiscard]] bool read_one() {
+    JsonText& text = this->text_;
+    T value{};
+    const char* const next = read_element(text.at, text.end, value);
+    if (next == nullptr) [[unlikely]]
+      return this->refuse_element();
+    text.at = next;
+    if (this->read_ < this->count_) {  // others are only counted
+      if (left_in_row_ == 0) {
+        out_ = this->rows_.place(this->index_, row_++);
+        left_in_row_ = this->row_elements_;
+      }
+      std::memcpy(out_, &value, sizeof(T));
+      out_ += sizeof(T);
+      --left_in_row_;
+    }
+    ++this->read_;
+    return true;
+  }
+
+ private:
+  std::uint64_t left_in_row_ = 0;
+  std::uint32_t row_ = 0;
+  std::byte* out_ = nullptr;
+};
+
+class StringReader : public ListReader<StringReader> {
+ public:
+  StringReader(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors,
+               RowsSink& rows) noexcept
+      : ListReader(text, spec, index, tensors, rows, "string") {}
+
   [[nodiscard]] bool read_one() {
     if (text_.at == text_.end || *text_.at != '"') return refuse_element();
-    if (read_ == elements_ * tensors_.rows) {
+    if (read_ == count_) {
       text_.problem.set(ProblemCode::kInvalidInput, "inputs.%.*s: data: more elements than its shape has",
                         static_cast<int>(clip(spec_.name).size()), spec_.name.data());
       return false;
     }
-    if (read_ % elements_ == 0) {
+    if (read_ % row_elements_ == 0) {
       finish_row();
-      writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(read_ / elements_)));
+      writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(read_ / row_elements_)));
     }
     if (!writer_.has_value()) return false;  // never: the first element of each row makes one
     bool full = false;
@@ -149,33 +135,17 @@ class TextReaderOfLists {
       if (full) refuse_text(text_.problem, TensorPlace{spec_, true, {}}, 0);
       return false;
     }
-    writer_->commit(read_++ % elements_, *bytes);
-    if (read_ == elements_ * tensors_.rows) finish_row();
+    writer_->commit(read_++ % row_elements_, *bytes);
+    if (read_ == count_) finish_row();
     return true;
   }
 
+ private:
   void finish_row() noexcept {
     if (writer_.has_value()) writer_->finish();
   }
 
-  [[gnu::cold]] bool refuse_element() {
-    const char* const got = text_.describe_value();
-    const std::string_view name = clip(spec_.name);
-    if (got != nullptr) {
-      text_.problem.set(ProblemCode::kInvalidInput, "inputs.%.*s: data: element %llu: expected a string, got %s",
-                        static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(read_), got);
-    }
-    return false;
-  }
-
-  JsonText& text_;
-  const TensorSpec& spec_;
-  const std::size_t index_;
-  const InferTensors& tensors_;
-  const std::uint64_t elements_;  // of a row
-  RowsSink& rows_;
   std::optional<TextWriter> writer_;
-  std::uint64_t read_ = 0;
 };
 
 // Strings of the binary extension: each behind its length, four bytes, little-endian.
@@ -217,9 +187,9 @@ std::uint64_t row_elements(const TensorSpec& spec, const InferTensors& tensors) 
 
 bool read_infer_data(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors,
                      RowsSink& rows) {
-  if (spec.dtype == DType::kBytes) return TextReaderOfLists(text, spec, index, tensors, rows).read();
+  if (spec.dtype == DType::kBytes) return StringReader(text, spec, index, tensors, rows).read();
   return with_element_type(spec.dtype, [&]<typename T>(std::type_identity<T>) {
-    return FlatReader<T>(text, spec, index, tensors, rows).read();
+    return NumberReader<T>(text, spec, index, tensors, rows).read();
   });
 }
 
