@@ -8,15 +8,14 @@
 #include "codec/codec_element.hpp"
 #include "codec/codec_json_element.hpp"
 #include "codec/codec_number.hpp"
-#include "codec/codec_text.hpp"
+#include "codec/codec_tensor_reader.hpp"
 
 namespace penstock::dataplane {
 namespace {
 
-class TensorReader {
+class TensorReader : public TensorReaderBase<JsonText> {
  public:
-  TensorReader(JsonText& text, const TensorSpec& spec, bool named, std::byte* out, std::uint32_t& length) noexcept
-      : text_(text), place_{spec, named, {}}, out_(out), length_(length) {}
+  using TensorReaderBase::TensorReaderBase;
 
   [[nodiscard]] bool read() noexcept {
     text_.skip_space();
@@ -44,11 +43,7 @@ class TensorReader {
   }
 
   [[gnu::noinline]] bool read_texts() noexcept {
-    TextWriter texts(place_.spec, out_);
-    texts_ = &texts;
-    if (!read_dimension(0)) return false;
-    texts.finish();
-    return true;
+    return with_texts([this]() noexcept { return read_dimension(0); });
   }
 
   [[nodiscard]] bool read_text(std::size_t depth) noexcept {
@@ -245,25 +240,13 @@ class TensorReader {
     refuse_tensor(text_.problem, place_, depth, expected, shown);
     return false;
   }
-
-  JsonText& text_;
-  TensorPlace place_;
-  std::byte* out_;
-  std::uint32_t& length_;
-  TextWriter* texts_ = nullptr;  // of a tensor of strings
-  std::uint64_t next_text_ = 0;
 };
 
 }  // namespace
 
 bool read_json_tensor(JsonText& text, const TensorSpec& spec, bool named, std::byte* out,
                       std::uint32_t& length) noexcept {
-  if (spec.shape.size() > kRankMax) {
-    text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
-    return false;
-  }
-  if (spec.varies) length = spec.shape.front();  // unless it ends early
-  return TensorReader(text, spec, named, out, length).read();
+  return read_tensor<TensorReader>(text, spec, named, out, length);
 }
 
 }  // namespace penstock::dataplane

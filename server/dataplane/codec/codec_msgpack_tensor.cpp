@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "codec/codec_element.hpp"
-#include "codec/codec_text.hpp"
+#include "codec/codec_tensor_reader.hpp"
 #include "codec/codec_utf8.hpp"
 #include "penstock/kernels/half.hpp"
 
@@ -64,10 +64,9 @@ Fit convert(const MsgpackToken& token, T& value) noexcept {
   }
 }
 
-class TensorReader {
+class TensorReader : public TensorReaderBase<MsgpackText> {
  public:
-  TensorReader(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out, std::uint32_t& length) noexcept
-      : text_(text), place_{spec, named, {}}, out_(out), length_(length) {}
+  using TensorReaderBase::TensorReaderBase;
 
   [[nodiscard]] bool read() noexcept {
     if (place_.spec.dtype == DType::kBytes) return read_texts();
@@ -87,11 +86,7 @@ class TensorReader {
   }
 
   [[gnu::noinline]] bool read_texts() noexcept {
-    TextWriter texts(place_.spec, out_);
-    texts_ = &texts;
-    if (!read_text_dimension(0)) return false;
-    texts.finish();
-    return true;
+    return with_texts([this]() noexcept { return read_text_dimension(0); });
   }
 
   // A str must be UTF-8, as msgpack has it; a bin may hold any bytes.
@@ -209,25 +204,13 @@ class TensorReader {
     refuse_tensor(text_.problem, place_, depth, expected, describe(token));
     return false;
   }
-
-  MsgpackText& text_;
-  TensorPlace place_;
-  std::byte* out_;
-  std::uint32_t& length_;
-  TextWriter* texts_ = nullptr;  // of a tensor of strings
-  std::uint64_t next_text_ = 0;
 };
 
 }  // namespace
 
 bool read_msgpack_tensor(MsgpackText& text, const TensorSpec& spec, bool named, std::byte* out,
                          std::uint32_t& length) noexcept {
-  if (spec.shape.size() > kRankMax) {
-    text.problem.set(ProblemCode::kInternalError, "the model's input has more dimensions than the codecs support");
-    return false;
-  }
-  if (spec.varies) length = spec.shape.front();  // unless it says less
-  return TensorReader(text, spec, named, out, length).read();
+  return read_tensor<TensorReader>(text, spec, named, out, length);
 }
 
 }  // namespace penstock::dataplane
