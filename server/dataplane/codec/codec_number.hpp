@@ -23,7 +23,7 @@ static_assert(std::endian::native == std::endian::little, "tensors and eight-dig
 struct Decimal {
   std::uint64_t digits = 0;
   std::int32_t exponent = 0;
-  std::uint32_t significant = 0;  // digits counted from the first that is not zero
+  std::uint32_t significant = 0;  // digits counted from the first that is not zero, or a few more
   bool negative = false;
 };
 
@@ -35,8 +35,22 @@ inline constexpr std::array<double, 23> kPowersOfTen{1e0,  1e1,  1e2,  1e3,  1e4
 
 namespace number_detail {
 
-inline constexpr std::array<std::uint64_t, 9> kSmallPowersOfTen{1,      10,      100,      1000,     10000,
-                                                                100000, 1000000, 10000000, 100000000};
+inline constexpr std::array<std::uint64_t, 16> kSmallPowersOfTen{1ULL,
+                                                                 10ULL,
+                                                                 100ULL,
+                                                                 1000ULL,
+                                                                 10000ULL,
+                                                                 100000ULL,
+                                                                 1000000ULL,
+                                                                 10000000ULL,
+                                                                 100000000ULL,
+                                                                 1000000000ULL,
+                                                                 10000000000ULL,
+                                                                 100000000000ULL,
+                                                                 1000000000000ULL,
+                                                                 10000000000000ULL,
+                                                                 100000000000000ULL,
+                                                                 1000000000000000ULL};
 
 [[nodiscard]] inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') <= 9; }
 
@@ -48,14 +62,19 @@ inline constexpr std::array<std::uint64_t, 9> kSmallPowersOfTen{1,      10,     
          32;
 }
 
+// Of eight characters, each less '0', the high bit of each that is no digit. A carry out of one spoils later ones only,
+// and the first one counts.
+[[nodiscard]] inline std::uint64_t others_among(std::uint64_t bytes) noexcept {
+  return ((bytes + 0x7676767676767676ULL) | bytes) & 0x8080808080808080ULL;
+}
+
 // Appends the digits at `p`, eight at a time while the body lasts: a loop by digits mispredicts where each number ends.
 [[nodiscard]] inline const char* append_digits(const char* p, const char* end, std::uint64_t& digits) noexcept {
   while (end - p >= 8) {
     std::uint64_t bytes = 0;
     std::memcpy(&bytes, p, sizeof(bytes));
     bytes ^= 0x3030303030303030ULL;
-    // The high bit of each byte that is no digit. A carry out of one spoils later bytes only, and the first one counts.
-    const std::uint64_t others = ((bytes + 0x7676767676767676ULL) | bytes) & 0x8080808080808080ULL;
+    const std::uint64_t others = others_among(bytes);
     if (others == 0) {
       digits = digits * 100000000 + eight_digits(bytes);
       p += 8;
@@ -72,13 +91,36 @@ inline constexpr std::array<std::uint64_t, 9> kSmallPowersOfTen{1,      10,     
 // Reads an exponent behind its 'e' and adds it, saturated far beyond any finite number.
 [[nodiscard]] const char* add_exponent(const char* p, const char* end, std::int32_t& exponent) noexcept;
 
-}  // namespace number_detail
+// Bytes that scan_short() looks at.
+inline constexpr std::ptrdiff_t kShortBytes = 18;
 
-// Reads one number of RFC 8259's grammar. What follows it is the caller's to judge ("01" ends behind its zero).
-[[nodiscard]] inline const char* scan_number(const char* p, const char* end, Decimal& out) noexcept {
-  using namespace number_detail;
-  out.negative = p != end && *p == '-';
-  p += out.negative ? 1 : 0;
+// A digit, a point and up to 15 digits: how nearly all numbers of tensors are written. Their values and lengths are as
+// good as random, so no branch depends on them: in a body of many numbers each would be mispredicted at every third.
+// nullptr: it is something else.
+[[nodiscard, gnu::always_inline]] inline const char* scan_short(const char* p, Decimal& out) noexcept {
+  constexpr std::uint64_t kZeros = 0x3030303030303030ULL;
+  const auto whole = static_cast<unsigned char>(p[0] - '0');
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  std::memcpy(&first, p + 2, sizeof(first));
+  std::memcpy(&second, p + 10, sizeof(second));
+  first ^= kZeros;
+  second ^= kZeros;
+  const auto in_first = static_cast<unsigned>(std::countr_zero(others_among(first))) / 8;
+  // Those of the second eight count if all of the first are digits.
+  const unsigned in_second = static_cast<unsigned>(std::countr_zero(others_among(second))) / 8 & (0U - (in_first >> 3));
+  const unsigned count = in_first + in_second;
+  if (whole > 9 || p[1] != '.' || count - 1 > 14 || (p[2 + count] | 0x20) == 'e') return nullptr;
+  out.digits = whole * kSmallPowersOfTen[count] +
+               eight_digits(first << (64 - 8 * in_first)) * kSmallPowersOfTen[in_second] +
+               eight_digits(second << 1 << (63 - 8 * in_second));
+  out.exponent = -static_cast<std::int32_t>(count);
+  out.significant = count + 1;
+  return p + 2 + count;
+}
+
+// Any number without its sign.
+[[nodiscard, gnu::noinline]] inline const char* scan_magnitude(const char* p, const char* end, Decimal& out) noexcept {
   if (p == end || !is_digit(*p)) return nullptr;
   std::uint64_t digits = static_cast<std::uint64_t>(*p++ - '0');
   const char* first_significant = p - 1;
@@ -108,6 +150,22 @@ inline constexpr std::array<std::uint64_t, 9> kSmallPowersOfTen{1,      10,     
   return p;
 }
 
+}  // namespace number_detail
+
+// Reads one number of RFC 8259's grammar. What follows it is the caller's to judge ("01" ends behind its zero).
+// Inlined, so that what it finds stays in registers.
+[[nodiscard, gnu::always_inline]] inline const char* scan_number(const char* p, const char* end,
+                                                                 Decimal& out) noexcept {
+  out.negative = p != end && *p == '-';
+  p += out.negative ? 1 : 0;
+  if (end - p >= number_detail::kShortBytes) {
+    const char* const next = number_detail::scan_short(p, out);
+    if (next != nullptr) [[likely]]
+      return next;
+  }
+  return number_detail::scan_magnitude(p, end, out);
+}
+
 namespace number_detail {
 
 // The token [begin, end) is a number of JSON's grammar. kOutOfRange: it rounds to infinity.
@@ -123,7 +181,7 @@ namespace number_detail {
   const auto digits = static_cast<double>(static_cast<std::int64_t>(decimal.digits));
   const double magnitude = decimal.exponent < 0 ? digits / kPowersOfTen[static_cast<std::size_t>(-decimal.exponent)]
                                                 : digits * kPowersOfTen[static_cast<std::size_t>(decimal.exponent)];
-  value = decimal.negative ? -magnitude : magnitude;
+  value = std::bit_cast<double>(std::bit_cast<std::uint64_t>(magnitude) | std::uint64_t{decimal.negative} << 63);
   return true;
 }
 
@@ -138,8 +196,9 @@ namespace number_detail {
                                                 : digits * kPowersOfTen[static_cast<std::size_t>(decimal.exponent)];
   const std::uint64_t tail = std::bit_cast<std::uint64_t>(magnitude) & 0x1FFFFFFFULL;
   if (tail - (0x10000000ULL - 4) <= 8) return false;
-  const auto rounded = static_cast<float>(magnitude);
-  value = decimal.negative ? -rounded : rounded;
+  // Signs are random, too: no branch.
+  value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(static_cast<float>(magnitude)) |
+                               std::uint32_t{decimal.negative} << 31);
   return true;
 }
 
