@@ -148,6 +148,39 @@ void keys() {
   CHECK(client.call("/inference.GRPCInferenceService/ServerLive", "").grpc_status() == 0);
 }
 
+// Of the server, the service and every model, by names.
+void health_of_models() {
+  Server server;
+  Http2Client client(server.port());
+  const std::string health = "/grpc.health.v1.Health/";
+  const auto checked = [&](std::string_view name) { return client.call(health + "Check", field(1, name)); };
+  const std::string yes("\0\0\0\0\x02\x08\x01", 7);
+  const std::string no("\0\0\0\0\x02\x08\x02", 7);
+  for (const char* name : {"", "inference.GRPCInferenceService", "small", "small/1", "small/latest"})
+    CHECK(checked(name).body == yes);
+  for (const char* name : {"nothing", "small/2", "/", "small/", "grpc.health.v1.Health"})
+    CHECK(checked(name).grpc_status() == (std::string_view(name) == "small/" ? 0 : 5));
+  server.engine().publish({{"small", "1", 0, true, false}, {"large", "1", 1, true, true}});
+  CHECK(checked("small").body == no);
+  const std::string listed = client.call(health + "List", "").body;
+  std::map<std::string, std::uint64_t> states;
+  ProtoReader reader(std::string_view(listed).substr(5));
+  ProtoField entry;
+  while (reader.next(entry)) {
+    ProtoReader pair(entry.bytes);
+    ProtoField name;
+    ProtoField state;
+    CHECK(entry.is_bytes(1) && pair.next(name) && pair.next(state) && pair.at_end());
+    ProtoReader inner(state.bytes);
+    ProtoField value;
+    CHECK(name.is_bytes(1) && state.is_bytes(2) && inner.next(value) && value.is_varint(1));
+    states[std::string(name.bytes)] = value.value;
+  }
+  CHECK(!reader.is_malformed());
+  CHECK((states == std::map<std::string, std::uint64_t>{
+                       {"", 1}, {"inference.GRPCInferenceService", 1}, {"small", 2}, {"large", 1}}));
+}
+
 // What is not answered here goes to the control plane: the bare message there, the answer or its problem back.
 void administration() {
   penstock::test::ControlPlane plane;
@@ -230,7 +263,8 @@ int main(int argc, char** argv) {
     void (*run)();
   };
   for (const Case& each : {Case{"rows", rows}, Case{"typed_contents", typed_contents}, Case{"refusals", refusals},
-                           Case{"manners", manners}, Case{"keys", keys}, Case{"administration", administration},
+                           Case{"manners", manners}, Case{"keys", keys}, Case{"health_of_models", health_of_models},
+                           Case{"administration", administration},
                            Case{"administration_with_keys", administration_with_keys}, Case{"mutations", mutations}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }

@@ -401,6 +401,21 @@ void relayed() {
   CHECK(client.wait_end(none).status() == 14);
 }
 
+// No more at a time than connections may be: each has room for its messages.
+void bounded() {
+  penstock::dataplane::EngineOptions options;
+  options.max_connections = 3;
+  Server server(options);
+  GrpcCalls client(server.port());
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(client.open(kStream));
+  CHECK(client.wait_end(client.open(kStream)).status() == 14);
+  client.reset(ids[0]);
+  const std::int32_t id = client.open(kStream);
+  client.send(id, affine(1));
+  check(client.wait(id, 0), "r1", 1);
+}
+
 // Whatever is done to the bytes of a stream, it ends or each message has an answer; the next stream knows nothing of
 // it.
 void mutations() {
@@ -443,7 +458,7 @@ int main(int argc, char** argv) {
         Case{"deadlines", deadlines}, Case{"late_messages", late_messages}, Case{"slow_reader", slow_reader},
         Case{"keys", keys}, Case{"many_streams", many_streams}, Case{"watching", watching},
         Case{"wrong_watches", wrong_watches}, Case{"draining", draining}, Case{"relayed", relayed},
-        Case{"mutations", mutations}}) {
+        Case{"bounded", bounded}, Case{"mutations", mutations}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;
