@@ -258,6 +258,124 @@ void bodies_wait_in_vain() {
   client.flush();
 }
 
+std::string pseudo(std::string_view method, std::string_view path, std::string_view authority) {
+  return field(":method", method) + field(":path", path) + field(":scheme", "http") + field(":authority", authority);
+}
+
+// Requests that are none (RFC 9113 8.1 to 8.3, 8.5): each ends its own stream, whatever the others of the connection
+// do.
+void malformed_requests() {
+  Server server;
+  RawHttp2 client(server.port());
+  const std::string good = head("GET", "/health/live");
+  std::uint32_t stream = 1;
+  for (const std::string& block :
+       {good + field("Upper", "case"), good + field("connection", "close"),
+        good + field("transfer-encoding", "chunked"), good + field("te", "gzip"), good + field(":late", "1"),
+        good + field(":path", "/two"), good + field("x", "a\nb"), good + field("x", std::string("a\0b", 3)),
+        good + field("", "no name"), field("x", "first") + good, field(":method", "GET") + field(":scheme", "http"),
+        field(":method", "GET") + field(":path", "/health/live"), pseudo("GET", "", "a"),
+        field(":method", "CONNECT") + field(":authority", "a:1") + field(":path", "/"),
+        good + field("content-length", "x"), good + field("content-length", "1") + field("content-length", "2")}) {
+    client.request(stream, block);
+    CHECK(client.await(NGHTTP2_RST_STREAM, stream).number_at(0) == NGHTTP2_PROTOCOL_ERROR);
+    stream += 2;
+  }
+  // Those that HTTP/2 allows and the parser of requests does not are told why.
+  for (const std::string& block :
+       {pseudo("GET", "/health/live", "a b"), pseudo("GET", "/health/live", "a@b"), pseudo("GET", "/a b", "a"),
+        pseudo("GET", "/a#b", "a"), pseudo("G T", "/health/live", "a"), pseudo("GET", "/health/live", ""),
+        field(":method", "CONNECT") + field(":authority", "a:1")}) {
+    client.request(stream, block);
+    Frame reply;
+    do {
+      CHECK(client.next(reply));
+    } while (reply.stream != stream || (reply.type != NGHTTP2_DATA && reply.type != NGHTTP2_RST_STREAM));
+    const bool refused = reply.payload.find("\"status\":4") != reply.payload.npos ||
+                         reply.payload.find("\"status\":5") != reply.payload.npos;
+    CHECK(reply.type == NGHTTP2_RST_STREAM ? reply.number_at(0) == NGHTTP2_PROTOCOL_ERROR : refused);
+    stream += 2;
+  }
+  client.request(stream, good);
+  CHECK(client.await(NGHTTP2_DATA, stream).payload == "{\"status\":\"live\"}");
+}
+
+// A body that is longer or shorter than it said, and what comes behind its end.
+void malformed_bodies() {
+  Server server;
+  const Fields fields{{"content-type", "application/octet-stream"}, {"content-length", "16"}};
+  const std::string post = head("POST", "/predict?model=small", fields);
+  for (const std::size_t bytes : {15u, 17u}) {
+    RawHttp2 client(server.port());
+    client.request(1, post, 0);
+    client.send(frame(NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, std::string(bytes, '\0')));
+    CHECK(client.await(NGHTTP2_RST_STREAM, 1).number_at(0) == NGHTTP2_PROTOCOL_ERROR);
+    client.request(3, head("GET", "/health/live"));
+    static_cast<void>(client.await(NGHTTP2_DATA, 3));
+  }
+  for (const std::string& behind :
+       {frame(NGHTTP2_DATA, 0, 1, "more"),
+        frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, post)}) {
+    RawHttp2 client(server.port());
+    client.send(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, post) +
+                frame(NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, std::string(16, '\0')) + behind);
+    CHECK(client.awaited_end() == NGHTTP2_STREAM_CLOSED);
+  }
+  // Trailers end a request as DATA does, and say nothing.
+  RawHttp2 client(server.port());
+  client.send(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, post) +
+              frame(NGHTTP2_DATA, 0, 1, std::string(16, '\0')) +
+              frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, field("x-sum", "1")));
+  CHECK(client.await(NGHTTP2_DATA, 1).payload.find("\"y\"") != std::string::npos);
+}
+
+// Frames that no connection may have (RFC 9113 5.1, 6).
+void malformed_frames() {
+  Server server;
+  const std::string ask = head("GET", "/health/live");
+  constexpr std::uint8_t kWhole = NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM;
+  for (const std::string& wrong :
+       {frame(NGHTTP2_HEADERS, kWhole, 2, ask), frame(NGHTTP2_DATA, 0, 5, "a"),
+        frame(NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 1, ask),
+        frame(NGHTTP2_HEADERS, 0, 1, ask) + frame(NGHTTP2_PING, 0, 0, "12345678"),
+        frame(NGHTTP2_HEADERS, kWhole, 1, "\x80"),
+        frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1, number(2) + ask), frame(NGHTTP2_SETTINGS, 0, 1, ""),
+        frame(NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, "123456"),
+        frame(NGHTTP2_SETTINGS, 0, 0, std::string("\0\x04\x80\0\0\0", 6)),
+        frame(NGHTTP2_SETTINGS, 0, 0, std::string("\0\x05\0\0\0\x01", 6)),
+        frame(NGHTTP2_WINDOW_UPDATE, 0, 0, number(0x7fffffff)), frame(NGHTTP2_WINDOW_UPDATE, 0, 0, number(0)),
+        frame(NGHTTP2_RST_STREAM, 0, 1, number(0)), frame(NGHTTP2_GOAWAY, 0, 1, number(0) + number(0)),
+        frame(NGHTTP2_DATA, NGHTTP2_FLAG_PADDED, 0, "\x05"), frame(NGHTTP2_DATA, 0, 1, std::string(16'385, 'a')),
+        frame(NGHTTP2_HEADERS, kWhole | NGHTTP2_FLAG_PADDED, 1, "\xff" + ask)}) {
+    RawHttp2 client(server.port());
+    client.send(wrong);
+    CHECK(client.awaited_end() != NGHTTP2_NO_ERROR);
+  }
+}
+
+// Frames that each want an answer, from a client that reads none: what waits to be sent is bounded.
+void floods() {
+  EngineOptions options;
+  options.write_timeout_ms = 500;
+  Server server(options);
+  for (const std::string& each : {frame(NGHTTP2_PING, 0, 0, "12345678"), frame(NGHTTP2_SETTINGS, 0, 0, ""),
+                                  frame(NGHTTP2_SETTINGS, 0, 0, std::string("\0\x04\0\0\0\x01", 6))}) {
+    RawHttp2 client(server.port());
+    std::string bytes;
+    for (int i = 0; i < 20'000; ++i) bytes += each;
+    for (int i = 0; i < 200; ++i) send_all(client.socket(), bytes);
+    static_cast<void>(client.awaited_end());
+  }
+  // Frames that want none cost what they cost, and end nothing.
+  RawHttp2 client(server.port());
+  std::string bytes;
+  for (int i = 0; i < 20'000; ++i)
+    bytes += frame(NGHTTP2_PRIORITY, 0, 1, std::string("\0\0\0\0\x10", 5)) + frame(0xfa, 0, 0, "");
+  client.send(bytes);
+  client.request(3, head("GET", "/health/live"));
+  static_cast<void>(client.await(NGHTTP2_DATA, 3));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -269,7 +387,9 @@ int main(int argc, char** argv) {
        {Case{"made_to_reset", made_to_reset}, Case{"broken_rules", broken_rules}, Case{"taken_back", taken_back},
         Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
         Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
-        Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain}}) {
+        Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain},
+        Case{"malformed_requests", malformed_requests}, Case{"malformed_bodies", malformed_bodies},
+        Case{"malformed_frames", malformed_frames}, Case{"floods", floods}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;
