@@ -23,7 +23,7 @@ from bench.soak import SoakOptions, run_soak
 from bench.tracing import TracingResult, run_tracing, tracing_table
 from bench.verdicts import print_verdicts, shown
 
-MICRO = ("kernels", "ring", "scheduler", "http", "codec")
+MICRO = ("kernels", "ring", "scheduler", "http", "codec", "cache")
 
 
 @app.command("accept")
