@@ -168,7 +168,7 @@ void SecondLevel::run() {
     if (fd_ >= 0) receive_some();
     if (!lookups_.empty() && lookups_.front().deadline_ns <= monotonic_ns()) {
       timeouts_.add();
-      lookups_.front().row.reset();
+      is_up_.store(false, std::memory_order_relaxed);  // before anybody hears of it, and asks for the next row
       finish(lookups_.front(), false, 0);
       trip();
     }
