@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.bare import run_bare
+from bench.cached_rows import run_cached_rows
 from bench.capacity import capacity_of, device_capacity
 from bench.cli.app import (
     Connections,
@@ -171,6 +172,24 @@ def _backend(prepared: Prepared, seconds: float, slo_ms: float, results: Results
     results.bare += found
     a, c = affine({each.batch: each.call_us / 1e6 for each in found})
     return max(each.rows_per_second for each in found), bound(a, c, slo_ms)
+
+
+@app.command("cached")
+def cached_rows(
+    rows: Annotated[int, typer.Option(min=2, help="Rows in each request of many.")] = 10_000,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 2,
+) -> None:
+    """Ask for W1 rows of which some are known, and say what a row costs with the result cache and without."""
+    print("| request | rows | known | server, ns of CPU a row | hits |")
+    print("| --- | --- | --- | --- | --- |")
+    with running() as folder:
+        for number in range(rounds):
+            for result in run_cached_rows(folder / str(number), rows, seconds):
+                known = "cache off" if result.known is None else f"{result.known:.0%}"
+                print(
+                    f"| {result.way} | {result.rows} | {known} | {result.cpu_ns:,.0f} | {result.hits:.0%} |", flush=True
+                )
 
 
 @app.command("rows")
