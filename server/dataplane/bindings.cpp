@@ -23,6 +23,7 @@ using namespace nb::literals;
 
 namespace penstock::dataplane {
 
+void bind_coding(nb::module_& module);  // bindings_coding.cpp
 void bind_lines(nb::module_& module);   // bindings_lines.cpp
 void bind_traces(nb::module_& module);  // bindings_traces.cpp
 
@@ -394,6 +395,7 @@ void translate_system_error(const std::exception_ptr& error, void*) {
 NB_MODULE(_dataplane, module) {
   module.doc() = "The data plane: public sockets, I/O loops, rings.";
   nb::register_exception_translator(translate_system_error);
+  penstock::dataplane::bind_coding(module);
   penstock::dataplane::bind_lines(module);
   penstock::dataplane::bind_traces(module);
   module.def("has_http2", &has_http2, "Whether HTTP/2, and gRPC with it, were built.");

@@ -73,6 +73,12 @@ std::string serialise(const Request& request, const Pending& pending, const Prin
   for_each_field(head.fields, [&](std::string_view name, std::string_view, std::string_view line) {
     if (is_relayed(name, nominated) && !is_replaced(name, pending.tap)) text.append(line).append("\r\n");
   });
+  // Whoever reads a body as it comes decompresses it, too, and compresses the answer.
+  if (request.streamed) {
+    if (!head.content_encoding.empty()) text.append("content-encoding: ").append(head.content_encoding).append("\r\n");
+    if (pending.coding != Coding::kIdentity)
+      text.append("x-penstock-coding: ").append(name_of(pending.coding)).append("\r\n");
+  }
   if (pending.tap != nullptr && pending.tap->is_traced()) {
     char traceparent[kTraceparentBytes];
     write_traceparent(traceparent, pending.tap->trace_id, pending.tap->span_id, true);

@@ -55,11 +55,7 @@ bool HttpSession::begin_stream(Connection& connection, const RequestHead& head) 
 }
 
 bool HttpSession::admits_stream(Connection& connection, const RequestHead& head, Problem& problem) {
-  if (parse_content_encoding(head.content_encoding) != Coding::kIdentity) {
-    problem.set(ProblemCode::kUnsupportedMediaType, "a body that is streamed is taken without Content-Encoding");
-    return false;
-  }
-  return handler_.admits(connection, head, connection.body_limit, problem);
+  return takes_coding(head, problem) && handler_.admits(connection, head, connection.body_limit, problem);
 }
 
 void HttpSession::attach(Connection& connection, Pending& pending, BodyStream& stream) noexcept {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "engine/body_stream.hpp"
 #include "engine/loop_context.hpp"
 #include "engine/tap_record.hpp"
 #include "engine/trace_context.hpp"
@@ -119,8 +120,12 @@ bool choose_encodings(const RequestHead& head, Encoding& body, Pending& pending,
     case MediaType::kOther:
       problem.set(
           ProblemCode::kUnsupportedMediaType,
-          "Content-Type '%.*s' is not accepted: send application/json, application/msgpack or application/octet-stream",
-          static_cast<int>(std::min<std::size_t>(head.content_type.size(), 80)), head.content_type.data());
+          "Content-Type '%.*s' is not accepted: send application/json, application/msgpack or application/octet-stream"
+          "%s",
+          static_cast<int>(std::min<std::size_t>(head.content_type.size(), 40)), head.content_type.data(),
+          head.path == kStreamedPath ? ", or stream application/x-ndjson, text/csv, application/vnd.apache.parquet or "
+                                       ".arrow.stream"
+                                     : "");
       return false;
   }
   const std::optional<ReplyFormat> format = negotiate(head);

@@ -18,6 +18,23 @@ def csv_answers(
     outputs: Sequence[tuple[str, int]],
 ) -> bytes: ...
 
+class BodyDecoder:
+    """Decompresses one body of gzip or zstd as it comes. From one thread at a time."""
+
+    def __init__(self, coding: str) -> None: ...
+    def decode(self, piece: bytes, begin: int, bytes_max: int) -> tuple[bytes, int, str]:
+        """What `piece` from `begin` on becomes, up to 1 MiB; how much of it that took; and what follows: 'full' (call
+        again with the rest), 'cut' (more must come), 'done' (more may come), or what is wrong: 'damaged', 'foreign',
+        'window', 'memory'.
+        """
+
+class BodyEncoder:
+    """Compresses one body with gzip or zstd as it is made. From one thread at a time."""
+
+    def __init__(self, coding: str) -> None: ...
+    def encode(self, piece: bytes, last: bool) -> bytes:
+        """All of the piece, readable at the other end; with `last` the end of the body."""
+
 TAP_RECORD_BYTES: int
 
 class SpanEncoder:

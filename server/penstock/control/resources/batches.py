@@ -15,6 +15,7 @@ from penstock.control.resources.files import JSON, ImageDocuments
 from penstock.control.served import Schema, handed_on
 from penstock.control.state import ServerState
 from penstock.control.streams.body import ClientGoneError, pieces_of
+from penstock.control.streams.coding import decoded, encoded
 from penstock.control.streams.fast_path import FastPath, Reply
 from penstock.control.streams.job import Job
 from penstock.control.streams.lines import CsvRows, CsvWriter, JsonRows, JsonWriter, LineReader, LineWriter
@@ -46,6 +47,9 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
         if request.mimetype == JSON:
             return ImageDocuments(self._state, self._fast_path, self._images).predict("/predict/batch")
         pieces = pieces_of(request.environ)
+        coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            pieces = decoded(pieces, coding.removeprefix("x-"))
         asked = query()
         names = {name: value for name in ("model", "version") if (value := asked.text_or_none(name)) is not None}
         asked.done()
@@ -68,7 +72,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
     def _order(self, columns: str, model: Schema, names: dict[str, str], headers: dict[str, str]) -> dict[str, object]:
         """Return what the job is to do."""
         accepted = request.accept_mimetypes
-        wanted = accepted.best_match([_ARROW, _JSON_LINES]) if accepted else _ARROW
+        wanted = accepted.best_match([_ARROW, *(name for name in _NAMES if name != _CSV)]) if accepted else _ARROW
         if wanted is None:
             raise RequestError("not_acceptable", f"the answer comes as {_ARROW} or {_JSON_LINES}; accept one of them")
         spool = self._state.uploads
@@ -102,7 +106,10 @@ def _first(answers: Iterator[bytes]) -> bytes:
 
 
 def _answer(first: bytes, answers: Iterator[bytes], media_type: str) -> Response:
-    return Response(_Closing(answers, first), 200, content_type=media_type, direct_passthrough=True)
+    # What the data plane has made of Accept-Encoding and its settings.
+    coding = request.headers.get("X-Penstock-Coding")
+    headers = {"Content-Encoding": coding} if coding else {}
+    return Response(_Closing(answers, first, coding), 200, headers, content_type=media_type, direct_passthrough=True)
 
 
 class _Poster:
@@ -120,9 +127,11 @@ class _Poster:
 class _Closing:
     """An answer whose first piece is known. Closing it closes the generator behind it."""
 
-    def __init__(self, answers: Iterator[bytes], first: bytes) -> None:
+    def __init__(self, answers: Iterator[bytes], first: bytes, coding: str | None) -> None:
         self._answers = answers
-        self._pieces = chain([first], answers)
+        self._pieces: Iterator[bytes] = chain([first], answers)
+        if coding is not None:
+            self._pieces = encoded(self._pieces, coding)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces

@@ -105,7 +105,8 @@ class Pipeline:
                 # A long row is looked at when it may be complete, not with each piece of it.
                 if not self._starving or b"\n" in piece or len(self._waiting) > _LINE_BYTES_MAX:
                     self._came.set()
-                while len(self._waiting) > _READ_AHEAD_BYTES and not self._starving:
+                # A long row, too, has an end: whoever looks at it says so when it has none.
+                while len(self._waiting) > (_LINE_BYTES_MAX if self._starving else _READ_AHEAD_BYTES):
                     self._taken.clear()
                     self._taken.wait()
         except Exception as failure:
