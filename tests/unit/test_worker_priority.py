@@ -57,7 +57,7 @@ def test_who_cannot_come_back_does_not_go() -> None:
 
 def test_time_that_a_thread_waits_by_itself_counts() -> None:
     now, event = clock_without_preemption(), threading.Event()
-    before, real = now(), time.perf_counter()
+    real, before = time.perf_counter(), now()
     event.wait(0.05)
     assert 0.02 < now() - before <= time.perf_counter() - real
 
