@@ -1,4 +1,5 @@
 // Requests of many rows beside the result cache: which of their rows run, and what comes of those that do not.
+#include <numeric>
 #include <random>
 
 #include "cache_fixture.hpp"
@@ -7,7 +8,6 @@ namespace {
 
 using penstock::batcher::BatchTaker;
 using penstock::batcher::RowError;
-using penstock::dataplane::CacheAccount;
 using penstock::dataplane::RingStats;
 using penstock::test::CachingServer;
 using penstock::test::Client;
@@ -50,7 +50,7 @@ std::string json_request(const std::vector<float>& values) {
     const std::string number = std::to_string(value);
     body += (body.ends_with('[') ? "[" : ", [") + number;
     for (std::size_t i = 1; i < kElements; ++i) body += ", " + number;
-    body += "]";
+    body += ']';
   }
   body += "]}";
   return "POST /predict/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: " +
@@ -58,8 +58,8 @@ std::string json_request(const std::vector<float>& values) {
 }
 
 std::vector<float> range(float first, float last) {
-  std::vector<float> values;
-  for (float value = first; value < last; ++value) values.push_back(value);
+  std::vector<float> values(static_cast<std::size_t>(last - first));
+  std::iota(values.begin(), values.end(), first);
   return values;
 }
 

@@ -12,7 +12,6 @@ namespace {
 
 using penstock::dataplane::ProtoField;
 using penstock::dataplane::ProtoReader;
-using penstock::dataplane::ProtoWire;
 using penstock::dataplane::SpanEncoder;
 using penstock::dataplane::TapRecord;
 
