@@ -122,8 +122,8 @@ struct Load {
     plan.requests = request;
     plan.offsets = offsets;
     plan.picks = picks;
-    plan.timeout_ns = 5'000 * kMillisecond;
-    plan.connect_ns = 5'000 * kMillisecond;
+    plan.timeout_ns = 60'000 * kMillisecond;
+    plan.connect_ns = 60'000 * kMillisecond;
   }
   Load(const Load&) = delete;
   Load& operator=(const Load&) = delete;
