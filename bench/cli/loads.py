@@ -35,6 +35,7 @@ from bench.results import Results, read_results
 from bench.run import penstock_for, run_rounds
 from bench.scenario import Prepared, load_scenario, prepare, scenario_names
 from bench.server import PenstockTarget
+from bench.shared_rows import run_shared_rows
 from bench.streamed_rows import STREAMS, run_streamed_rows
 from bench.targets import NotInstalledError, Target
 from bench.theory import affine, bound
@@ -190,6 +191,19 @@ def cached_rows(
                 print(
                     f"| {result.way} | {result.rows} | {known} | {result.cpu_ns:,.0f} | {result.hits:.0%} |", flush=True
                 )
+
+
+@app.command("shared")
+def shared_rows(
+    redis: Annotated[str, typer.Argument(help="URL of a Redis.")],
+    rows: Annotated[int, typer.Option(min=10, help="Rows asked for, one after the other.")] = 2000,
+) -> None:
+    """Ask servers that share a Redis for W1 rows: how long do answers take that are known here, there or nowhere?"""
+    print("| row | p50, us | p90, us |")
+    print("| --- | --: | --: |")
+    with running() as folder:
+        for result in run_shared_rows(folder, redis, rows):
+            print(f"| {result.what} | {result.p50_us:.0f} | {result.p90_us:.0f} |")
 
 
 @app.command("rows")
