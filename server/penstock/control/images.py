@@ -139,13 +139,19 @@ class ImageReader:
             process.end()
             return
         self._idle.append(process)
-        served = process.served
-        gevent.spawn_later(_IDLE_S, self._retire, process, served)
+        if not process.is_watched:
+            process.is_watched = True
+            gevent.spawn_later(_IDLE_S, self._retire, process, process.served)
 
     def _retire(self, process: _Process, served: int) -> None:
+        """End it when it has served nobody since; one timer for each process, however much it serves."""
+        if process.has_ended:
+            return
         if process in self._idle and process.served == served:
             self._idle.remove(process)
             process.end()
+        else:
+            gevent.spawn_later(_IDLE_S, self._retire, process, process.served)
 
 
 class Document:
@@ -167,6 +173,8 @@ class Document:
 class _Process:
     def __init__(self) -> None:
         self.served = 0
+        self.is_watched = False
+        self.has_ended = False
         self._broken = False
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             # -P: not what happens to lie in the folder that the server was started in.
@@ -213,6 +221,7 @@ class _Process:
 
     def end(self) -> None:
         """Stop it."""
+        self.has_ended = True
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
