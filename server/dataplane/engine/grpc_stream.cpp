@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "codec/proto_reader.hpp"
-#include "engine/grpc_lane.hpp"
 #include "engine/grpc_path.hpp"
+#include "engine/grpc_port.hpp"
 #include "engine/tap_record.hpp"
 
 namespace penstock::dataplane {
@@ -20,39 +20,39 @@ constexpr std::size_t kSmallBytes = 4096;
 constexpr std::uint64_t kBodyBytesPerMs = 64;  // as of any body
 constexpr std::size_t kInferIdField = 3;
 
-Connection& make_lane(LoopContext& loop, GrpcStream& stream) {
+Connection& make_connection(LoopContext& loop, GrpcStream& stream) {
   loop.connections.push_back(std::make_unique<Connection>());
-  Connection& lane = *loop.connections.back();
-  lane.kind = WatchKind::kClosed;
-  lane.index = static_cast<std::uint32_t>(loop.connections.size() - 1);
-  lane.phase = Connection::Phase::kHttp2;
-  lane.timer.owner = &lane;
-  lane.http2 = std::make_unique<GrpcLane>(loop, stream);
-  return lane;
+  Connection& made = *loop.connections.back();
+  made.kind = WatchKind::kClosed;
+  made.index = static_cast<std::uint32_t>(loop.connections.size() - 1);
+  made.phase = Connection::Phase::kHttp2;
+  made.timer.owner = &made;
+  made.http2 = std::make_unique<GrpcPort>(loop, stream);
+  return made;
 }
 
 }  // namespace
 
 GrpcStream::GrpcStream(LoopContext& loop, HttpSession& session, RequestHandler& handler, GrpcPath& path)
-    : loop_(loop), session_(session), handler_(handler), path_(path), lane_(make_lane(loop, *this)) {}
+    : loop_(loop), session_(session), handler_(handler), path_(path), requests_(make_connection(loop, *this)) {}
 
 void GrpcStream::open(Kind kind, Connection& carrier, Pending& call, const RequestHead& head) {
   kind_ = kind;
   carrier_ = &carrier;
-  lane_.carrier = &carrier;
+  requests_.carrier = &carrier;
   call_ = &call;
   head_ = head;
   deadline_ns_ = call.timeout_ns == 0 ? 0 : call.arrival_ns + call.timeout_ns;
   call.deadline_ns = 0;  // it is kept here
-  if (deadline_ns_ != 0) loop_.timers.arm(lane_.timer, deadline_ns_);
+  if (deadline_ns_ != 0) loop_.timers.arm(requests_.timer, deadline_ns_);
 }
 
 void GrpcStream::close() {
   abandon_requests();
-  loop_.timers.disarm(lane_.timer);
-  ++lane_.generation;
+  loop_.timers.disarm(requests_.timer);
+  ++requests_.generation;
   carrier_ = nullptr;
-  lane_.carrier = nullptr;
+  requests_.carrier = nullptr;
   call_ = nullptr;
   prefix_bytes_ = message_bytes_ = message_end_ = 0;
   message_.reset();
@@ -70,7 +70,7 @@ std::uint64_t GrpcStream::message_bytes_max() const {
 }
 
 bool GrpcStream::may_take() const noexcept {
-  return kind_ == Kind::kInfer ? lane_.may_read_request() : !lane_.has_pending();
+  return kind_ == Kind::kInfer ? requests_.may_read_request() : !requests_.has_pending();
 }
 
 void GrpcStream::take(std::string_view bytes) {
@@ -111,7 +111,7 @@ std::size_t GrpcStream::feed(std::string_view bytes) {
   } else if (read_deadline_ns_ == 0) {
     const std::uint64_t patience_ms = loop_.engine.options.body_timeout_ms + message_bytes_ / kBodyBytesPerMs;
     read_deadline_ns_ = loop_.now_ns + patience_ms * kMillisecondNs;
-    loop_.timers.arm(lane_.timer, read_deadline_ns_);
+    loop_.timers.arm(requests_.timer, read_deadline_ns_);
   }
   return used;
 }
@@ -186,9 +186,9 @@ void GrpcStream::dispatch() {
 }
 
 void GrpcStream::submit(std::string_view message, Block& block) {
-  const std::uint32_t id = lane_.last++;
-  Pending& pending = lane_.slot(id);
-  session_.open_pending(lane_, pending, id);
+  const std::uint32_t id = requests_.last++;
+  Pending& pending = requests_.slot(id);
+  session_.open_pending(requests_, pending, id);
   Slot& slot = slot_of(pending);
   slot.lead_begin = slot.lead_end = slot.tail_left = 0;
   slot.id.clear();
@@ -199,11 +199,11 @@ void GrpcStream::submit(std::string_view message, Block& block) {
     const auto end = std::to_chars(timeout, timeout + sizeof timeout, std::max<std::uint64_t>(left_ms, 1)).ptr;
     head.timeout_ms = {timeout, end};
   }
-  if (loop_.tap.is_on()) loop_.tap.open(lane_, pending, head, message.size(), *loop_.keys);
+  if (loop_.tap.is_on()) loop_.tap.open(requests_, pending, head, message.size(), *loop_.keys);
   if (pending.tap != nullptr) pending.tap->flags |= TapRecord::kGrpc;
   const Request request{head, message, block};
   if (kind_ == Kind::kRelay) {
-    path_.relay(lane_, pending, request);
+    path_.relay(requests_, pending, request);
     return;
   }
   ProtoReader reader(message);
@@ -211,18 +211,18 @@ void GrpcStream::submit(std::string_view message, Block& block) {
   while (reader.next(field)) {
     if (field.is_bytes(kInferIdField)) slot.id = field.bytes.substr(0, kInferIdBytesMax);
   }
-  path_.start_infer(lane_, pending, request);
+  path_.start_infer(requests_, pending, request);
 }
 
 void GrpcStream::abandon_requests() {
-  for (; lane_.has_pending(); ++lane_.first) {
-    Pending& pending = lane_.slot(lane_.first);
-    if (pending.tap != nullptr) loop_.tap.abort(lane_, pending);
-    if (pending.state != Pending::State::kReady) handler_.abandon(lane_, pending);
+  for (; requests_.has_pending(); ++requests_.first) {
+    Pending& pending = requests_.slot(requests_.first);
+    if (pending.tap != nullptr) loop_.tap.abort(requests_, pending);
+    if (pending.state != Pending::State::kReady) handler_.abandon(requests_, pending);
     pending.reply.reset();
     pending.state = Pending::State::kFree;
   }
-  lane_.owed_bytes = 0;
+  requests_.owed_bytes = 0;
 }
 
 std::uint64_t GrpcStream::check_deadlines() {
@@ -233,7 +233,7 @@ std::uint64_t GrpcStream::check_deadlines() {
     if (deadline_ns > now) next = std::min(next, deadline_ns);
     return deadline_ns <= now;
   };
-  if (carrier_ == nullptr || (ending_set_ && !lane_.has_pending())) return next;
+  if (carrier_ == nullptr || (ending_set_ && !requests_.has_pending())) return next;
   Problem problem;
   if (is_due(deadline_ns_)) {
     abandon_requests();
@@ -248,13 +248,13 @@ std::uint64_t GrpcStream::check_deadlines() {
     problem.set(ProblemCode::kRequestTimeout, "the message did not arrive completely in time");
     end_with(problem);
   }
-  for (std::uint32_t id = lane_.first; id != lane_.last; ++id) {
-    Pending& pending = lane_.slot(id);
+  for (std::uint32_t id = requests_.first; id != requests_.last; ++id) {
+    Pending& pending = requests_.slot(id);
     if (pending.state == Pending::State::kReady || !is_due(pending.deadline_ns)) continue;
-    handler_.abandon(lane_, pending);
+    handler_.abandon(requests_, pending);
     problem.set(ProblemCode::kDeadlineExceeded, "no answer within %llu ms; the row may still run",
                 static_cast<unsigned long long>((pending.deadline_ns - pending.arrival_ns) / kMillisecondNs));
-    session_.refuse(lane_, pending, problem);
+    session_.refuse(requests_, pending, problem);
   }
   return next;
 }

@@ -1,6 +1,5 @@
 // One call of gRPC whose messages come and go one by one. Each message is a request of a connection without a socket,
-// the lane, so that rows, jobs and calls of the control plane find it as they find any other; its answer is a message
-// again.
+// so that rows, jobs and calls of the control plane find it as they find any other; its answer is a message again.
 #pragma once
 
 #include <array>
@@ -41,7 +40,7 @@ class GrpcStream final : public MessageStream {
   void drain() override;
   void close() override;
 
-  // --- requests of the lane (see Http2Port)
+  // --- its requests (see Http2Port)
 
   void on_reply(Pending& pending);
   void on_refusal(Pending& pending, const Problem& problem);
@@ -62,7 +61,7 @@ class GrpcStream final : public MessageStream {
     std::size_t end = 0;
   };
 
-  [[nodiscard]] Slot& slot_of(const Pending& pending) noexcept { return slots_[pending.id & lane_.place_mask]; }
+  [[nodiscard]] Slot& slot_of(const Pending& pending) noexcept { return slots_[pending.id & requests_.place_mask]; }
   [[nodiscard]] std::uint64_t message_bytes_max() const;
   [[nodiscard]] bool may_take() const noexcept;
 
@@ -87,7 +86,7 @@ class GrpcStream final : public MessageStream {
   HttpSession& session_;
   RequestHandler& handler_;
   GrpcPath& path_;
-  Connection& lane_;
+  Connection& requests_;           // without a socket: each is a message
   Connection* carrier_ = nullptr;  // null: serves no call
   Pending* call_ = nullptr;
   Kind kind_ = Kind::kInfer;

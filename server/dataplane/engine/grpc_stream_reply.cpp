@@ -63,7 +63,7 @@ void GrpcStream::on_reply(Pending& pending) {
   }
   write_grpc_prefix(slot.lead.data(), static_cast<std::uint32_t>(message_bytes));
   slot.lead_end = static_cast<std::uint8_t>(at - slot.lead.data());
-  if (pending.id == lane_.first) announce();
+  if (pending.id == requests_.first) announce();
 }
 
 void GrpcStream::on_refusal(Pending& pending, const Problem& problem) {
@@ -76,7 +76,7 @@ void GrpcStream::on_refusal(Pending& pending, const Problem& problem) {
   } else {
     write_error(pending, problem.detail());
   }
-  if (pending.id == lane_.first) announce();
+  if (pending.id == requests_.first) announce();
 }
 
 void GrpcStream::write_error(Pending& pending, std::string_view text) {
@@ -122,13 +122,13 @@ std::size_t GrpcStream::read(char* out, std::size_t room) {
         status_left_ - move(out, room, status_.data() + status_.size() - status_left_, status_left_));
     if (status_left_ == 0) look();
   }
-  while (lane_.has_pending() && room > 0) {
-    Pending& pending = lane_.slot(lane_.first);
+  while (requests_.has_pending() && room > 0) {
+    Pending& pending = requests_.slot(requests_.first);
     if (pending.state != Pending::State::kReady || !read_answer(pending, out, room)) break;
     pending.reply.reset();
     pending.state = Pending::State::kFree;
-    lane_.owed_bytes -= pending.owed_bytes;
-    ++lane_.first;
+    requests_.owed_bytes -= pending.owed_bytes;
+    ++requests_.first;
     feed_held();
   }
   return all - room;
@@ -137,7 +137,7 @@ std::size_t GrpcStream::read(char* out, std::size_t room) {
 // --- the end ---------------------------------------------------------------------------------------------------------
 
 const MessageStream::Ending* GrpcStream::ending() {
-  return ending_set_ && !lane_.has_pending() && status_left_ == 0 ? &ending_ : nullptr;
+  return ending_set_ && !requests_.has_pending() && status_left_ == 0 ? &ending_ : nullptr;
 }
 
 void GrpcStream::end_with(const Problem& problem) {
@@ -169,7 +169,7 @@ void GrpcStream::end_if_over() {
   } else if (kind_ == Kind::kWatch) {
     if (watching_) return;
     problem.set(ProblemCode::kMalformedBody, "expected one gRPC message, got none");
-  } else if (lane_.has_pending()) {
+  } else if (requests_.has_pending()) {
     return;
   }
   if (problem) {

@@ -8,9 +8,9 @@
 
 namespace penstock::dataplane {
 
-class GrpcLane final : public Http2Port {
+class GrpcPort final : public Http2Port {
  public:
-  GrpcLane(LoopContext& loop, GrpcStream& stream) noexcept : loop_(loop), stream_(stream) {}
+  GrpcPort(LoopContext& loop, GrpcStream& stream) noexcept : loop_(loop), stream_(stream) {}
 
   char* begin_reply(Pending& pending, std::size_t bytes_max) override {
     if (!pending.reply) pending.reply = loop_.engine.pool.acquire_owed(bytes_max);
