@@ -7,6 +7,7 @@ namespace {
 
 using penstock::dataplane::EngineOptions;
 using penstock::test::Client;
+using penstock::test::field;
 using penstock::test::Fields;
 using penstock::test::Frame;
 using penstock::test::frame;
