@@ -28,7 +28,9 @@ class ListReader {
     return false;
   }
 
- protected:
+ private:
+  friend Reader;
+
   ListReader(JsonText& text, const TensorSpec& spec, std::size_t index, const InferTensors& tensors, RowsSink& rows,
              std::string_view expected) noexcept
       : text_(text),
@@ -39,6 +41,7 @@ class ListReader {
         rows_(rows),
         expected_(expected) {}
 
+ protected:
   // Something else stands at the cursor than is expected.
   [[gnu::cold]] bool refuse_element() {
     const char* const got = text_.describe_value();

@@ -55,7 +55,7 @@ struct StreamCompressor::State {
   }
 };
 
-StreamCompressor::StreamCompressor(Coding coding) noexcept : coding_(coding), state_(new State(coding)) {}
+StreamCompressor::StreamCompressor(Coding coding) : coding_(coding), state_(new State(coding)) {}
 StreamCompressor::~StreamCompressor() = default;
 
 bool StreamCompressor::write(std::string_view piece, bool last, std::string& out) {

@@ -12,7 +12,7 @@ namespace penstock::dataplane {
 // One body, from one thread at a time.
 class StreamCompressor {
  public:
-  explicit StreamCompressor(Coding coding) noexcept;
+  explicit StreamCompressor(Coding coding);
   ~StreamCompressor();
   StreamCompressor(const StreamCompressor&) = delete;
   StreamCompressor& operator=(const StreamCompressor&) = delete;
