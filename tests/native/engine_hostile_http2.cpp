@@ -376,6 +376,24 @@ void floods() {
   static_cast<void>(client.await(NGHTTP2_DATA, 3));
 }
 
+// A call whose fields end after the server began to drain ends as those that were there before.
+void drained_within_fields() {
+  Server server;
+  RawHttp2 client(server.port());
+  const std::string watch = head("POST", "/grpc.health.v1.Health/Watch");
+  client.send(
+      frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, head("GET", "/health/live")) +
+      frame(NGHTTP2_HEADERS, 0, 3, watch));
+  static_cast<void>(client.await(NGHTTP2_DATA, 1));
+  server.engine().drain();
+  CHECK(client.await(NGHTTP2_GOAWAY, 0).number_at(0) == 3);
+  client.send(frame(NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 3, field("content-type", "application/grpc")) +
+              frame(NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 3, std::string(5, '\0')));
+  CHECK((client.await(NGHTTP2_HEADERS, 3).flags & NGHTTP2_FLAG_END_STREAM) != 0);
+  CHECK(client.awaited_end() == NGHTTP2_NO_ERROR);
+  eventually([&] { return server.engine().drained(); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -389,7 +407,8 @@ int main(int argc, char** argv) {
         Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
         Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain},
         Case{"malformed_requests", malformed_requests}, Case{"malformed_bodies", malformed_bodies},
-        Case{"malformed_frames", malformed_frames}, Case{"floods", floods}}) {
+        Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
+        Case{"drained_within_fields", drained_within_fields}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

@@ -16,8 +16,10 @@ bool Http2Session::open_messages(Http2Stream& stream, const RequestHead& head) {
   Problem problem;
   stream.messages = handler_.open_messages(connection_, pending_of(stream), head, problem);
   if (problem) refuse_stream(stream, problem);
-  if (stream.messages != nullptr)
+  if (stream.messages != nullptr) {
     nghttp2_session_set_local_window_size(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, kWindowBytes);
+    if (drained_) stream.messages->drain();  // it was begun before, and its fields ended after
+  }
   return stream.messages != nullptr || problem;
 }
 
