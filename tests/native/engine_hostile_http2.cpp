@@ -1,6 +1,7 @@
 // What a client of HTTP/2 may not do to the engine, with frames that no library would send.
 #include <algorithm>
 
+#include "grpc_calls.hpp"
 #include "http2_fixture.hpp"
 
 namespace {
@@ -11,10 +12,12 @@ using penstock::test::field;
 using penstock::test::Fields;
 using penstock::test::Frame;
 using penstock::test::frame;
+using penstock::test::GrpcCalls;
 using penstock::test::head;
 using penstock::test::Http2Answer;
 using penstock::test::Http2Client;
 using penstock::test::number;
+using penstock::test::prefixed;
 using penstock::test::RawHttp2;
 using penstock::test::Server;
 
@@ -258,6 +261,24 @@ void bodies_wait_in_vain() {
   client.flush();
 }
 
+// Half a message of gRPC that says how long it is. Returns its stream.
+std::int32_t begin_message(GrpcCalls& client, std::size_t bytes) {
+  const std::int32_t id = client.open("/inference.GRPCInferenceService/ModelInfer");
+  client.send_bytes(id, prefixed(std::string(bytes, '\0')).substr(0, 100));
+  return id;
+}
+
+// A message of gRPC says its length in front: a long one has the time of a body with Content-Length.
+void long_messages() {
+  EngineOptions options;
+  options.body_timeout_ms = 200;
+  Server server(options);
+  GrpcCalls client(server.port());
+  const std::uint64_t begin_ns = penstock::dataplane::monotonic_ns();
+  CHECK(client.wait_end(begin_message(client, 64'000)).status() == 4);
+  CHECK(penstock::dataplane::monotonic_ns() - begin_ns > 1'000'000'000);
+}
+
 std::string pseudo(std::string_view method, std::string_view path, std::string_view authority) {
   return field(":method", method) + field(":path", path) + field(":scheme", "http") + field(":authority", authority);
 }
@@ -406,8 +427,8 @@ int main(int argc, char** argv) {
         Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
         Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
         Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain},
-        Case{"malformed_requests", malformed_requests}, Case{"malformed_bodies", malformed_bodies},
-        Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
+        Case{"long_messages", long_messages}, Case{"malformed_requests", malformed_requests},
+        Case{"malformed_bodies", malformed_bodies}, Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
         Case{"drained_within_fields", drained_within_fields}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }

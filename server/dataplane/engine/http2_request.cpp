@@ -187,7 +187,9 @@ void Http2Session::add_body(Http2Stream& stream, std::string_view bytes) {
   if (stream.is_grpc && stream.body_bytes == 0 && bytes.size() >= kGrpcPrefixBytes) {
     std::uint32_t message = 0;
     for (std::size_t i = 1; i < kGrpcPrefixBytes; ++i) message = message << 8 | static_cast<unsigned char>(bytes[i]);
+    const bool told = stream.expected != 0;
     stream.expected = std::uint64_t{message} + kGrpcPrefixBytes;
+    if (!told) stream.read_deadline_ns += stream.expected / kBodyBytesPerMs * kMillisecondNs;
   }
   if (total > stream.body_limit || stream.expected > stream.body_limit) {
     problem.set(ProblemCode::kBodyTooLarge, "the body has more than %llu bytes",
