@@ -7,6 +7,7 @@
 namespace {
 
 using penstock::dataplane::EngineOptions;
+using penstock::test::Call;
 using penstock::test::Client;
 using penstock::test::field;
 using penstock::test::Fields;
@@ -279,6 +280,33 @@ void long_messages() {
   CHECK(penstock::dataplane::monotonic_ns() - begin_ns > 1'000'000'000);
 }
 
+// The time in which a body waited for memory is not the client's: then it has all of its own.
+void bodies_wait_then_come() {
+  EngineOptions options;
+  options.head_timeout_ms = 300;
+  options.body_timeout_ms = 2'000;
+  const std::string row = large_row();
+  options.body_pool_bytes = row.size() + 10'000;
+  Server server(options);
+  auto holder = std::make_unique<Client>(server.port());
+  holder->send(
+      "POST /predict?model=large HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: " +
+      std::to_string(row.size()) + "\r\n\r\n");
+  eventually([&] { return server.engine().state().pool.bytes_used() >= row.size(); });
+  GrpcCalls client(server.port());
+  const std::int32_t id = begin_message(client, 20'000);
+  eventually([&] { return server.engine().loops()[0]->stats().memory_waits.get() == 1; });
+  Client late(server.port());  // until it is refused a part of the time goes by
+  late.send("GET /");
+  std::string body;
+  CHECK(late.receive_reply(body) == 408);
+  const std::uint64_t begin_ns = penstock::dataplane::monotonic_ns();
+  holder.reset();
+  const Call& call = client.wait_end(id);
+  CHECK(call.status() == 4 && call.fields.at("grpc-message").find("did not arrive") != std::string::npos);
+  CHECK(penstock::dataplane::monotonic_ns() - begin_ns > 2'200'000'000);
+}
+
 std::string pseudo(std::string_view method, std::string_view path, std::string_view authority) {
   return field(":method", method) + field(":path", path) + field(":scheme", "http") + field(":authority", authority);
 }
@@ -427,8 +455,9 @@ int main(int argc, char** argv) {
         Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
         Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
         Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain},
-        Case{"long_messages", long_messages}, Case{"malformed_requests", malformed_requests},
-        Case{"malformed_bodies", malformed_bodies}, Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
+        Case{"long_messages", long_messages}, Case{"bodies_wait_then_come", bodies_wait_then_come},
+        Case{"malformed_requests", malformed_requests}, Case{"malformed_bodies", malformed_bodies},
+        Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
         Case{"drained_within_fields", drained_within_fields}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }

@@ -126,7 +126,12 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
     return;
   }
   stream.expected = head.content_length;
-  const std::uint64_t patience_ms = loop_.engine.options.body_timeout_ms + head.content_length / kBodyBytesPerMs;
+  expect_body(stream);
+}
+
+// It has its full time from now on.
+void Http2Session::expect_body(Http2Stream& stream) noexcept {
+  const std::uint64_t patience_ms = loop_.engine.options.body_timeout_ms + stream.expected / kBodyBytesPerMs;
   stream.read_deadline_ns = loop_.now_ns + patience_ms * kMillisecondNs;
   loop_.timers.arm(connection_.timer, stream.read_deadline_ns);
 }
@@ -256,7 +261,11 @@ bool Http2Session::resume_waiter(std::int32_t id) {
   --waiting_;
   move_body(*stream, std::move(larger));
   grant(*stream, stream->ungranted);
-  if (stream->ended) dispatch(*stream);
+  if (stream->ended) {
+    dispatch(*stream);
+  } else {
+    expect_body(*stream);  // until now it was not the client that was waited for
+  }
   session_.mark_dirty(connection_);
   return true;
 }

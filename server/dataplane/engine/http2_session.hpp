@@ -57,6 +57,7 @@ class Http2Session final : public Http2Port {
   void on_head(Http2Stream& stream, bool ends);
   [[nodiscard]] bool read_head(Http2Stream& stream, RequestHead& head, Problem& problem);
   [[nodiscard]] bool read_timeout(Http2Stream& stream, RequestHead& head, Problem& problem);
+  void expect_body(Http2Stream& stream) noexcept;
   void add_body(Http2Stream& stream, std::string_view bytes);
   [[nodiscard]] bool find_room(Http2Stream& stream, std::size_t bytes, Problem& problem);
   void move_body(Http2Stream& stream, Block larger);
