@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.ports import lasting_port
 
 __all__ = ["Postgres", "postgres", "store"]
 
@@ -93,9 +94,7 @@ def postgres() -> Iterator[Postgres]:
     folder.chmod(0o755)
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Postgres(folder, found, port)
+    server = Postgres(folder, found, lasting_port())
     try:
         server.make()
         server.start()

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 import redis
 
 from tests.integration.supervised import until
+from tests.ports import lasting_port
 
 __all__ = ["Redis", "redis_server"]
 
@@ -78,9 +78,7 @@ class Redis:
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
     """A Redis that is gone at the end; its password is the fixture's parameter."""
     folder = Path(tempfile.mkdtemp(prefix="penstock-redis-"))  # the path of a socket is short
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    running = Redis(folder, port, getattr(request, "param", None))
+    running = Redis(folder, lasting_port(), getattr(request, "param", None))
     running.start()
     try:
         yield running
