@@ -416,6 +416,22 @@ void bounded() {
   check(client.wait(id, 0), "r1", 1);
 }
 
+// What a call says of itself counts while it is read, and not while it is answered: those that last hold up no others.
+void long_fields() {
+  for (const bool streams : {true, false}) {
+    Server server;
+    const std::uint32_t idle = add_idle(server);
+    GrpcCalls client(server.port());
+    for (int i = 0; i < 60; ++i) {
+      const std::int32_t id = client.open(streams ? kStream : "/inference.GRPCInferenceService/ModelInfer",
+                                          {{"x-token", std::string(3000, 'a')}});
+      client.send(id, message("idle", 1, 4, 0));
+      if (!streams) client.finish(id);
+    }
+    await([&] { return server.engine().entry(idle)->stats[0].rows_out.get() == 60; });
+  }
+}
+
 // Whatever is done to the bytes of a stream, it ends or each message has an answer; the next stream knows nothing of
 // it.
 void mutations() {
@@ -458,7 +474,7 @@ int main(int argc, char** argv) {
         Case{"deadlines", deadlines}, Case{"late_messages", late_messages}, Case{"slow_reader", slow_reader},
         Case{"keys", keys}, Case{"many_streams", many_streams}, Case{"watching", watching},
         Case{"wrong_watches", wrong_watches}, Case{"draining", draining}, Case{"relayed", relayed},
-        Case{"bounded", bounded}, Case{"mutations", mutations}}) {
+        Case{"bounded", bounded}, Case{"long_fields", long_fields}, Case{"mutations", mutations}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

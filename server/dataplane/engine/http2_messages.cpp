@@ -17,6 +17,7 @@ bool Http2Session::open_messages(Http2Stream& stream, const RequestHead& head) {
   stream.messages = handler_.open_messages(connection_, pending_of(stream), head, problem);
   if (problem) refuse_stream(stream, problem);
   if (stream.messages != nullptr) {
+    give_back_fields(stream);
     nghttp2_session_set_local_window_size(nghttp2_, NGHTTP2_FLAG_NONE, stream.id, kWindowBytes);
     if (drained_) stream.messages->drain();  // it was begun before, and its fields ended after
   }

@@ -109,6 +109,7 @@ void Http2Session::on_head(Http2Stream& stream, bool ends) {
   pending.oip = is_oip(head.path);
   if (loop_.engine.has_manners && !stream.is_grpc) session_.note_manners(connection_, pending, head);
   if (is_streamed(head)) {
+    give_back_fields(stream);
     begin_streamed(stream, head, ends);
     return;
   }
@@ -309,6 +310,11 @@ void Http2Session::leave_line(Http2Stream& stream) noexcept {
   if (std::exchange(stream.waits_turn, false)) std::erase(turns_, stream.id);
 }
 
+// They have been read: however long it takes to answer them, they hold up no further ones.
+void Http2Session::give_back_fields(Http2Stream& stream) noexcept {
+  field_bytes_ -= std::exchange(stream.field_bytes, 0);
+}
+
 void Http2Session::answer(Http2Stream& stream) {
   Pending& pending = pending_of(stream);
   RequestHead head;
@@ -317,6 +323,7 @@ void Http2Session::answer(Http2Stream& stream) {
     refuse_stream(stream, problem);
     return;
   }
+  give_back_fields(stream);
   head.has_content_length = true;  // the stream has ended
   head.content_length = stream.body_bytes;
   const std::string_view body(stream.body.data(), stream.body_bytes);
@@ -368,7 +375,7 @@ void Http2Session::close_stream(Http2Stream& stream) {
   drop_reply(stream);
   leave_memory_queue(stream);
   leave_line(stream);
-  field_bytes_ -= stream.field_bytes;
+  give_back_fields(stream);
   // A place that is kept for administration is not kept by requests that are begun and taken back.
   if (--open_ == 0 && (stream.answered || !connection_.reserved)) rested_ = true;
   free_.push_back(stream.place);

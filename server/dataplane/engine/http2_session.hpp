@@ -65,6 +65,7 @@ class Http2Session final : public Http2Port {
   void dispatch(Http2Stream& stream);
   void answer(Http2Stream& stream);
   void answer_waiting();
+  void give_back_fields(Http2Stream& stream) noexcept;
   void leave_line(Http2Stream& stream) noexcept;
   [[nodiscard]] bool may_answer() const noexcept;
   void refuse_stream(Http2Stream& stream, const Problem& problem);
@@ -111,7 +112,7 @@ class Http2Session final : public Http2Port {
   std::vector<std::unique_ptr<Http2Stream>> streams_;  // by place; grows to kHttp2StreamsMax
   std::vector<std::uint32_t> free_;                    // places
   std::uint32_t open_ = 0;
-  std::size_t field_bytes_ = 0;  // of requests that are not answered
+  std::size_t field_bytes_ = 0;  // of requests that are being read
   std::string_view unsent_;      // of a frame that nghttp2 has written
   std::uint32_t waiting_ = 0;    // streams, for memory
   std::uint32_t continuations_ = 0;
