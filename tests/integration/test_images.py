@@ -36,6 +36,22 @@ class Model:
         image = batch["image"]
         return {"seen": np.array([np.ascontiguousarray(row).tobytes().hex().encode() for row in image], object)}
 '''
+BOTH = SOURCE.replace(
+    "{INPUTS}", '{"image": Tensor("uint8", (6, 8, 3)), "mask": Tensor("uint8", (6, 8)), "n": Tensor("int64", ())}'
+).replace('"seen": Tensor("bytes", ())', '"seen": Tensor("bytes", ()), "mask_seen": Tensor("bytes", ())')
+BOTH = (
+    BOTH[: BOTH.index("        image =")]
+    + """\
+        def seen(rows):
+            return np.array([np.ascontiguousarray(row).tobytes().hex().encode() for row in rows], object)
+
+        return {"seen": seen(batch["image"]), "mask_seen": seen(batch["mask"])}
+"""
+)
+BLOB = BOTH.replace('"n": Tensor', '"blob": Tensor("bytes", ()), "n": Tensor').replace(
+    'batch["image"]', 'batch["blob"]'
+)
+BLOB = BLOB.replace("np.ascontiguousarray(row).tobytes()", "(row if isinstance(row, bytes) else row.tobytes())")
 HEIGHT, WIDTH = 6, 8
 SIZE = (WIDTH, HEIGHT)
 MODELS = {
@@ -50,6 +66,7 @@ MODELS = {
     "square": ((WIDTH, WIDTH, 3), None),
     "float": ((HEIGHT, WIDTH, 3), None),
 }
+JSON = "application/json"
 FORM = "multipart/form-data; boundary=line"
 
 
@@ -66,9 +83,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             settings.append(f'image_layout = "{layout}"\n')
         if name == "tall":
             settings.append("lengths = [16, 64]\n")
-    both = '{"image": Tensor("uint8", (6, 8, 3)), "mask": Tensor("uint8", (6, 8)), "n": Tensor("int64", ())}'
-    (folder / "both.py").write_text(SOURCE.replace("{INPUTS}", both))
+    (folder / "both.py").write_text(BOTH)
     settings.append(f'[models.both]\npath = "{folder}/both.py"\nstring_bytes_max = 4096\n')
+    (folder / "blob.py").write_text(BLOB)
+    settings.append(f'[models.blob]\npath = "{folder}/blob.py"\nstring_bytes_max = 4096\n')
+    (folder / "large.py").write_text(SOURCE.replace("{INPUTS}", '{"image": Tensor("uint8", (1024, 1024, 3))}'))
+    settings.append(f'[models.large]\npath = "{folder}/large.py"\nmax_batch_size = 2\n')
     (folder / "penstock.toml").write_text("".join(settings))
     running = Server.start(["--config", str(folder / "penstock.toml")], folder)
     yield running
@@ -212,6 +232,48 @@ def test_rows_of_a_batch_may_be_images(server: Server) -> None:
         5: "invalid_input",
     }
     assert "3 x 3" in errors[1]["detail"] and "8 x 6" in errors[1]["detail"]
+
+
+def test_the_bytes_of_an_image_that_cannot_be_used_are_no_pixels(server: Server) -> None:
+    """With a height that varies, a file of a multiple of 24 bytes could be taken for a tensor."""
+    broken = file_of(picture("RGB"), "PNG")[:96]
+    small = file_of(picture("RGB", (3, 3)), "PNG")
+    small += bytes(-len(small) % 24)
+    good = file_of(picture("RGB"), "PNG")
+    rows = [{"image": {"base64": b64encode(content).decode()}} for content in (broken, good, small, broken)]
+    reply = send(server, "tall", json.dumps({"inputs": rows}).encode(), "application/json", "/predict/batch")
+    assert reply.status == 200, reply.body
+    assert [row is not None for row in reply.json()["outputs"]] == [False, True, False, False]
+    codes = {error["row"]: error["code"] for error in reply.json()["errors"]}
+    assert codes == {0: "malformed_body", 2: "invalid_input", 3: "malformed_body"}
+    escaped = json.dumps({"inputs": rows[:2]}).replace('"base64"', '"b\\u0061se64"', 1).encode()
+    reply = send(server, "tall", escaped, "application/json", "/predict/batch")
+    assert reply.status == 400 or reply.json()["outputs"][0] is None, reply.body
+
+
+def test_the_same_file_may_stand_for_several_inputs(server: Server) -> None:
+    good = file_of(picture("RGB"), "PNG")
+    both = {"base64": b64encode(good).decode()}
+    reply = send(server, "both", json.dumps({"inputs": {"image": both, "mask": both, "n": 3}}).encode(), JSON)
+    assert pixels(reply) == expected(good, "RGB")
+    assert bytes.fromhex(reply.json()["outputs"]["mask_seen"]) == expected(good, "L")
+    inputs = {"image": both, "mask": both, "blob": both, "n": 3}
+    reply = send(server, "blob", json.dumps({"inputs": inputs}).encode(), JSON)
+    assert pixels(reply) == good
+
+
+def test_images_are_charged_for_wherever_they_stand(server: Server) -> None:
+    """One small file in many rows would become a large body."""
+    image = {"image": {"base64": b64encode(file_of(Image.new("RGB", (1024, 1024)), "PNG")).decode()}}
+    reply = send(server, "large", json.dumps({"inputs": [image] * 9}).encode(), JSON, "/predict/batch")
+    assert reply.status == 413 and "become more than" in reply.json()["detail"], reply.body
+
+
+def test_pixels_that_begin_like_a_bmp_are_pixels(server: Server) -> None:
+    tensor = b"BM" + bytes(range(1, 95))
+    assert pixels(send(server, "tall", as_json(tensor), JSON))[:96] == tensor
+    content = file_of(picture("RGB"), "BMP")
+    assert pixels(send(server, "tall", as_json(content), JSON))[: HEIGHT * WIDTH * 3] == expected(content, "RGB")
 
 
 def test_a_tensor_that_begins_like_a_file_is_a_tensor(server: Server) -> None:

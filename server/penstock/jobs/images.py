@@ -10,11 +10,13 @@ import io
 import json
 import re
 import resource
+import struct
 import sys
 import warnings
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
+from secrets import token_hex
 from typing import IO, Any, NamedTuple
 
 from penstock.core.errors import RequestError
@@ -40,11 +42,16 @@ _MEDIA_TYPES = {
 }
 # How files of the formats begin. Something else in a field of base64 is left to those who read tensors.
 _BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
+# How long the headers of BMP may be behind the first 14 bytes.
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Of which Pillow makes any of those in one way only.
 _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _ORIENTATION = 0x0112
-_FIELD = re.compile(r'("base64"[ \t\r\n]*:[ \t\r\n]*")([A-Za-z0-9+/=\\]*)(")')
+# A key and its digits, but not the end of a longer key.
+_FIELD = re.compile(r'(?<!\\)"base64"[ \t\r\n]*:[ \t\r\n]*"((?:[A-Za-z0-9+/=]++|\\.)*+)"')
+# What stands in the place of an image that cannot be used: no input takes it, whatever its shape.
+_UNUSABLE = "!"
 
 _Json = dict[str, Any]
 
@@ -216,10 +223,12 @@ class _Document:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self._text = ""
         self._parsed: Any = None
+        self._places: dict[str, tuple[int, int]] = {}
         try:
             self._text = content.decode()
-            self._parsed = json.loads(content) if content else None
+            self._parsed = json.loads(self._marked()) if content else None
         except (ValueError, RecursionError):
             pass  # the data plane says what is wrong with it
 
@@ -232,45 +241,83 @@ class _Document:
         """Return it with tensors in the images' place, and which rows have images that are none."""
         if not isinstance(self._parsed, dict):
             return self._content, []
-        tensors: dict[str, str] = {}
         faults: list[_Json] = []
+        made: list[tuple[int, int, str]] = []
+        known: dict[tuple[str, str], str | RequestError | None] = {}
         left = _BODY_BYTES_MAX
-        for row, goal, digits in self._fields(goals, order["rows"]):
-            if digits in tensors or (content := _file_in(digits, goal)) is None:
+        for row, goal, mark in self._fields(goals, order["rows"]):
+            start, end = self._places[mark]
+            key = (goal.name, self._text[start:end])
+            if key not in known:
+                known[key] = _tensor_in(key[1], goal)
+            tensor = known[key]
+            if tensor is None:
                 continue
-            try:
-                tensors[digits] = b64encode(_decode(content, goal, None)).decode()
-            except RequestError as error:
+            if isinstance(tensor, RequestError):
                 if not order["rows"]:
-                    raise
-                faults.append({"row": row, "code": error.code, "detail": error.detail})
-                continue
-            left -= len(tensors[digits])
+                    raise tensor
+                faults.append({"row": row, "code": tensor.code, "detail": tensor.detail})
+                tensor = _UNUSABLE
+            made.append((start, end, tensor))
+            left -= len(tensor)
             if left < 0:
                 raise RequestError(
                     "body_too_large",
                     f"the body's images become more than {_BODY_BYTES_MAX} bytes; send fewer at a time",
                 )
-        if not tensors:
-            return self._content, faults
-        # In the text, where everything else stays as it was written: numbers, and what is wrong with it.
-        text = _FIELD.sub(lambda found: found[1] + tensors.get(_unescaped(found[2]), found[2]) + found[3], self._text)
-        return text.encode(), faults
+        return self._with(sorted(made)), faults
+
+    def _marked(self) -> str:
+        """Return the text with a mark in the place of digits, which says where they stand."""
+        prefix = f"#{token_hex(16)}-"  # nothing that somebody could have written
+
+        def mark(found: re.Match[str]) -> str:
+            name = f"{prefix}{len(self._places)}"
+            self._places[name] = found.span(1)
+            return f'"base64":"{name}"'
+
+        return _FIELD.sub(mark, self._text)
+
+    def _with(self, made: list[tuple[int, int, str]]) -> bytes:
+        """Replace in the text, where everything else stays as it was written: numbers, and what is wrong with it."""
+        pieces, at = [], 0
+        for start, end, digits in made:
+            pieces += [self._text[at:start], digits]
+            at = end
+        return "".join([*pieces, self._text[at:]]).encode()
 
     def _fields(self, goals: list[_Goal], rows: bool) -> Iterator[tuple[int, _Goal, str]]:
-        """Yield fields of base64 that stand for an input that takes images."""
+        """Yield the marks of base64 that stands for an input that takes images."""
         by_name = {goal.name: goal for goal in goals}
         inputs = self._parsed.get("inputs")
         for row, values in enumerate(inputs if rows and isinstance(inputs, list) else [inputs]):
             if not isinstance(values, dict):
                 continue
             for name, value in values.items():
-                if name in by_name and isinstance(value, dict) and isinstance(value.get("base64"), str):
-                    yield row, by_name[name], value["base64"]
+                digits = value.get("base64") if name in by_name and isinstance(value, dict) else None
+                if not isinstance(digits, str):
+                    continue
+                if digits in self._places:
+                    yield row, by_name[name], digits
+                elif _file_in(digits, by_name[name]) is not None:
+                    raise RequestError(
+                        "malformed_body",
+                        f"inputs.{name}: an image stands behind the key base64 written without escapes",
+                    )
 
 
-def _unescaped(digits: str) -> str:
-    return digits.replace("\\/", "/")
+def _tensor_in(text: str, goal: _Goal) -> str | RequestError | None:
+    """Return the tensor of an image as digits, or what is wrong with it; None for what is no image."""
+    try:
+        digits = json.loads(f'"{text}"')
+    except ValueError:
+        return None
+    if (content := _file_in(digits, goal)) is None:
+        return None
+    try:
+        return b64encode(_decode(content, goal, None)).decode()
+    except RequestError as error:
+        return error
 
 
 def _file_in(digits: str, goal: _Goal) -> bytes | None:
@@ -279,7 +326,20 @@ def _file_in(digits: str, goal: _Goal) -> bytes | None:
         content = b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (Base64Error, ValueError):
         return None
-    return content if content.startswith(_BEGINNINGS) and len(content) != goal.bytes else None
+    if not content.startswith(_BEGINNINGS) or len(content) == goal.bytes:
+        return None
+    might_be_tensor = goal.bytes is None and len(content) % max(goal.width * goal.channels, 1) == 0
+    if content.startswith(b"BM") and might_be_tensor and not _is_bmp(content):
+        return None
+    return content
+
+
+def _is_bmp(content: bytes) -> bool:
+    """Pixels may well begin with the two letters of a BMP: it has to say how long it is, and where its parts are."""
+    if len(content) < 26:
+        return False
+    size, _, pixels, header = struct.unpack_from("<IIII", content, 2)
+    return size == len(content) and header in _BMP_HEADERS and 14 + header <= pixels <= size
 
 
 if __name__ == "__main__":

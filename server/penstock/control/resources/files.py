@@ -104,11 +104,14 @@ def _goal_or_none(tensor: Tensor, status: ModelStatus) -> Any:
 
 
 def _explained(reply: Reply, faults: list[dict[str, Any]]) -> Reply:
-    """Say of rows whose images were left as they came what is wrong with the images."""
+    """Say of rows whose images cannot be used what is wrong with the images."""
     if reply.status != 200 or reply.media_type != JSON:
         return reply
     document = json.loads(reply.body)
     by_row = {fault["row"]: fault for fault in faults}
+    outputs = document.get("outputs", ())
+    if any(row >= len(outputs) or outputs[row] is not None for row in by_row):
+        raise RequestError("internal_error", "a row ran without its image; its answer is withheld")
     for error in document.get("errors", ()):
         fault = by_row.get(error["row"])
         if fault is not None:
