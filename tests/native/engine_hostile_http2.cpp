@@ -198,6 +198,29 @@ void answers_wait() {
   }
 }
 
+// One that waits for its turn does so no longer than its client allows.
+void answers_wait_briefly() {
+  Server server;
+  Http2Client client(server.port(), 0);
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 64; ++i) ids.push_back(client.request("POST", "/predict?model=large", raw_fields(), large_row()));
+  for (const std::int32_t id : ids) {
+    while (client.answer(id).status() == 0) CHECK(client.read());
+  }
+  Fields fields = raw_fields();
+  fields.emplace_back("x-request-timeout-ms", "200");
+  const std::int32_t late = client.request("POST", "/predict?model=small", fields, std::string(16, '\0'));
+  while (client.answer(late).status() == 0) CHECK(client.read());
+  client.open_window(late, 65'535);
+  CHECK(client.wait(late).status() == 504);
+  CHECK(client.answer(late).body.find("no answer within 200 ms") != std::string::npos);
+  const Http2Answer& call = client.call("/inference.GRPCInferenceService/ModelInfer",
+                                        penstock::test::message("small", 1, 4, 0), {{"grpc-timeout", "200m"}});
+  CHECK(call.grpc_status() == 4 && call.field("grpc-message").starts_with("no answer within 200 ms"));
+  for (const std::int32_t id : ids) client.open_window(id, 1 << 20);
+  for (const std::int32_t id : ids) CHECK(client.wait(id).body.size() == large_row().size());
+}
+
 // A body for which there is no memory waits in the line of those of HTTP/1.1, and its client with it.
 void bodies_wait() {
   const std::string row = large_row();
@@ -454,10 +477,10 @@ int main(int argc, char** argv) {
        {Case{"made_to_reset", made_to_reset}, Case{"broken_rules", broken_rules}, Case{"taken_back", taken_back},
         Case{"refused_streams", refused_streams}, Case{"idle_with_pings", idle_with_pings},
         Case{"takes_bytes", takes_bytes}, Case{"takes_others", takes_others}, Case{"answers_wait", answers_wait},
-        Case{"bodies_wait", bodies_wait}, Case{"bodies_wait_in_vain", bodies_wait_in_vain},
-        Case{"long_messages", long_messages}, Case{"bodies_wait_then_come", bodies_wait_then_come},
-        Case{"malformed_requests", malformed_requests}, Case{"malformed_bodies", malformed_bodies},
-        Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
+        Case{"answers_wait_briefly", answers_wait_briefly}, Case{"bodies_wait", bodies_wait},
+        Case{"bodies_wait_in_vain", bodies_wait_in_vain}, Case{"long_messages", long_messages},
+        Case{"bodies_wait_then_come", bodies_wait_then_come}, Case{"malformed_requests", malformed_requests},
+        Case{"malformed_bodies", malformed_bodies}, Case{"malformed_frames", malformed_frames}, Case{"floods", floods},
         Case{"drained_within_fields", drained_within_fields}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }

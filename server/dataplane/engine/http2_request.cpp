@@ -6,6 +6,7 @@
 
 #include "engine/body_stream.hpp"
 #include "engine/http2_session.hpp"
+#include "engine/predict_options.hpp"
 #include "http/request_id.hpp"
 
 namespace penstock::dataplane {
@@ -195,6 +196,7 @@ void Http2Session::add_body(Http2Stream& stream, std::string_view bytes) {
     for (std::size_t i = 1; i < kGrpcPrefixBytes; ++i) message = message << 8 | static_cast<unsigned char>(bytes[i]);
     const bool told = stream.expected != 0;
     stream.expected = std::uint64_t{message} + kGrpcPrefixBytes;
+    // Content-Length has given it its time already.
     if (!told) stream.read_deadline_ns += stream.expected / kBodyBytesPerMs * kMillisecondNs;
   }
   if (total > stream.body_limit || stream.expected > stream.body_limit) {
@@ -293,6 +295,17 @@ void Http2Session::dispatch(Http2Stream& stream) {
   }
   stream.waits_turn = true;
   turns_.push_back(stream.id);
+  note_timeout(stream);
+}
+
+// The client's own time-out holds for a request that waits, too. What is wrong with it is told when it is answered.
+void Http2Session::note_timeout(Http2Stream& stream) {
+  Pending& pending = pending_of(stream);
+  RequestHead head;
+  Problem problem;
+  if (!read_head(stream, head, problem) || !read_options(head, pending, problem) || pending.timeout_ns == 0) return;
+  pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
+  loop_.timers.arm(connection_.timer, pending.deadline_ns);
 }
 
 bool Http2Session::may_answer() const noexcept { return connection_.owed_bytes + held_bytes_ < kAnswerBytesMax; }

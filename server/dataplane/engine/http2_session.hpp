@@ -63,6 +63,7 @@ class Http2Session final : public Http2Port {
   void move_body(Http2Stream& stream, Block larger);
   void leave_memory_queue(Http2Stream& stream) noexcept;
   void dispatch(Http2Stream& stream);
+  void note_timeout(Http2Stream& stream);
   void answer(Http2Stream& stream);
   void answer_waiting();
   void give_back_fields(Http2Stream& stream) noexcept;
