@@ -272,3 +272,19 @@ def test_tensors_may_be_sent_to_a_batch_and_their_errors_be_told_by_row(server: 
     told = send("/v2/models/mixed/infer").json()
     assert told["outputs"][0]["data"] == [1.0, 0.0, 3.0]
     assert [(error["row"], error["code"]) for error in told["parameters"]["row_errors"]] == [(1, "model_error")]
+
+
+def test_two_columns_of_an_inputs_name_are_refused(server: Server) -> None:
+    columns = mixed(3)
+    table = pa.Table.from_arrays([*columns.values(), columns["i64"]], names=[*columns, "i64"])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    response = stream(server, ARROW, "model=mixed", sink.getvalue())
+    assert response.status == 422
+    assert "several columns are called 'i64'" in json.loads(response.content)["detail"]  # type: ignore[attr-defined]
+    others = pa.Table.from_arrays([*columns.values(), columns["i8"], columns["i8"]], names=[*columns, "x", "x"])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, others.schema) as writer:
+        writer.write_table(others)
+    assert stream(server, ARROW, "model=mixed", sink.getvalue()).status == 200

@@ -40,6 +40,9 @@ class Layout:
 
     def __init__(self, inputs: Sequence[_Tensor], columns: Sequence[str]) -> None:
         names = [name for name, _, _ in inputs]
+        for name in names:
+            if columns.count(name) > 1:
+                raise RequestError("invalid_input", f"several columns are called {name!r}; send one for each input")
         self._inputs = inputs
         self.by_name = set(names) <= set(columns)
         extents = inputs[0][2]
