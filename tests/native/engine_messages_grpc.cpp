@@ -401,6 +401,24 @@ void relayed() {
   CHECK(client.wait_end(none).status() == 14);
 }
 
+// What is relayed while the server stops ends its call, whatever comes of it.
+void relayed_at_the_end() {
+  penstock::test::ControlPlane plane;
+  Server server(penstock::test::options_for(plane));
+  GrpcCalls client(server.port());
+  const std::int32_t id = client.open(kReflect);
+  client.send(id, "one");
+  const int call = plane.accept(65536, "POST /grpc/grpc.reflection.");
+  const std::int32_t quiet = client.open(kStream);
+  client.send(quiet, affine(1));
+  check(client.wait(quiet, 0), "r1", 1);
+  server.engine().drain();
+  CHECK(client.wait_end(quiet).status() == 14);  // so the other has been told, too
+  plane.answer(call, "HTTP/1.1 501 Not Implemented\r\n\r\n{\"code\": \"not_implemented\", \"detail\": \"no\"}");
+  CHECK(client.wait_end(id).status() == 14 && client.call(id).messages.empty());
+  await([&] { return server.engine().drained(); });
+}
+
 // No more at a time than connections may be: each has room for its messages.
 void bounded() {
   penstock::dataplane::EngineOptions options;
@@ -468,13 +486,26 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)();
   };
-  for (const Case& each :
-       {Case{"in_order", in_order}, Case{"sizes", sizes}, Case{"errors", errors}, Case{"pieces", pieces},
-        Case{"torn", torn}, Case{"backpressure", backpressure}, Case{"taken_back", taken_back},
-        Case{"deadlines", deadlines}, Case{"late_messages", late_messages}, Case{"slow_reader", slow_reader},
-        Case{"keys", keys}, Case{"many_streams", many_streams}, Case{"watching", watching},
-        Case{"wrong_watches", wrong_watches}, Case{"draining", draining}, Case{"relayed", relayed},
-        Case{"bounded", bounded}, Case{"long_fields", long_fields}, Case{"mutations", mutations}}) {
+  for (const Case& each : {Case{"in_order", in_order},
+                           Case{"sizes", sizes},
+                           Case{"errors", errors},
+                           Case{"pieces", pieces},
+                           Case{"torn", torn},
+                           Case{"backpressure", backpressure},
+                           Case{"taken_back", taken_back},
+                           Case{"deadlines", deadlines},
+                           Case{"late_messages", late_messages},
+                           Case{"slow_reader", slow_reader},
+                           Case{"keys", keys},
+                           Case{"many_streams", many_streams},
+                           Case{"watching", watching},
+                           Case{"wrong_watches", wrong_watches},
+                           Case{"draining", draining},
+                           Case{"relayed", relayed},
+                           Case{"bounded", bounded},
+                           Case{"long_fields", long_fields},
+                           Case{"mutations", mutations},
+                           Case{"relayed_at_the_end", relayed_at_the_end}}) {
     if (argc < 2 || std::string_view(argv[1]) == each.name) each.run();
   }
   return 0;

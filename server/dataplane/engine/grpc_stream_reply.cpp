@@ -45,9 +45,10 @@ void GrpcStream::on_reply(Pending& pending) {
     std::from_chars(status.data(), status.data() + status.size(), number);
     char detail[Problem::kDetailBytes];
     const ReadProblem problem = read_problem(text.substr(head_bytes), detail);
+    pending.reply_begin = pending.reply_end = 0;
     end_with(problem.code == ProblemCode::kNone ? grpc_status_of(number) : grpc_status_of(problem.code), problem.detail,
              number == 503 || number == 429 ? 1 : 0);
-    pending.reply_begin = pending.reply_end = 0;
+    if (pending.id == requests_.first) announce();  // it may have been going to end before, and waited for this
     return;
   }
   pending.reply_begin += head_bytes;
