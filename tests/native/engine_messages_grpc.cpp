@@ -3,12 +3,14 @@
 #include <deque>
 #include <random>
 
+#include "codec/codec_utf8.hpp"
 #include "codec/proto_reader.hpp"
 #include "engine_control.hpp"
 #include "grpc_calls.hpp"
 
 namespace {
 
+using penstock::dataplane::is_utf8;
 using penstock::dataplane::ProtoField;
 using penstock::dataplane::ProtoReader;
 using penstock::test::await;
@@ -120,6 +122,30 @@ void errors() {
   check(client.wait(id, 4), "r2", 2);
   client.finish(id);
   CHECK(client.wait_end(id).status() == 0);
+}
+
+// Details and names are cut to their bounds, and never within a character: clients refuse the whole stream for one.
+void cut_texts() {
+  Server server;
+  GrpcCalls client(server.port());
+  const auto two_byte = [](std::string text, int characters) {
+    for (int i = 0; i < characters; ++i) text += "\xc3\xa9";
+    return text;
+  };
+  const std::int32_t id = client.open(kStream);
+  std::size_t number = 0;
+  for (const char* const first : {"", "a"}) {  // a bound falls within a character of one of them
+    client.send(id, message(two_byte(first, 300), 1, 4, 0, "long model"));
+    Answer answer = read_answer(client.wait(id, number++));
+    CHECK(is_utf8(answer.error) && answer.error.find("\xc3\xa9") != std::string::npos && answer.id == "long model");
+    client.send(id, message("small", 1, 4, 0, two_byte(first, 200)));
+    answer = read_answer(client.wait(id, number++));
+    CHECK(is_utf8(answer.error) && is_utf8(answer.id) && two_byte(first, 200).starts_with(answer.id));
+    CHECK(answer.id.size() >= 250);
+  }
+  client.send(id, message("\xff", 1, 4, 0, std::string("b\xff")));
+  const Answer answer = read_answer(client.wait(id, number));
+  CHECK(is_utf8(answer.error) && answer.error.find("\xef\xbf\xbd") != std::string::npos && answer.id == "b");
 }
 
 // However DATA is cut.
@@ -489,6 +515,7 @@ int main(int argc, char** argv) {
   for (const Case& each : {Case{"in_order", in_order},
                            Case{"sizes", sizes},
                            Case{"errors", errors},
+                           Case{"cut_texts", cut_texts},
                            Case{"pieces", pieces},
                            Case{"torn", torn},
                            Case{"backpressure", backpressure},

@@ -1,7 +1,9 @@
 // UTF-8, as RFC 3629 and Unicode's table 3-7 define it: no overlong forms, no surrogates, nothing beyond U+10FFFF.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace penstock::dataplane {
@@ -38,6 +40,31 @@ namespace penstock::dataplane {
     p += length;
   }
   return true;
+}
+
+// As much of `text` from its beginning as is UTF-8 and has at most `bytes_max` bytes: no character is cut.
+[[nodiscard]] inline std::string_view utf8_begin(std::string_view text, std::size_t bytes_max) noexcept {
+  const char* p = text.data();
+  const char* const end = p + std::min(text.size(), bytes_max);
+  while (p != end) {
+    const std::size_t length = utf8_length(p, end);
+    if (length == 0) break;
+    p += length;
+  }
+  return {text.data(), static_cast<std::size_t>(p - text.data())};
+}
+
+// `text`, or where it is no UTF-8 `memory` with U+FFFD for what is none: strings of protobuf are refused otherwise.
+[[nodiscard]] inline std::string_view utf8_of(std::string_view text, std::string& memory) {
+  if (is_utf8(text)) return text;
+  memory.clear();
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end;) {
+    const std::size_t length = utf8_length(at, end);
+    memory.append(length == 0 ? std::string_view("\xef\xbf\xbd") : std::string_view(at, length));
+    at += std::max<std::size_t>(length, 1);
+  }
+  return memory;
 }
 
 }  // namespace penstock::dataplane

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "codec/codec_utf8.hpp"
 #include "codec/proto_reader.hpp"
 #include "engine/grpc_path.hpp"
 #include "engine/grpc_port.hpp"
@@ -209,7 +210,7 @@ void GrpcStream::submit(std::string_view message, Block& block) {
   ProtoReader reader(message);
   ProtoField field;
   while (reader.next(field)) {
-    if (field.is_bytes(kInferIdField)) slot.id = field.bytes.substr(0, kInferIdBytesMax);
+    if (field.is_bytes(kInferIdField)) slot.id = utf8_begin(field.bytes, kInferIdBytesMax);
   }
   path_.start_infer(requests_, pending, request);
 }

@@ -73,7 +73,7 @@ class GrpcStream final : public MessageStream {
   void submit(std::string_view message, Block& block);
   void watch(std::string_view message);
 
-  void write_error(Pending& pending, std::string_view text);
+  void write_error(Pending& pending, std::string_view detail);
   [[nodiscard]] static std::size_t move(char*& out, std::size_t& room, const char* from, std::size_t bytes) noexcept;
   [[nodiscard]] bool read_answer(Pending& pending, char*& out, std::size_t& room);
   void end_with(const Problem& problem);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "codec/codec_utf8.hpp"
 #include "engine/grpc_path.hpp"
 #include "engine/grpc_stream.hpp"
 #include "http/problem_reader.hpp"
@@ -80,8 +81,10 @@ void GrpcStream::on_refusal(Pending& pending, const Problem& problem) {
   if (pending.id == requests_.first) announce();
 }
 
-void GrpcStream::write_error(Pending& pending, std::string_view text) {
+void GrpcStream::write_error(Pending& pending, std::string_view detail) {
   const Slot& slot = slot_of(pending);
+  std::string memory;
+  const std::string_view text = utf8_of(detail, memory);
   pending.reply = loop_.engine.pool.acquire_owed(2 * kGrpcPrefixBytes + 4 * kVarintBytesMax + text.size() +
                                                  slot.id.size() + kFinal.size());
   char* at =

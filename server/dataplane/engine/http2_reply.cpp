@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "codec/codec_utf8.hpp"
 #include "engine/http2_callbacks.hpp"
 #include "http/ascii.hpp"
 #include "http/problem_reader.hpp"
@@ -122,7 +123,9 @@ void Http2Session::submit_status(Http2Stream& stream, const Pending& pending, Gr
   char pushback[16];
   char message[3 * Problem::kDetailBytes];
   const auto code_end = std::to_chars(code, code + sizeof code, static_cast<unsigned>(status)).ptr;
-  const std::size_t message_bytes = write_grpc_message(message, text.substr(0, Problem::kDetailBytes));
+  std::string memory;
+  const std::size_t message_bytes =
+      write_grpc_message(message, utf8_begin(utf8_of(text, memory), Problem::kDetailBytes));
   nvs_.clear();
   if (!stream.sends_messages) {
     nvs_.push_back(nv_of(":status", "200", kStatic));

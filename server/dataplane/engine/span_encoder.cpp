@@ -50,19 +50,6 @@ std::string field_of(std::uint32_t field, const ProtoWriter& message) {
   return std::string(out.view());
 }
 
-// `text`, or where it is no UTF-8 `memory` with U+FFFD for what is none: strings of protobuf are refused otherwise.
-std::string_view utf8_of(std::string_view text, std::string& memory) {
-  if (is_utf8(text)) return text;
-  memory.clear();
-  const char* const end = text.data() + text.size();
-  for (const char* at = text.data(); at != end;) {
-    const std::size_t length = utf8_length(at, end);
-    memory.append(length == 0 ? std::string_view("\xef\xbf\xbd") : std::string_view(at, length));
-    at += std::max<std::size_t>(length, 1);
-  }
-  return memory;
-}
-
 struct StatusText {
   char digits[8];
 };
