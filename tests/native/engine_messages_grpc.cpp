@@ -292,6 +292,30 @@ void slow_reader() {
   await([&] { return stats.rows_out.get() == 0 && server.engine().state().pool.bytes_used() < 64 << 10; });
 }
 
+// The answers fill the client's window to the byte, and it has taken them all: nothing is late.
+void exact_window() {
+  penstock::dataplane::EngineOptions options;
+  options.write_timeout_ms = 300;
+  Server server(options);
+  GrpcCalls client(server.port(), false);
+  const std::int32_t id = client.open(kStream);
+  // Long names, so that lengths of one more byte change no other.
+  const auto ask = [&](std::size_t number, std::size_t more) {
+    client.send(id, message("small", 1, 4, 0, std::string(60 + more, 'x')));
+    return 5 + client.wait(id, number).size();
+  };
+  const std::size_t one = ask(0, 0);
+  std::size_t left = 65'535 - one;
+  for (std::size_t number = 1; left > 0; ++number) {
+    const std::size_t bytes = ask(number, std::min<std::size_t>(60, left % one));
+    CHECK(bytes <= left);
+    left -= bytes;
+  }
+  // Another call of the connection outlasts the time in which answers must be taken.
+  const std::int32_t later = client.open(kStream, {{"grpc-timeout", "1S"}});
+  CHECK(client.wait_end(later).status() == 4 && !client.call(id).ended);
+}
+
 void keys() {
   Server server;
   server.engine().set_keys({}, {.required = true});
@@ -523,6 +547,7 @@ int main(int argc, char** argv) {
                            Case{"deadlines", deadlines},
                            Case{"late_messages", late_messages},
                            Case{"slow_reader", slow_reader},
+                           Case{"exact_window", exact_window},
                            Case{"keys", keys},
                            Case{"many_streams", many_streams},
                            Case{"watching", watching},

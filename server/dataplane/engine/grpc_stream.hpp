@@ -36,6 +36,7 @@ class GrpcStream final : public MessageStream {
   void take(std::string_view bytes) override;
   void end() override;
   std::size_t read(char* out, std::size_t room) override;
+  bool has_more() const noexcept override;
   const Ending* ending() override;
   void drain() override;
   void close() override;

@@ -138,6 +138,11 @@ std::size_t GrpcStream::read(char* out, std::size_t room) {
   return all - room;
 }
 
+bool GrpcStream::has_more() const noexcept {
+  return status_left_ > 0 ||
+         (requests_.has_pending() && requests_.slot(requests_.first).state == Pending::State::kReady);
+}
+
 // --- the end ---------------------------------------------------------------------------------------------------------
 
 const MessageStream::Ending* GrpcStream::ending() {

@@ -46,10 +46,12 @@ ssize_t Http2Session::read_messages(Http2Stream& stream, char* out, std::size_t 
   const std::size_t bytes = stream.messages->read(out, room);
   note_taken(stream, bytes);
   const MessageStream::Ending* const ending = stream.messages->ending();
-  if (bytes > 0 && ending == nullptr) return static_cast<ssize_t>(bytes);
+  if (ending == nullptr && bytes > 0 && stream.messages->has_more()) return static_cast<ssize_t>(bytes);
+  // It is not the client that is waited for: it has all there is, even if its window has no room to ask for more.
   taken_ns_ = loop_.now_ns;
-  settle(stream);  // it is not the client that is waited for
-  if (ending == nullptr) return NGHTTP2_ERR_DEFERRED;
+  settle(stream);
+  if (ending == nullptr && bytes == 0) return NGHTTP2_ERR_DEFERRED;
+  if (ending == nullptr) return static_cast<ssize_t>(bytes);
   *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
   submit_status(stream, pending_of(stream), ending->status, ending->text, ending->retry_after_s);
   return static_cast<ssize_t>(bytes);

@@ -24,6 +24,7 @@ class MessageStream {
   virtual void end() = 0;  // that was all
   // Answers, as far as they fit. 0: there is nothing at the moment.
   [[nodiscard]] virtual std::size_t read(char* out, std::size_t room) = 0;
+  [[nodiscard]] virtual bool has_more() const noexcept = 0;  // that read() would give
   // Null: more answers may come, or there are some to read.
   [[nodiscard]] virtual const Ending* ending() = 0;
   // The server stops: no further messages are taken, and it ends with those that are under way.
