@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -357,3 +358,12 @@ def test_bad_settings(settings: dict[str, str], why: str, noting: Noting, tmp_pa
     with pytest.raises(AssertionError, match=why) as refused:
         Server.start(["--config", str(file)], tmp_path)
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://penstock:secret/1@localhost/0", "redis://localhost/0?passwort=secret"])
+def test_what_the_library_does_not_take_is_not_quoted(url: str) -> None:
+    store = pytest.importorskip("penstock.cache.store", exc_type=ImportError)
+    with pytest.raises(store.StoreError) as caught:
+        store.Store(url, None, 1.0)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "secret" not in shown and "passwort" not in shown

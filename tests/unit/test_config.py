@@ -372,3 +372,37 @@ def test_documented_example_is_valid(write) -> None:
         assert load_config(file=write(example)).models
     assert format_size(1000) == "1000"
     assert LogFormat("json") is LogFormat.JSON
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://penstock:hunter2/secret@localhost:6379/0",
+        "redis://penstock:hunter2#secret@localhost/0",
+        "redis://penstock:hunter2?secret@localhost/0",
+        "redis://penstock:2222/secret@localhost:6379/0",
+        "redis://localhost/0?passwort=secret",
+        "redis://localhost/0?decode_responses=yes",
+        "redis://localhost/0?db=secret",
+        "redis://[secret/0",
+        "unix://",
+        "http://secret@localhost",
+    ],
+)
+def test_a_url_of_redis_that_means_nothing_is_refused_unseen(url: str) -> None:
+    with pytest.raises(ConfigError, match="cache_redis is no URL of a Redis") as caught:
+        load_config(flags={"cache_redis": url})
+    assert not any(part in str(caught.value) for part in ("hunter2", "secret", "2222", "passwort"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "rediss://penstock:hunter2%2Fsecret@[::1]:6380/3?ssl_ca_certs=/etc/ca.pem",
+        "unix:///run/redis.sock?db=2&password=secret",
+        "redis://:secret@localhost/",
+    ],
+)
+def test_urls_of_redis_have_a_database_and_options(url: str) -> None:
+    assert load_config(flags={"cache_redis": url}).cache_redis == url

@@ -32,8 +32,10 @@ class Store:
                 protocol=2,
                 **more,
             )
-        except (ValueError, redis.RedisError) as error:
-            raise StoreError(str(error)) from error
+            self._redis.connection_pool.make_connection()  # reads the options, and connects nowhere
+        except (ValueError, TypeError, redis.RedisError):
+            # Whatever the library says may quote the URL, and a password in it.
+            raise StoreError("redis-py does not take the options of the URL: see cache_redis") from None
 
     def ping(self) -> None:
         """StoreError unless Redis answers, and lets us in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from urllib.parse import parse_qs, urlsplit
 
 from penstock.core.config import ModelConfig, ServerConfig
 from penstock.core.errors import ConfigError
@@ -14,6 +15,9 @@ __all__ = ["GROUP_MODELS_MAX", "refuse_contradictions", "same_group"]
 GROUP_MODELS_MAX = 64
 # What belongs to the worker processes of a group and not to a model in them.
 _OF_THE_PROCESS = ("instances", "cpus", "numa_node", "memory_bytes")
+
+# Behind the URL of a Redis. Others of the library's change what it returns, or are unknown to it.
+_REDIS_OPTIONS = ("client_name", "db", "password", "socket_connect_timeout", "socket_keepalive", "username")
 
 
 def refuse_contradictions(config: ServerConfig) -> None:
@@ -42,11 +46,12 @@ def refuse_contradictions(config: ServerConfig) -> None:
 
 
 def _check_cache(config: ServerConfig) -> None:
-    # The URL may hold a password: it is not shown.
-    if config.cache_redis is not None and not config.cache_redis.startswith(("redis://", "rediss://", "unix://")):
+    # The URL may hold a password, and in any part of it where that is not quoted: nothing of it is shown.
+    if config.cache_redis is not None and not _is_redis(config.cache_redis):
         raise ConfigError(
             "cache_redis is no URL of a Redis: give redis://HOST:PORT/DATABASE, rediss://HOST:PORT/DATABASE with TLS, "
-            "or unix:///PATH"
+            "or unix:///PATH; in a password, / ? # @ % are %2F %3F %23 %40 %25, or give it as REDISCLI_AUTH; options "
+            f"may be {', '.join(_REDIS_OPTIONS)} and ssl_*"
         )
     for model in config.models:
         if model.cache_shared and config.cache_redis is None:
@@ -54,6 +59,22 @@ def _check_cache(config: ServerConfig) -> None:
                 f"model {model.name!r} has cache_shared, and there is nowhere to share its answers: give cache_redis, "
                 "or leave it out"
             )
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else {}
+        _ = parts.port  # ValueError for what is none
+    except ValueError:
+        return False
+    if parts.fragment or not all(name in _REDIS_OPTIONS or name.startswith("ssl_") for name in options):
+        return False
+    if not all(values[0].isdecimal() for name, values in options.items() if name == "db"):
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in ("redis", "rediss") and (parts.path in ("", "/") or parts.path[1:].isdecimal())
 
 
 def _is_loopback(host: str) -> bool:
