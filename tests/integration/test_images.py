@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from base64 import b64encode
@@ -381,6 +383,31 @@ def test_the_main_process_does_not_load_pillow(server: Server) -> None:
     assert "PIL" not in Path(f"/proc/{main.pid}/maps").read_text()
     readers = [each for each in main.children(recursive=True) if "penstock.jobs.images" in each.cmdline()]
     assert 1 <= len(readers) <= 2
+
+
+def readers_of(server: Server) -> list[psutil.Process]:
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return [each for each in children if "penstock.jobs.images" in each.cmdline()]
+
+
+@pytest.mark.parametrize("model", ["rgb", "nowhere"])
+def test_a_reader_keeps_no_document(server: Server, model: str) -> None:
+    image = b64encode(file_of(picture("RGB"), "PNG"))
+    body = b'{"inputs":{"image":{"base64":"' + image + b'"}},"junk":[' + b"[]," * 4_000_000 + b"[]]}"
+    assert send(server, model, body, JSON).status in (413, 422)
+    assert all(each.memory_info().rss < 150 << 20 for each in readers_of(server))
+
+
+def test_a_reader_without_memory_ends() -> None:
+    content = png(20_000, 20_000, b"")
+    goal = ["image", 20_000, 20_000, 20_000, 3, False]
+    order = {"do": "image", "goal": goal, "media_type": None, "bytes": len(content)}
+    orders = (json.dumps(order).encode() + b"\n" + content) * 2
+    # The second order is for another one.
+    done = subprocess.run([sys.executable, "-m", "penstock.jobs.images"], input=orders, capture_output=True, timeout=60)
+    (answer,) = done.stdout.splitlines()
+    assert json.loads(answer)["code"] == "body_too_large" and "more memory" in json.loads(answer)["detail"]
+    assert done.returncode == 0
 
 
 def test_a_reader_that_dies_is_replaced(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _ORDER_S = 20.0
 _IDLE_S = 60.0
 # A process that has served so many is replaced: what a decoder leaks ends with it.
 _ORDERS_MAX = 10_000
+# Of the tensors that it makes of what it got.
+_TENSORS_BYTES_MAX = 32 << 20
 _PIECE_BYTES = 1 << 20
 _CHANNELS = (1, 3, 4)
 _HEIGHT_MAX = 65_535
@@ -106,7 +108,9 @@ class ImageReader:
     def document(self, content: bytes) -> Iterator[Document]:
         """Have a body of JSON read."""
         with self._process() as process:
-            yield Document(process, process.ask({"do": "names"}, content)[0])
+            document = Document(process, process.ask({"do": "names"}, content)[0], len(content))
+            yield document
+            document.forget()
 
     @contextmanager
     def _process(self) -> Iterator[_Process]:
@@ -157,8 +161,10 @@ class ImageReader:
 class Document:
     """A body of JSON that a process has read; usable as long as the process is lent."""
 
-    def __init__(self, process: _Process, names: Mapping[str, Any]) -> None:
+    def __init__(self, process: _Process, names: Mapping[str, Any], size: int) -> None:
         self._process = process
+        self._size = size
+        self._is_kept = True
         self.names = {name: str(names[name]) for name in ("model", "version") if name in names}
 
     def with_tensors(self, goals: list[ImageGoal], *, rows: bool) -> tuple[bytes, list[dict[str, Any]]]:
@@ -166,8 +172,14 @@ class Document:
 
         `rows`: the inputs are a list of rows.
         """
-        answer, body = self._process.ask({"do": "tensors", "goals": goals, "rows": rows}, b"")
+        self._is_kept = False
+        answer, body = self._process.ask({"do": "tensors", "goals": goals, "rows": rows}, b"", self._size)
         return body, list(answer["faults"])
+
+    def forget(self) -> None:
+        """Have the process let go of it, unless it has."""
+        if self._is_kept:
+            self._process.ask({"do": "forget"}, b"")
 
 
 class _Process:
@@ -199,8 +211,11 @@ class _Process:
         """Whether it has not ended by itself."""
         return self._process.poll() is None
 
-    def ask(self, order: Mapping[str, object], content: bytes) -> tuple[dict[str, Any], bytes]:
-        """Give an order; what is said, and the bytes behind it. RequestError when the image is at fault."""
+    def ask(self, order: Mapping[str, object], content: bytes, kept: int = 0) -> tuple[dict[str, Any], bytes]:
+        """Give an order; what is said, and the bytes behind it. RequestError when the image is at fault.
+
+        `kept`: how many bytes it may give back beside its tensors.
+        """
         self.served += 1
         self._broken = True  # unless this ends well
         try:
@@ -208,12 +223,16 @@ class _Process:
                 _write(self._to, json.dumps({**order, "bytes": len(content)}).encode() + b"\n")
                 _write(self._to, content)
                 answer = json.loads(self._line())
+                if answer["bytes"] > _TENSORS_BYTES_MAX + kept:
+                    raise RequestError(
+                        "body_too_large", f"the image becomes more than {_TENSORS_BYTES_MAX} bytes; send a smaller one"
+                    )
                 data = self._bytes(answer["bytes"])
         except gevent.Timeout:
             raise RequestError("body_too_large", f"the image takes longer than {_ORDER_S:.0f} s to decode") from None
         except (OSError, EOFError):
             raise RequestError("malformed_body", "the image has ended the process that decodes it") from None
-        self._broken = False
+        self._broken = "ends" in answer
         if "code" in answer:
             code = str(answer["code"])
             raise RequestError(code if code in PROBLEMS else "internal_error", str(answer["detail"]))

@@ -94,17 +94,26 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
                 data = _decode(content, _Goal(*order["goal"]), order["media_type"])
                 answer: _Json = {}
             elif order["do"] == "names":
+                document = _Document(b"")  # never two at a time
                 document = _Document(content)
                 answer = document.names()
+            elif order["do"] == "forget":
+                answer = {}
             else:
                 data, faults = document.with_tensors([_Goal(*goal) for goal in order["goals"]], order)
                 answer = {"faults": faults}
         except RequestError as error:
             answer = {"code": error.code, "detail": error.detail}
         except MemoryError:
-            answer = {"code": "body_too_large", "detail": "the image takes more memory than there is for one"}
+            # What it had then taken is the system's again when it ends.
+            detail = "the image takes more memory than there is for one"
+            answer = {"code": "body_too_large", "detail": detail, "ends": True}
+        if order["do"] != "names":
+            document = _Document(b"")  # what JSON becomes may be many times as large
         answers.write(json.dumps({**answer, "bytes": len(data)}).encode() + b"\n" + data)
         answers.flush()
+        if "ends" in answer:
+            return
 
 
 def _decode(content: bytes, goal: _Goal, media_type: str | None) -> bytes:
