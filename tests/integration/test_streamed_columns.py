@@ -10,11 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from tests.integration.streams import JSON_LINES, lines_of, stream
+from tests.integration.streams import JSON_LINES, lines_of, stream, streaming
+from tests.integration.supervised import until
 from tests.serving import Server
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -288,3 +290,25 @@ def test_two_columns_of_an_inputs_name_are_refused(server: Server) -> None:
     with pa.ipc.new_stream(sink, others.schema) as writer:
         writer.write_table(others)
     assert stream(server, ARROW, "model=mixed", sink.getvalue()).status == 200
+
+
+def test_values_that_python_does_not_have_are_named(server: Server) -> None:
+    columns = {**mixed(3), "f64": pa.array([1 << 60] * 3, pa.timestamp("s"))}
+    response = stream(server, ARROW, "model=mixed", arrow_of(columns))
+    assert response.status == 400
+    assert "a value that cannot be read" in json.loads(response.content)["detail"]  # type: ignore[attr-defined]
+
+
+def test_a_reader_that_is_killed_is_not_the_clients_fault(server: Server) -> None:
+    def readers() -> list[psutil.Process]:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        return [each for each in children if "penstock.jobs.columns" in each.cmdline()]
+
+    with streaming(server, ARROW, "model=mixed") as request:
+        request.send(arrow_of(mixed(3))[:100])
+        until(lambda: bool(readers()), "a reader")
+        for each in readers():
+            each.kill()
+        response = request.response
+        assert response.status == 503
+        assert json.loads(response.read())["code"] == "memory_exhausted"

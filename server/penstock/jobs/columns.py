@@ -86,6 +86,10 @@ class _Job:
                 raise
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise RequestError("malformed_body", f"not {self._order['format']}: {reason}") from None
+        except (ValueError, OverflowError) as error:
+            # Values that Arrow has and Python has not, such as dates of another aeon.
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise RequestError("malformed_body", f"a value that cannot be read: {reason}") from None
 
     def _predict(self, batches: Iterator[Any]) -> None:
         # They load Arrow, which is not there on every server.

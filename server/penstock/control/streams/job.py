@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from gevent.os import make_nonblocking, nb_read, nb_write
@@ -76,13 +76,23 @@ class Job:
         while b"\n" not in text:
             piece = nb_read(process.stdout.fileno(), _PIECE_BYTES)
             if not piece:
-                self._finish(process)
-                raise RuntimeError("a job has ended without an answer")
+                self._fail(process)
             text += piece
         line, _, rest = text.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
         # What follows a head begins at once.
         return head, rest or (b"" if "code" in head else nb_read(process.stdout.fileno(), _PIECE_BYTES))
+
+    def _fail(self, process: subprocess.Popen[bytes]) -> NoReturn:
+        """Say why there is no answer at all: the client, or the server."""
+        if self._failure is not None:
+            raise self._failure
+        _await_end(process)
+        if process.returncode < 0:
+            raise RequestError(
+                "memory_exhausted", f"signal {-process.returncode} has ended the process that read the body; try again"
+            )
+        raise RequestError("internal_error", "the process that read the body has ended without an answer")
 
     def _finish(self, process: subprocess.Popen[bytes]) -> None:
         """Raise unless the answer that ended was complete."""
