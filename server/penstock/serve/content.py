@@ -65,13 +65,25 @@ def _digest(path: Path) -> str:
 
 def _files_of(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
-        for parent, folders, files in os.walk(path):
-            folders[:] = [name for name in folders if name != _LEFT_OUT]
-            yield from ((str(Path(parent, name).relative_to(path)), Path(parent, name)) for name in files)
+        yield from _files_below(path, path)
         return
     yield "", path  # whatever it is called
-    # Weights, schemas and modules that lie beside it are nowhere listed: all are taken for its own but other models of
-    # its kind. A module may be any Python file.
+    # Weights, schemas, modules and packages that lie beside it are nowhere listed: all are taken for its own but other
+    # models of its kind. A module may be any Python file.
     for beside in path.parent.iterdir():
-        if beside != path and beside.is_file() and (beside.suffix != path.suffix or path.suffix == ".py"):
+        if beside.is_dir():
+            # No package begins with a dot, and a repository's history or an environment may be large.
+            if beside.name != _LEFT_OUT and not beside.name.startswith("."):
+                yield from _files_below(beside, path.parent)
+        elif beside != path and beside.is_file() and (beside.suffix != path.suffix or path.suffix == ".py"):
             yield beside.name, beside
+
+
+def _files_below(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != _LEFT_OUT]
+        for name in files:
+            file = Path(parent, name)
+            # A pipe or a socket has no content, and whoever reads it waits.
+            if file.is_file():
+                yield str(file.relative_to(root)), file
