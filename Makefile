@@ -167,7 +167,7 @@ $(STAMPS)/clients: $(STAMPS)/dev
 	@build/clients/bin/python -c 'import sys, sysconfig; \
 		open(sysconfig.get_path("purelib") + "/below.pth", "w").write(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
 		"$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	@build/clients/bin/python -m pip install -q 'tritonclient[grpc,http]==2.73.0' 'schemathesis==4.32.5'
+	@build/clients/bin/python -m pip install -q 'tritonclient[grpc,http]==2.73.0' 'schemathesis==4.32.5' grpcio-health-checking grpcio-reflection
 	@build/clients/bin/python -m pip download -q --no-deps -d build/clients/wheels \
 		'tritonclient==2.51.0' 'nvidia-cuda-runtime-cu12==12.9.79'
 	@build/clients/bin/python -m tests.clients.unpack build/clients/wheels build/clients/perf_analyzer
