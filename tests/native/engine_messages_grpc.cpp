@@ -20,6 +20,7 @@ using penstock::test::GrpcCalls;
 using penstock::test::message;
 using penstock::test::prefixed;
 using penstock::test::Server;
+using penstock::test::varint;
 
 constexpr const char* kStream = "/inference.GRPCInferenceService/ModelStreamInfer";
 constexpr const char* kWatch = "/grpc.health.v1.Health/Watch";
@@ -272,6 +273,22 @@ void late_messages() {
   client.send_bytes(id, prefixed(affine(1)).substr(0, 20));
   const Call& call = client.wait_end(id);
   CHECK(call.status() == 4 && call.fields.at("grpc-message").find("did not arrive") != std::string::npos);
+}
+
+// That its call may last longer gives a message no more time than it has otherwise, and what it asks for itself counts.
+void messages_own_time() {
+  penstock::dataplane::EngineOptions options;
+  options.request_timeout_ms = 400;
+  Server server(options);
+  add_idle(server);
+  GrpcCalls client(server.port());
+  const std::int32_t id = client.open(kStream, {{"grpc-timeout", "60S"}});
+  client.send(id, message("idle", 1, 4, 0, "late"));
+  CHECK(read_answer(client.wait(id, 0)).error.starts_with("no answer within 400 ms"));
+  const std::string own = field(4, field(1, "timeout") + field(2, varint(2 << 3) + varint(150'000)));
+  client.send(id, message("idle", 1, 4, 0, "own") + own);
+  const Answer answer = read_answer(client.wait(id, 1));
+  CHECK(answer.id == "own" && answer.error.starts_with("no answer within 150 ms"));
 }
 
 // A client that takes nothing: what it is owed is bounded, and its connection is given up.
@@ -546,6 +563,7 @@ int main(int argc, char** argv) {
                            Case{"taken_back", taken_back},
                            Case{"deadlines", deadlines},
                            Case{"late_messages", late_messages},
+                           Case{"messages_own_time", messages_own_time},
                            Case{"slow_reader", slow_reader},
                            Case{"exact_window", exact_window},
                            Case{"keys", keys},

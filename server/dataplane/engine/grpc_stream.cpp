@@ -195,9 +195,10 @@ void GrpcStream::submit(std::string_view message, Block& block) {
   slot.id.clear();
   RequestHead head = head_;
   char timeout[24];
-  if (deadline_ns_ != 0) {  // what is left of the call's time is the message's
+  if (deadline_ns_ != 0) {  // what is left of the call's time is the message's, as far as it may have so much
     const std::uint64_t left_ms = deadline_ns_ > loop_.now_ns ? (deadline_ns_ - loop_.now_ns) / kMillisecondNs : 0;
-    const auto end = std::to_chars(timeout, timeout + sizeof timeout, std::max<std::uint64_t>(left_ms, 1)).ptr;
+    const std::uint64_t own_ms = std::min(left_ms, loop_.engine.options.request_timeout_ms);
+    const auto end = std::to_chars(timeout, timeout + sizeof timeout, std::max<std::uint64_t>(own_ms, 1)).ptr;
     head.timeout_ms = {timeout, end};
   }
   if (loop_.tap.is_on()) loop_.tap.open(requests_, pending, head, message.size(), *loop_.keys);

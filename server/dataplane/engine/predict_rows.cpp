@@ -123,8 +123,11 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
   Problem problem;
   ModelEntry& entry = *rejoin.entry;
   pending.length = rejoin.longest;
-  if (pending.timeout_ns == 0 && rejoin.infer.timeout_us != 0) {
-    pending.timeout_ns = std::min(rejoin.infer.timeout_us, kTimeoutNsMax / kMicrosecondNs) * kMicrosecondNs;
+  // A message of a stream has no more than its call has left; otherwise the field of the head goes before.
+  const bool bounded = pending.timeout_ns != 0;
+  if (rejoin.infer.timeout_us != 0 && (!bounded || connection.carrier != nullptr)) {
+    const std::uint64_t own_ns = std::min(rejoin.infer.timeout_us, kTimeoutNsMax / kMicrosecondNs) * kMicrosecondNs;
+    pending.timeout_ns = bounded ? std::min(pending.timeout_ns, own_ns) : own_ns;
     pending.deadline_ns = pending.arrival_ns + pending.timeout_ns;
     loop_.timers.arm(connection.timer, pending.deadline_ns);
   }
