@@ -169,10 +169,10 @@ void Http2Session::offer(Http2Stream& stream) {
 }
 
 void Http2Session::note_taken(Http2Stream& stream, std::size_t bytes) noexcept {
+  if (bytes > 0) taken_ns_ = loop_.now_ns;
   stream.taken += bytes;
   if (stream.taken < kTakenBytesMin) return;
   stream.taken = 0;
-  taken_ns_ = loop_.now_ns;
   stream.take_by_ns = loop_.now_ns + loop_.engine.options.write_timeout_ms * kMillisecondNs;
 }
 
