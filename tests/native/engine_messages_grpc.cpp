@@ -291,6 +291,41 @@ void messages_own_time() {
   CHECK(answer.id == "own" && answer.error.starts_with("no answer within 150 ms"));
 }
 
+std::string window_update(std::int32_t id) {
+  std::string out("\0\0\4\x8\0", 5);
+  for (const std::int32_t value : {id, 0x7fff0000 - 65'536})
+    for (const int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(value >> shift));
+  return out;
+}
+
+// Messages that are answered without a worker, and all at once: the other connections have their turn between them.
+void others_between() {
+  constexpr std::size_t kStreams = 24;
+  constexpr std::size_t kMessages = 50'000;  // of no bytes: each is answered by an error
+  constexpr std::size_t kPassBytes = 6 * (128 * 1024 + 32 * 1024);
+  Server server;
+  GrpcCalls client(server.port(), false);
+  std::vector<std::int32_t> ids;
+  for (std::size_t i = 0; i < kStreams; ++i) ids.push_back(client.open(kStream));
+  for (const std::int32_t id : ids) client.send_bytes(id, std::string(5 * kMessages, '\0'));
+  std::string updates = window_update(0);
+  for (const std::int32_t id : ids) {
+    while (!client.call(id).unsent.empty()) CHECK(client.read());
+    updates += window_update(id);
+  }
+  const std::size_t bytes = kStreams * kMessages * (5 + client.wait(ids[0], 0).size()) - 65'536;
+  const auto& passes = server.engine().loops()[0]->stats().passes;
+  const std::uint64_t before = passes.get();
+  client.socket().send(updates);
+  std::string taken(1 << 20, '\0');
+  for (std::size_t all = 0; all < bytes;) {
+    const ssize_t received = ::recv(client.socket().fd(), taken.data(), taken.size(), 0);
+    CHECK(received > 0);
+    all += static_cast<std::size_t>(received);
+  }
+  CHECK(passes.get() - before >= bytes / kPassBytes);
+}
+
 // A client that takes nothing: what it is owed is bounded, and its connection is given up.
 void slow_reader() {
   penstock::dataplane::EngineOptions options;
@@ -564,6 +599,7 @@ int main(int argc, char** argv) {
                            Case{"deadlines", deadlines},
                            Case{"late_messages", late_messages},
                            Case{"messages_own_time", messages_own_time},
+                           Case{"others_between", others_between},
                            Case{"slow_reader", slow_reader},
                            Case{"exact_window", exact_window},
                            Case{"keys", keys},

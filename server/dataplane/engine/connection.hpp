@@ -133,8 +133,9 @@ struct Connection : Watch {
   bool internal = false;  // of the control plane: neither counted nor asked for a key
   bool closing = false;   // no further request is read
   bool peer_closed = false;
-  bool dirty = false;    // in the loop's list of connections to flush
-  bool writable = true;  // the last send() took everything
+  bool dirty = false;      // in the loop's list of connections to flush
+  bool postponed = false;  // has been flushed as much as it may be before the others
+  bool writable = true;    // the last send() took everything
   bool owes_continue = false;
   bool oip = false;            // the path of the request that was read last is under /v2
   bool waited = false;         // for memory, and has not got it yet

@@ -191,6 +191,11 @@ void HttpSession::flush_dirty() {
     if (connection.fd >= 0) flush(connection);
   }
   dirty_.clear();
+  for (Connection* const each : postponed_) {
+    each->postponed = false;
+    mark_dirty(*each);
+  }
+  postponed_.clear();
 }
 
 void HttpSession::flush(Connection& connection) {

@@ -210,6 +210,7 @@ class HttpSession {
   std::unique_ptr<CodingTools> tools_;  // made for the first body that needs them
   std::unique_ptr<char[]> coding_scratch_;
   std::vector<Connection*> dirty_;
+  std::vector<Connection*> postponed_;  // to the next time that those are flushed
   std::vector<MemoryWaiter> memory_waiters_;
   std::vector<Connection*> unread_;  // no event tells that they have something
   std::vector<Connection*> closed_;  // this pass: an event of the same pass may still name them

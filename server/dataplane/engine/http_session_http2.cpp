@@ -4,6 +4,12 @@
 #include "engine/http_session.hpp"
 
 namespace penstock::dataplane {
+namespace {
+
+// At a time: messages that are answered at once are read, answered and sent here, and the others have their turn.
+constexpr std::size_t kSentBytesMax = 128 * 1024;
+
+}  // namespace
 
 // Whether a head that HTTP/1.1 refuses is the first that an HTTP/2 client says: then it is its connection from here on,
 // or will be when the rest of it is there.
@@ -32,11 +38,19 @@ void HttpSession::process_http2(Connection& connection) {
 }
 
 void HttpSession::flush_http2(Connection& connection) {
-  while (connection.writable) {
+  if (connection.postponed) return;  // what it has just answered has made it dirty again
+  for (std::size_t sent = 0; connection.writable;) {
     if (connection.out.empty()) connection.http2->fill(connection.out);
     if (connection.out.empty()) break;
-    connection.out.consume(send_bytes(connection, connection.out.data + connection.out.begin, connection.out.size()));
+    const std::size_t bytes = send_bytes(connection, connection.out.data + connection.out.begin, connection.out.size());
     if (connection.fd < 0) return;
+    connection.out.consume(bytes);
+    sent += bytes;
+    if (sent >= kSentBytesMax && connection.writable) {
+      connection.postponed = true;
+      postponed_.push_back(&connection);
+      break;
+    }
   }
   after_flush_http2(connection);
 }
