@@ -152,6 +152,7 @@ void GrpcStream::hold(std::string_view bytes) {
         Problem problem;
         problem.set(ProblemCode::kMemoryExhausted, "no memory is left for the messages; try again");
         end_with(problem);
+        carrier_->http2->messages_taken(*call_, bytes.size());  // they are not looked at
         return;
       }
     }
