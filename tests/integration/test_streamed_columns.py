@@ -312,3 +312,18 @@ def test_a_reader_that_is_killed_is_not_the_clients_fault(server: Server) -> Non
         response = request.response
         assert response.status == 503
         assert json.loads(response.read())["code"] == "memory_exhausted"
+
+
+def test_rows_that_are_only_claimed_are_not_run(server: Server) -> None:
+    response = stream(server, ARROW, "model=tokens", arrow_of({"ids": pa.nulls((1 << 31) - 1)}, 1 << 31))
+    assert response.status == 422
+    assert "claims 2147483647 rows" in json.loads(response.content)["detail"]  # type: ignore[attr-defined]
+    few = stream(server, ARROW, "model=tokens", arrow_of({"ids": pa.nulls(3)}), accept=JSON_LINES)
+    assert [line["error"]["code"] for line in lines_of(few)] == ["invalid_input"] * 3
+
+
+def test_what_does_not_begin_as_parquet_is_refused_at_once(server: Server) -> None:
+    with streaming(server, "application/vnd.apache.parquet", "model=mixed") as request:
+        request.send(b"PAR2" + bytes(100))
+        assert request.response.status == 400  # and the body has not ended
+        assert "not parquet" in json.loads(request.response.read())["detail"]

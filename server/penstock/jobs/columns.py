@@ -6,6 +6,7 @@ standard output, behind a line of JSON that says whether there is one. With what
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -28,10 +29,14 @@ __all__ = ["main"]
 _BATCHES_UNDER_WAY = 4
 # Of the process: what a file unpacks to is for its sender to say.
 _MEMORY_BYTES_MAX = 4 << 30
-_SPOOL_BYTES_MAX = 64 << 30
+# Of a file of Parquet, which is on disk while it is read.
+_SPOOL_BYTES_MAX = 4 << 30
 _PIECE_BYTES = 1 << 20
+# Of a record batch; more than those have a bit each at least.
+_ROWS_WITHOUT_BYTES_MAX = 1 << 16
 # Of a file at a time.
 _PARQUET_ROWS = 8192
+_PARQUET = b"PAR1"
 
 _Json = dict[str, Any]
 
@@ -112,6 +117,7 @@ class _Job:
         first = 0
         with ThreadPoolExecutor(_BATCHES_UNDER_WAY) as threads:
             for batch in batches:
+                _check_rows(batch)
                 batch.validate(full=True)  # or its offsets could lead anywhere
                 for part in parts_of(batch, Layout(model.inputs, batch.schema.names), model):
                     under_way.append(threads.submit(run, fast_path, model, part))
@@ -147,6 +153,14 @@ class _Job:
         self._answer.flush()
 
 
+def _check_rows(batch: Any) -> None:
+    """Refuse rows without bytes: nulls alone have no length but the one that they claim."""
+    if batch.num_rows > _ROWS_WITHOUT_BYTES_MAX + 8 * batch.get_total_buffer_size():
+        raise RequestError(
+            "invalid_input", f"a record batch claims {batch.num_rows} rows and holds less than a bit for each"
+        )
+
+
 def _stream(body: IO[bytes]) -> Iterator[Any]:
     import pyarrow.ipc
 
@@ -159,9 +173,25 @@ def _parquet(body: IO[bytes], folder: str) -> Iterator[Any]:
     import pyarrow.parquet
 
     with tempfile.TemporaryFile(dir=folder, prefix="spool-") as file:
-        shutil.copyfileobj(body, file, _PIECE_BYTES)
-        file.seek(0)
+        if (beginning := body.read(len(_PARQUET))) != _PARQUET:
+            raise RequestError("malformed_body", f"not parquet: it begins with {beginning!r}")
+        try:
+            file.write(beginning)
+            shutil.copyfileobj(body, file, _PIECE_BYTES)
+            file.seek(0)
+        except OSError as error:
+            raise _not_spooled(error) from None
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
+
+
+def _not_spooled(error: OSError) -> RequestError | OSError:
+    if error.errno == errno.EFBIG:
+        return RequestError(
+            "body_too_large", f"a file of Parquet may have {_SPOOL_BYTES_MAX >> 30} GiB; send Arrow, or several files"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RequestError("memory_exhausted", "there is no room on disk for the file at the moment; try again")
+    return error
 
 
 if __name__ == "__main__":
