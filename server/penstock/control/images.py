@@ -24,6 +24,8 @@ _MODULE = "penstock.jobs.images"
 _PROCESSES_MAX = 2
 # Requests that wait for one of them.
 _WAITING_MAX = 64
+_WAITING_BYTES_MAX = 64 << 20
+_WAIT_S = 10.0
 _ORDER_S = 20.0
 _IDLE_S = 60.0
 # A process that has served so many is replaced: what a decoder leaks ends with it.
@@ -94,33 +96,30 @@ def _ambiguous(tensor: Tensor, config: ModelConfig, why: str) -> RequestError:
 class ImageReader:
     """Processes that decode images, one order at a time each; they start when they are needed. For one hub."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float = _WAIT_S) -> None:
+        """`wait_s`: how long a request waits for a process; its client may be gone by then."""
+        self._wait_s = wait_s
         self._free = BoundedSemaphore(_PROCESSES_MAX)
         self._waiting = 0
+        self._waiting_bytes = 0
         self._idle: list[_Process] = []
 
     def tensor(self, content: bytes, goal: ImageGoal, media_type: str | None) -> bytes:
         """Return the bytes of the tensor that an image is. RequestError when it is none that fits."""
-        with self._process() as process:
+        with self._process(len(content)) as process:
             return process.ask({"do": "image", "goal": goal, "media_type": media_type}, content)[1]
 
     @contextmanager
     def document(self, content: bytes) -> Iterator[Document]:
         """Have a body of JSON read."""
-        with self._process() as process:
+        with self._process(len(content)) as process:
             document = Document(process, process.ask({"do": "names"}, content)[0], len(content))
             yield document
             document.forget()
 
     @contextmanager
-    def _process(self) -> Iterator[_Process]:
-        if self._waiting >= _WAITING_MAX:
-            raise RequestError("memory_exhausted", f"{_WAITING_MAX} images wait to be decoded already; try again")
-        self._waiting += 1
-        try:
-            self._free.acquire()
-        finally:
-            self._waiting -= 1
+    def _process(self, size: int) -> Iterator[_Process]:
+        self._take_turn(size)
         process: _Process | None = None
         try:
             process = self._living() or _Process()
@@ -129,6 +128,21 @@ class ImageReader:
             if process is not None:
                 self._give_back(process)
             self._free.release()
+
+    def _take_turn(self, size: int) -> None:
+        """Wait until a process is free. RequestError when too many do, or that lasts too long."""
+        if self._waiting >= _WAITING_MAX or (self._waiting and self._waiting_bytes + size > _WAITING_BYTES_MAX):
+            raise RequestError("memory_exhausted", f"{self._waiting} images wait to be decoded already; try again")
+        self._waiting += 1
+        self._waiting_bytes += size
+        try:
+            if not self._free.acquire(timeout=self._wait_s):
+                raise RequestError(
+                    "memory_exhausted", f"the image has waited {self._wait_s:g} s to be decoded; try again"
+                )
+        finally:
+            self._waiting -= 1
+            self._waiting_bytes -= size
 
     def _living(self) -> _Process | None:
         while self._idle:
