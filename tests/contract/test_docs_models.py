@@ -76,14 +76,14 @@ def test_readme_replaces_a_model(tmp_path: Path) -> None:
         environment["PENSTOCK_KEY"] = run(f"{making_a_key}\necho $PENSTOCK_KEY").strip()
         authorization = {"Authorization": f"Bearer {environment['PENSTOCK_KEY']}"}
         until(lambda: server.request("GET", "/keys", headers=authorization).status == 200, "the key is known")
-        # What answers before: the README's reader has served it.
         affine(tmp_path).rename(tmp_path / "iris.onnx")
-        run("penstock models register iris iris.onnx\npenstock models promote iris 1.0.0")
-        mlp(tmp_path, widths=(4, 4)).rename(tmp_path / "iris.onnx")
+        mlp(tmp_path, widths=(4, 4)).rename(tmp_path / "better.onnx")
         assert run(rest).splitlines() == [
-            "registered iris 1.1.0",
-            "iris 1.1.0 answers now",
-            "iris 1.0.0 answers now",
+            "registered flowers 1.0.0",
+            "flowers 1.0.0 answers now",
+            "registered flowers 1.1.0",
+            "flowers 1.1.0 answers now",
+            "flowers 1.0.0 answers now",
         ]
     finally:
         server.stop()

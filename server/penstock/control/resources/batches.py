@@ -46,6 +46,12 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
         """Run the rows of a stream."""
         if request.mimetype == JSON:
             return ImageDocuments(self._state, self._fast_path, self._images).predict("/predict/batch")
+        if request.mimetype not in _NAMES and request.mimetype not in _COLUMNS:
+            raise RequestError(
+                "unsupported_media_type",
+                f"batches come as JSON, msgpack or raw rows, or are streamed as {', '.join([*_NAMES, *_COLUMNS])}; a "
+                "file or a form is one row: send it to /predict",
+            )
         pieces = pieces_of(request.environ)
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
@@ -61,9 +67,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             answers = Job(_JOB, self._order(columns, model, names, headers), pieces).answers()
             media_type = _first(answers).decode()
             return _answer(b"", answers, media_type)
-        sent = _NAMES.get(request.mimetype)
-        if sent is None:
-            raise RequestError("unsupported_media_type", f"rows are streamed as {', '.join([*_NAMES, *_COLUMNS])}")
+        sent = _NAMES[request.mimetype]
         writer = _writer(sent, model)
         poster = _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers})
         answers = Pipeline(pieces, _reader(sent, model), writer, poster, rows_max=model.rows_max).answers()
