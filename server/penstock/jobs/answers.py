@@ -12,6 +12,8 @@ import pyarrow
 import pyarrow.ipc
 from numpy.typing import NDArray
 
+from penstock.core.errors import RequestError
+from penstock.jobs.dense import datatype_of
 from penstock.native import _dataplane
 
 __all__ = ["Answer", "ArrowWriter", "Columns", "LineWriter", "Replied", "Rows", "Writer", "columns_of"]
@@ -53,13 +55,18 @@ Answer = Columns | Replied | Rows
 
 
 def columns_of(body: bytes, header_bytes: int | None, dtypes: Mapping[str, str]) -> Columns:
-    """Read a reply of the Open Inference Protocol whose numbers are binary."""
+    """Read a reply of the Open Inference Protocol whose numbers are binary.
+
+    RequestError (`model_unavailable`) when its outputs are of other types than those asked for.
+    """
     header_bytes = len(body) if header_bytes is None else header_bytes
     document: _Json = json.loads(body[:header_bytes])
     outputs: dict[str, NDArray[Any]] = {}
     rows, at = 0, header_bytes
     for output in document["outputs"]:
         rows = output["shape"][0]
+        if output["datatype"] != datatype_of(dtypes[output["name"]]):
+            raise _replaced(f"{output['name']} is {output['datatype']} now")
         size = output.get("parameters", {}).get("binary_data_size")
         if size is None:
             outputs[output["name"]] = np.array(output["data"], object).reshape(output["shape"])
@@ -69,6 +76,12 @@ def columns_of(body: bytes, header_bytes: int | None, dtypes: Mapping[str, str])
         outputs[output["name"]] = values.reshape(output["shape"])
         at += size
     return Columns(rows, outputs, document["parameters"]["row_errors"])
+
+
+def _replaced(how: str) -> RequestError:
+    return RequestError(
+        "model_unavailable", f"another version answers than when the stream began: {how}; send the rows again"
+    )
 
 
 class Writer(Protocol):
@@ -150,6 +163,9 @@ class ArrowWriter:
             else {name: _numbers(value) if name in self._floats else value for name, value in values.items()}
             for row, values in enumerate(answer.outputs)
         ]
+        for values in answer.outputs:
+            if values is not None and values.keys() != set(self._names):
+                raise _replaced(f"its outputs are {', '.join(values)}")
         self._writer.write_batch(pyarrow.RecordBatch.from_pylist(rows, self._schema))
 
     def end(self) -> None:

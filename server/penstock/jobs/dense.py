@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
 
-__all__ = ["Dense", "Layout", "NotDenseError"]
+__all__ = ["Dense", "Layout", "NotDenseError", "datatype_of"]
 
 _TEXTS = ("str", "bytes")
 
@@ -84,7 +84,7 @@ def _tensor(column: Any, tensor: _Tensor, faults: NDArray[np.bool_]) -> Dense:
     leaf, extents = _leaf(column, shape)
     if leaf is None:
         _note_faults(column, shape, faults)
-        return Dense(name, _datatype(dtype), (0,), b"")
+        return Dense(name, datatype_of(dtype), (0,), b"")
     if dtype in _TEXTS:
         content = _texts(leaf)
     else:
@@ -92,7 +92,7 @@ def _tensor(column: Any, tensor: _Tensor, faults: NDArray[np.bool_]) -> Dense:
         if wrong is not None:
             faults |= wrong.reshape(len(faults), -1).any(axis=1)
         content = values.tobytes()
-    return Dense(name, _datatype(dtype), (len(faults), *extents), content)
+    return Dense(name, datatype_of(dtype), (len(faults), *extents), content)
 
 
 def _matrix(columns: Sequence[Any], tensor: _Tensor, faults: NDArray[np.bool_]) -> Dense:
@@ -113,7 +113,7 @@ def _matrix(columns: Sequence[Any], tensor: _Tensor, faults: NDArray[np.bool_]) 
     extents = [len(columns) // max(known, 1) if extent is None else extent for extent in shape]
     if math.prod(extents) != len(columns):
         raise NotDenseError
-    return Dense(name, _datatype(dtype), (len(faults), *extents), matrix.tobytes())
+    return Dense(name, datatype_of(dtype), (len(faults), *extents), matrix.tobytes())
 
 
 def _leaf(column: Any, shape: Sequence[int | None]) -> tuple[Any, list[int]]:
@@ -214,7 +214,8 @@ def _texts(leaf: Any) -> bytes:
     return bytes(memoryview(joined.buffers()[2])[offsets[0] : offsets[-1]]) if len(joined) else b""
 
 
-def _datatype(dtype: str) -> str:
+def datatype_of(dtype: str) -> str:
+    """Return what the Open Inference Protocol calls a type."""
     return "BYTES" if dtype in _TEXTS else dtype.upper().replace("FLOAT", "FP")
 
 
