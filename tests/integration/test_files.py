@@ -181,14 +181,6 @@ def test_what_fits_no_input_is_refused(
     assert problem["request_id"] == "mine"
 
 
-@pytest.mark.parametrize("media_type", ["image/png", "text/plain", "multipart/form-data; boundary=line"])
-def test_a_file_is_no_batch(files: Server, media_type: str) -> None:
-    reply = files.request("POST", "/predict/batch?model=text", b"--line--\r\n", {"Content-Type": media_type})
-    problem = json.loads(reply.body)
-    assert (reply.status, problem["code"]) == (415, "unsupported_media_type")
-    assert "a file or a form is one row: send it to /predict" in problem["detail"]
-
-
 def test_an_answer_may_be_raw(files: Server, tmp_path: Path) -> None:
     reply = send(files, "text", b"a", "text/plain", Accept="application/msgpack")
     assert reply.headers["content-type"] == "application/msgpack"

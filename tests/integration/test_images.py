@@ -425,3 +425,11 @@ def test_a_reader_that_dies_is_replaced(serve: Callable[..., Server], tmp_path: 
     while reader.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
     assert send(running, "rgb", content, "image/png").status == 200
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "text/plain", "multipart/form-data; boundary=line"])
+def test_a_file_is_no_batch(server: Server, media_type: str) -> None:
+    reply = server.request("POST", "/predict/batch?model=rgb", b"--line--\r\n", {"Content-Type": media_type})
+    problem = json.loads(reply.body)
+    assert (reply.status, problem["code"]) == (415, "unsupported_media_type")
+    assert media_type.partition(";")[0] in problem["detail"] or "send it to /predict" in problem["detail"]
