@@ -178,3 +178,11 @@ def test_health(wire: Wire, path: str) -> None:
     reply = wire.ask("GET", path)
     assert (reply.status, list(reply.json().values())) == (200, [True])
     assert wire.ask("POST", path, b"").status == 405
+
+
+def test_what_comes_behind_a_request_is_refused_in_its_own_way(wire: Wire) -> None:
+    assert "error" in orjson.loads(infer(wire, {"inputs": 3}).body)
+    coded = {"Content-Type": "application/x-ndjson", "Content-Encoding": "br"}
+    reply = wire.ask("POST", "/predict/batch?model=pair", b"x", coded)
+    assert reply.status == 415
+    assert "error" not in orjson.loads(reply.body)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "engine/http_session.hpp"
 #include "engine/transport.hpp"
@@ -141,10 +142,10 @@ bool HttpSession::process_head(Connection& connection) {
 }
 
 bool HttpSession::begin_body(Connection& connection, const RequestHead& head) {
+  connection.oip = is_oip(head.path);
   if (is_streamed(head)) [[unlikely]]
     return begin_stream(connection, head);
   Buffer& in = connection.in;
-  connection.oip = is_oip(head.path);
   // The first half keeps the sum from wrapping: a length may be any 64-bit number.
   const std::uint64_t total = head.head_bytes + head.content_length;
   const bool fits = !head.chunked && head.content_length < kConnectionBytes && total <= kConnectionBytes;
@@ -323,7 +324,7 @@ void HttpSession::open_pending(Connection& connection, Pending& pending, std::ui
   pending.head_only = false;
   pending.keep_alive = true;
   pending.http_1_0 = false;
-  pending.oip = connection.oip;
+  pending.oip = std::exchange(connection.oip, false);
   pending.receipt_wanted = false;
   pending.row_class = batcher::RowClass::kNormal;
   pending.timeout_ns = 0;
