@@ -144,7 +144,7 @@ void cut_texts() {
     CHECK(is_utf8(answer.error) && is_utf8(answer.id) && two_byte(first, 200).starts_with(answer.id));
     CHECK(answer.id.size() >= 250);
   }
-  client.send(id, message("\xff", 1, 4, 0, std::string("b\xff")));
+  client.send(id, message("\xff", 1, 4, 0, "b\xff"));
   const Answer answer = read_answer(client.wait(id, number));
   CHECK(is_utf8(answer.error) && answer.error.find("\xef\xbf\xbd") != std::string::npos && answer.id == "b");
 }
