@@ -16,5 +16,6 @@ def made_of(target: str, makefile: str) -> list[str]:
 def test_streams_leave_nothing_out() -> None:
     makefile = (ROOT / "Makefile").read_text()
     streams = re.findall(r"^ *stream [a-z]+ ([a-z -]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    wanted = [each for target in ("check", "test", "test-all") for each in made_of(target, makefile)]
+    # The test command of the README is called as it stands there; what is checked and what takes longer, part by part.
+    wanted = ["test", *(each for target in ("check", "test-all") for each in made_of(target, makefile))]
     assert Counter(" ".join(streams).split()) == Counter(wanted)
