@@ -15,7 +15,6 @@
 #include <tuple>
 #include <vector>
 
-#include "bindings_stats.hpp"
 #include "engine/engine.hpp"
 
 namespace nb = nanobind;
@@ -26,6 +25,7 @@ namespace penstock::dataplane {
 void bind_coding(nb::module_& module);  // bindings_coding.cpp
 void bind_lines(nb::module_& module);   // bindings_lines.cpp
 void bind_traces(nb::module_& module);  // bindings_traces.cpp
+nb::dict stats(const Engine& engine);   // bindings_stats.cpp
 
 namespace {
 

@@ -1,6 +1,4 @@
 // What Engine.stats() counts, as dictionaries.
-#include "bindings_stats.hpp"
-
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
@@ -14,9 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "engine/engine.hpp"
+
 namespace nb = nanobind;
 
 namespace penstock::dataplane {
+
+nb::dict stats(const Engine& engine);  // for bindings.cpp
+
 namespace {
 
 constexpr double kNsPerSecond = 1e9;
