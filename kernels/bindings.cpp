@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_steps.hpp"
 #include "penstock/kernels/dtype.hpp"
 #include "penstock/kernels/gather.hpp"
 
@@ -103,4 +104,5 @@ NB_MODULE(_kernels, module) {
       "Copy rows of bytes (uint8, shape (n,) each) into one batch, shape (rows, n). ValueError when lengths differ.");
   module.def("gather_widened", &gather_widened_rows, "rows"_a, "lane"_a = "",
              "Gather rows of float16 bytes (uint8, shape (2n,) each) as float32, shape (rows, n).");
+  bind_steps(module);
 }

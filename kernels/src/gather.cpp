@@ -24,7 +24,7 @@ void gather_widened(Lane lane, std::span<const std::byte* const> rows, std::size
 
 void widen(Lane lane, const std::byte* halves, std::size_t count, float* floats) noexcept {
 #if PENSTOCK_LANE_AVX2
-  if (lane == Lane::kAvx2) {
+  if (lane != Lane::kScalar) {
     avx2::widen(halves, count, floats);
     return;
   }

@@ -12,7 +12,7 @@
 namespace penstock {
 namespace {
 
-constexpr std::array<std::string_view, 2> kLaneNames{"scalar", "avx2"};
+constexpr std::array<std::string_view, 3> kLaneNames{"scalar", "avx2", "avx512"};
 
 bool runs_avx2() noexcept {
 #if PENSTOCK_LANE_AVX2
@@ -28,7 +28,15 @@ bool runs_avx2() noexcept {
 #endif
 }
 
-constexpr std::array<Lane, 2> kLanes{Lane::kScalar, Lane::kAvx2};
+bool runs_avx512() noexcept {
+#if PENSTOCK_LANE_AVX512
+  return runs_avx2() && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0;
+#else
+  return false;
+#endif
+}
+
+constexpr std::array<Lane, 3> kLanes{Lane::kScalar, Lane::kAvx2, Lane::kAvx512};
 
 }  // namespace
 
@@ -42,7 +50,7 @@ std::optional<Lane> lane_from_name(std::string_view name) noexcept {
 }
 
 std::span<const Lane> available_lanes() noexcept {
-  static const std::size_t count = runs_avx2() ? 2 : 1;
+  static const std::size_t count = 1U + (runs_avx2() ? 1U : 0U) + (runs_avx512() ? 1U : 0U);
   return std::span<const Lane>(kLanes).first(count);
 }
 

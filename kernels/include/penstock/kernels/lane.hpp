@@ -10,7 +10,8 @@ namespace penstock {
 
 enum class Lane : std::uint8_t {
   kScalar,
-  kAvx2,  // with F16C
+  kAvx2,    // with F16C
+  kAvx512,  // F and DQ; what gains nothing from it runs the AVX2 lane
 };
 
 [[nodiscard]] std::string_view name_of(Lane lane) noexcept;
