@@ -20,7 +20,7 @@ constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t kColumnsMax = 1 << 20;
 
 constexpr std::array<std::string_view, kStepKinds> kStepNames{
-    "fill",   "is_missing", "standardize", "scale",  "clip", "log",      "yeo_johnson", "box_cox", "bin",
+    "fill",   "is_missing", "standardize", "scale",  "clip", "log",      "yeo_johnson", "box_cox", "bin",   "place",
     "lookup", "date_part",  "sine",        "cosine", "add",  "subtract", "multiply",    "divide",  "modulo"};
 
 [[nodiscard]] bool takes_two(StepKind kind) noexcept { return kind >= StepKind::kAdd && kind <= StepKind::kDivide; }
@@ -31,7 +31,8 @@ constexpr std::array<std::string_view, kStepKinds> kStepNames{
 
 void check_step(const Step& step, std::size_t number, std::size_t columns) {
   if (step.x >= columns || (takes_two(step.kind) && step.y >= columns)) refuse("step", number, "no such column yet");
-  if (step.kind == StepKind::kBin && !std::ranges::is_sorted(step.table)) refuse("step", number, "edges must ascend");
+  const bool ordered = step.kind == StepKind::kBin || step.kind == StepKind::kPlace;
+  if (ordered && !std::ranges::is_sorted(step.table)) refuse("step", number, "its table must ascend");
   if (step.kind == StepKind::kLookup && step.table.size() < 2) refuse("step", number, "a table has two at least");
   if (step.kind == StepKind::kDatePart && !(step.a >= 0 && step.a < kDateParts)) {
     refuse("step", number, "no such part of a date");

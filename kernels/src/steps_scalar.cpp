@@ -1,4 +1,5 @@
 // Steps: the reference lane, a loop over rows each.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -71,6 +72,15 @@ void bin(const StepBlock& block) noexcept {
     std::size_t below = 0;
     while (below < block.table_size && block.table[below] <= x) ++below;
     return static_cast<double>(below);
+  });
+}
+
+void place(const StepBlock& block) noexcept {
+  const double* const end = block.table + block.table_size;
+  each(block, [&](double x) {
+    if (std::isnan(x)) return x;
+    const double* const found = std::lower_bound(block.table, end, x);
+    return found != end && *found == x ? static_cast<double>(found - block.table) : -1.0;
   });
 }
 
@@ -175,8 +185,8 @@ void modulo(const StepBlock& block) noexcept {
 
 }  // namespace
 
-const StepFunction kSteps[kStepKinds] = {fill,        is_missing, standardize, scale,    clip,      log,
-                                         yeo_johnson, box_cox,    bin,         lookup,   date_part, sine,
-                                         cosine,      add,        subtract,    multiply, divide,    modulo};
+const StepFunction kSteps[kStepKinds] = {fill,    is_missing, standardize, scale,  clip,      log,  yeo_johnson,
+                                         box_cox, bin,        place,       lookup, date_part, sine, cosine,
+                                         add,     subtract,   multiply,    divide, modulo};
 
 }  // namespace penstock::scalar

@@ -79,6 +79,6 @@ void divide(const StepBlock& block) noexcept {
 }
 
 // By StepKind; without a function of ours the scalar lane's is taken: those steps spend their time in the C library.
-#define PENSTOCK_VECTOR_STEPS                                                         \
-  {fill,    is_missing, standardize, scale,   clip, nullptr,  nullptr,  nullptr, bin, \
+#define PENSTOCK_VECTOR_STEPS                                                                     \
+  {fill,    is_missing, standardize, scale,   clip, nullptr,  nullptr,  nullptr, bin,    nullptr, \
    nullptr, nullptr,    nullptr,     nullptr, add,  subtract, multiply, divide,  nullptr}

@@ -42,7 +42,7 @@ Step random_step(std::mt19937_64& random, std::uint32_t columns) {
   if (step.kind == StepKind::kDatePart) step.a = static_cast<double>(random() % kDateParts);
   if (step.kind == StepKind::kClip && step.a > step.b) std::swap(step.a, step.b);
   if (step.kind == StepKind::kModulo) step.a = static_cast<double>(1 + random() % 9);
-  if (step.kind == StepKind::kBin || step.kind == StepKind::kLookup) {
+  if (step.kind == StepKind::kBin || step.kind == StepKind::kPlace || step.kind == StepKind::kLookup) {
     const std::size_t least = step.kind == StepKind::kLookup ? 2 : 0;
     for (std::size_t i = random() % 12 + least; i > 0; --i) step.table.push_back(-static_cast<double>(i));
   }
@@ -150,6 +150,7 @@ void check_refusals() {
   CHECK(!is_refused(two, step(StepKind::kScale, 1, 9, 0, {}), {}));
   CHECK(is_refused(two, step(StepKind::kAdd, 0, 2, 0, {}), {}));
   CHECK(is_refused(two, step(StepKind::kBin, 0, 0, 0, {2, 1}), {}));
+  CHECK(is_refused(two, step(StepKind::kPlace, 0, 0, 0, {2, 1}), {}));
   CHECK(is_refused(two, step(StepKind::kLookup, 0, 0, 0, {1}), {}));
   CHECK(is_refused(two, step(StepKind::kDatePart, 0, 0, 8, {}), {}));
   CHECK(is_refused(two, step(StepKind::kClip, 0, 0, 2, {}), {}));

@@ -29,6 +29,7 @@ enum class StepKind : std::uint8_t {
   kYeoJohnson,   // with lambda a
   kBoxCox,       // with lambda a, of x > 0; else missing
   kBin,          // how many numbers of the table, ascending, are at most x
+  kPlace,        // where x is in the table, ascending; -1: nowhere
   kLookup,       // table[x]; behind the last code what stands for missing, then for every other code
   kDatePart,     // of seconds since 1970, UTC: DatePart(a)
   kSine,         // sin(x * a)
@@ -39,7 +40,7 @@ enum class StepKind : std::uint8_t {
   kDivide,       // x / y; by 0 missing
   kModulo,       // the remainder of floor division by a, of x >= 0 (a hash that becomes a bucket)
 };
-inline constexpr std::size_t kStepKinds = 18;
+inline constexpr std::size_t kStepKinds = 19;
 
 enum class DatePart : std::uint8_t { kYear, kMonth, kDay, kWeekday, kDayOfYear, kHour, kMinute, kSecond };
 inline constexpr std::size_t kDateParts = 8;

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from penstock.core.errors import ModelLoadError
+from penstock.core.written_file import WrittenFile, shown
 from penstock.worker.model import DTYPES, TEXTS, TensorSpec
 
 __all__ = [
@@ -144,47 +145,15 @@ def _json_of(tensor: DeclaredTensor) -> dict[str, object]:
     return members | ({"categories": list(tensor.categories)} if tensor.categories else {})
 
 
-class _Reading:
-    """Checks one file member by member; `where` is a member's path in it, such as inputs[0].shape."""
+class _Reading(WrittenFile):
+    """Checks one schema file member by member."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def error(self, where: str, text: str) -> ModelLoadError:
-        return ModelLoadError(f"{self._file}: {where + ' ' if where else ''}{text}")
-
-    def document(self) -> Mapping[str, Any]:
-        try:
-            if self._file.stat().st_size > FILE_BYTES_MAX:
-                raise self.error("", f"has more than {FILE_BYTES_MAX} bytes: it can be no schema")
-            text = self._file.read_text("utf-8")
-            document = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
-        except OSError as error:
-            raise self.error("", f"cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise self.error("", f"is no JSON in UTF-8 ({error}): mend it there") from error
-        return self.mapping(document, "")
-
-    def mapping(self, value: object, where: str) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise self.error(where, f"is {_shown(value)}: it must be an object, {{...}}")
-        return value
-
-    def members(
-        self, value: Mapping[str, Any], where: str, *, needed: Sequence[str], allowed: Sequence[str] = ()
-    ) -> None:
-        for name in needed:
-            if name not in value:
-                raise self.error(where, f"has no member {name!r}. A schema looks like this:\n{template()}")
-        for name in value:
-            if name not in needed and name not in allowed:
-                raise self.error(
-                    where, f"has a member {name!r}, which means nothing: it can be {', '.join([*needed, *allowed])}"
-                )
+        super().__init__(file, "schema", FILE_BYTES_MAX, template())
 
     def tensors(self, value: object, where: str) -> tuple[DeclaredTensor, ...]:
         if not isinstance(value, list) or not value:
-            raise self.error(where, f"is {_shown(value)}: it must be a list of one tensor or more")
+            raise self.error(where, f"is {shown(value)}: it must be a list of one tensor or more")
         tensors = tuple(self.tensor(item, f"{where}[{place}]") for place, item in enumerate(value))
         names = [tensor.name for tensor in tensors]
         for place, name in enumerate(names):
@@ -197,9 +166,9 @@ class _Reading:
         self.members(members, where, needed=("name", "dtype", "shape"), allowed=("categories",))
         name, dtype = members["name"], members["dtype"]
         if not isinstance(name, str) or not name:
-            raise self.error(f"{where}.name", f"is {_shown(name)}: it must be a string that is not empty")
+            raise self.error(f"{where}.name", f"is {shown(name)}: it must be a string that is not empty")
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise self.error(f"{where}.dtype", f"is {_shown(dtype)}: it must be one of {', '.join(sorted(DTYPES))}")
+            raise self.error(f"{where}.dtype", f"is {shown(dtype)}: it must be one of {', '.join(sorted(DTYPES))}")
         categories = self.categories(members["categories"], dtype, where) if "categories" in members else ()
         return DeclaredTensor(name, dtype, self.shape(members["shape"], f"{where}.shape"), categories)
 
@@ -207,7 +176,7 @@ class _Reading:
         if not isinstance(value, list) or len(value) > RANK_MAX:
             raise self.error(
                 where,
-                f"is {_shown(value)}: it must be the shape of one row without the batch, a list of at most {RANK_MAX} "
+                f"is {shown(value)}: it must be the shape of one row without the batch, a list of at most {RANK_MAX} "
                 "sizes such as [4], or [] for one number",
             )
         for place, size in enumerate(value):
@@ -215,7 +184,7 @@ class _Reading:
                 continue
             if type(size) is not int or not 1 <= size <= SIZE_MAX:
                 null = " (null, for rows that vary in length, may only come first)" if size is None else ""
-                raise self.error(f"{where}[{place}]", f"is {_shown(size)}: it must be a whole number from 1 on{null}")
+                raise self.error(f"{where}[{place}]", f"is {shown(size)}: it must be a whole number from 1 on{null}")
         return tuple(value)
 
     def categories(self, value: object, dtype: str, where: str) -> tuple[Category, ...]:
@@ -225,10 +194,10 @@ class _Reading:
             )
         where = f"{where}.categories"
         if not isinstance(value, list) or not value:
-            raise self.error(where, f"is {_shown(value)}: it must be a list of one category or more")
+            raise self.error(where, f"is {shown(value)}: it must be a list of one category or more")
         for place, category in enumerate(value):
             if isinstance(category, bool) or not isinstance(category, str | int | float):
-                raise self.error(f"{where}[{place}]", f"is {_shown(category)}: it must be a string or a number")
+                raise self.error(f"{where}[{place}]", f"is {shown(category)}: it must be a string or a number")
         if len(set(value)) != len(value):
             raise self.error(where, "has a category twice: they must differ")
         return tuple(value)
@@ -240,29 +209,11 @@ class _Reading:
         name, _, class_name = declared.rpartition(":") if isinstance(declared, str) else ("", "", "")
         path = PurePosixPath(name)
         if not name.endswith(".py") or not class_name.isidentifier():
-            raise self.error("class", f'is {_shown(declared)}: it must be "FILE.py:CLASS", such as "net.py:Net"')
-        folder = self._file.parent.resolve()
+            raise self.error("class", f'is {shown(declared)}: it must be "FILE.py:CLASS", such as "net.py:Net"')
+        folder = self.file.parent.resolve()
         found = (folder / name).resolve()
         if path.is_absolute() or ".." in path.parts or not found.is_relative_to(folder):
-            raise self.error("class", f"is {declared!r}: the file must lie in the folder of {self._file.name}")
+            raise self.error("class", f"is {declared!r}: the file must lie in the folder of {self.file.name}")
         if not found.is_file():
-            raise self.error("class", f"is {declared!r}: there is no file {name} in {self._file.parent}")
-        return self._file.parent / name, class_name
-
-
-def _shown(value: object) -> str:
-    """Return a value as JSON, cut where it is long."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"member {next(name for name in names if names.count(name) > 1)!r} occurs twice")
-    return members
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number in JSON")
+            raise self.error("class", f"is {declared!r}: there is no file {name} in {self.file.parent}")
+        return self.file.parent / name, class_name
