@@ -22,6 +22,7 @@ from penstock.worker.limits import out_of_memory
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
 from penstock.worker.model import ModelSpec
 from penstock.worker.priority import back_to_normal, clock_without_preemption
+from penstock.worker.processed import with_plan
 from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
@@ -89,7 +90,7 @@ def _load(control: socket.socket, number: int, model: ModelToLoad, memory_bytes:
         model.intra_op_threads, model.lengths, model.convert, model.trusted_digests, model.trusted_types
     )
     with _faults_of(number, memory_bytes):
-        backend = open_backend(Path(model.path), model.backend, options)
+        backend = with_plan(open_backend(Path(model.path), model.backend, options), Path(model.path))
     send(control, Loaded(number, backend.name, backend.spec, backend.rerun))
     return backend
 

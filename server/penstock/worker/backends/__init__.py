@@ -79,7 +79,7 @@ _BY_SUFFIX = {
 }
 _BY_MEMBER = {"MLmodel": "mlflow", "saved_model.pb": "tensorflow", "__init__.py": "python", "model.py": "python"}
 # What names of files end in that lie beside a model and are never the model itself.
-_BESIDE = ("schema.json", "golden.json")
+_BESIDE = ("schema.json", "golden.json", "processing.json")
 
 
 def choose_backend(path: Path, backend: str) -> str:

@@ -1,0 +1,1 @@
+"""Plans: what becomes of a record before the model sees it, and of its outputs before the client does."""

@@ -1,0 +1,41 @@
+"""The steps of features by name.
+
+Each is written as an object with a member that names it, {"impute": "median", "value": 28.0}. A number that is to be
+learned is left out; fit.py finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from penstock.core.written_file import WrittenFile
+from penstock.processing.category_steps import Encode, Hash
+from penstock.processing.date_steps import Cycle, Date
+from penstock.processing.number_steps import Bin, Clip, Impute, Log, Power, Scale
+from penstock.processing.step import Step
+
+__all__ = ["STEPS", "read_step"]
+
+_Read: TypeAlias = Callable[[WrittenFile, Mapping[str, Any], str], Step]
+STEPS: Mapping[str, _Read] = {
+    "impute": Impute.read,
+    "scale": Scale.read,
+    "clip": Clip.read,
+    "log": Log.read,
+    "power": Power.read,
+    "bin": Bin.read,
+    "encode": Encode.read,
+    "hash": Hash.read,
+    "date": Date.read,
+    "cycle": Cycle.read,
+}
+
+
+def read_step(reading: WrittenFile, value: object, where: str) -> Step:
+    """Read a step; ModelLoadError names what is wrong in it."""
+    members = reading.mapping(value, where)
+    names = [name for name in members if name in STEPS]
+    if len(names) != 1:
+        raise reading.error(where, f"must have exactly one of {', '.join(STEPS)}")
+    return STEPS[names[0]](reading, members, where)
