@@ -16,6 +16,7 @@
 #include "bindings_steps.hpp"
 #include "penstock/kernels/dtype.hpp"
 #include "penstock/kernels/gather.hpp"
+#include "penstock/kernels/hash_text.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -104,5 +105,6 @@ NB_MODULE(_kernels, module) {
       "Copy rows of bytes (uint8, shape (n,) each) into one batch, shape (rows, n). ValueError when lengths differ.");
   module.def("gather_widened", &gather_widened_rows, "rows"_a, "lane"_a = "",
              "Gather rows of float16 bytes (uint8, shape (2n,) each) as float32, shape (rows, n).");
+  module.def("hash_text", &hash_text, "text"_a, "What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8.");
   bind_steps(module);
 }

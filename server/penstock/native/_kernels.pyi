@@ -26,6 +26,9 @@ def gather(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def gather_widened(rows: Sequence[NDArray[np.uint8]], lane: str = "") -> NDArray[np.float32]:
     """Gather rows of float16 bytes (uint8, shape (2n,) each) as float32, shape (rows, n)."""
 
+def hash_text(text: str) -> int:
+    """What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8."""
+
 class Program:
     """
     Feature steps over the rows of a batch (kernels/steps.hpp). Used by one thread at a time.
@@ -39,10 +42,12 @@ class Program:
         lane: str = "",
     ) -> None:
         """
-        sources: (dtype, columns); steps: (kind, x, y, a, b, table); matrices: (dtype, columns, [(x, at, width)]). ValueError when they do not fit each other.
+        sources: (dtype, columns); steps: (kind, x, y, a, b, table); matrices: (dtype, columns, [(x, at, width)]).
+        ValueError when they do not fit each other.
         """
 
     def run(self, arrays: Sequence[NDArray], results: Sequence[NDArray]) -> None:
         """
-        Compute the matrices of a batch: one array of shape (rows, ...) for each source, one to fill for each matrix. ValueError when a size does not fit.
+        Compute the matrices of a batch: one array of shape (rows, ...) for each source, one to fill for each matrix.
+        ValueError when a size does not fit.
         """

@@ -13,7 +13,7 @@ from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import FieldKind, Record
 from penstock.processing.step import Column, NativeStep, Steps
 
-__all__ = ["RECORD", "ModelInput", "Wiring", "sources_of", "wire"]
+__all__ = ["RECORD", "ModelInput", "Wiring", "given_columns", "sources_of", "steps_of", "wire"]
 
 # The tensor of a record's slots in the ring. Other fields are tensors of their own name.
 RECORD = "$record"
@@ -61,22 +61,31 @@ def wire(plan: Plan, model: Sequence[ModelInput]) -> Wiring:
     record = plan.record
     assert record is not None
     sources = sources_of(record)
-    given = _given_columns(record)
     elements = sum(math.prod(shape) for _, dtype, shape in sources if dtype != "bytes")
     steps = Steps(elements)
     features = plan.features or tuple(_same_names(record, model))
+    made = steps_of(plan.file, features, given_columns(record), steps)
     shown: dict[str, list[Column]] = {}
-    made: dict[str, list[Column]] = {}
     for feature in features:
-        columns = _columns_of(plan.file, feature, {**given, **made}, steps)
-        made[feature.name] = columns
         if not feature.hidden:
             into = feature.into or _rest(plan.file, features, sources, model)
-            shown.setdefault(into, []).extend(columns)
+            shown.setdefault(into, []).extend(made[feature.name])
     return _wired(plan.file, sources, steps, shown, model)
 
 
-def _given_columns(record: Record) -> dict[str, list[Column]]:
+def steps_of(
+    file: Path, features: Sequence[Feature], given: Mapping[str, list[Column]], steps: Steps
+) -> dict[str, list[Column]]:
+    """Add the steps of features and return the columns of each, by name; ModelLoadError, UnlearnedError."""
+    made: dict[str, list[Column]] = {}
+    for feature in features:
+        # A feature may have the name of the field it is made of.
+        made[feature.name] = _columns_of(file, feature, {**given, **made}, steps)
+    return made
+
+
+def given_columns(record: Record) -> dict[str, list[Column]]:
+    """Return the columns that a record has before any step, by the name of the field."""
     columns = {}
     for slot, field in enumerate(record.slots):
         categories = field.categories if field.kind is FieldKind.CATEGORY else None

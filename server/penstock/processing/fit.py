@@ -1,0 +1,210 @@
+"""Learning the numbers of a plan's steps from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.core.errors import ModelLoadError
+from penstock.native._kernels import Program
+from penstock.processing.category_steps import Encode
+from penstock.processing.number_steps import Bin, Clip, Impute, Power, Scale
+from penstock.processing.plan import Feature, Plan
+from penstock.processing.power import best_exponent
+from penstock.processing.program import given_columns, steps_of
+from penstock.processing.record import Category
+from penstock.processing.slots import Slots
+from penstock.processing.step import Column, Step, Steps
+
+__all__ = ["fit"]
+
+_Target: TypeAlias = NDArray[np.float64] | None
+_S = TypeVar("_S", bound=Step)
+
+# What the mean of a category's target counts against the mean of all: as many rows as this.
+_SMOOTHING = 10.0
+_EPSILON = float(np.finfo(np.float64).eps)
+
+
+def fit(plan: Plan, slots: Slots, target: _Target = None) -> Plan:
+    """Return the plan with every number learned that it leaves out.
+
+    `slots` is of shape (rows, slots) as slots_of() makes it, `target` of shape (rows,). ModelLoadError says what cannot
+    be learned from them.
+    """
+    assert plan.record is not None
+    if not len(slots):
+        raise ModelLoadError("nothing can be learned from a table without rows")
+    known = given_columns(plan.record)
+    learned: list[Feature] = []
+    for feature in plan.features:
+        done = replace(feature, steps=())
+        for step in feature.steps:
+            # What the steps before it make of the table is what it learns from.
+            columns, values = _values(plan, [*learned, done], known, slots)
+            done = replace(done, steps=(*done.steps, _learn(step, columns, values, target, feature.name)))
+        learned.append(done)
+    return replace(plan, features=tuple(learned))
+
+
+def _values(
+    plan: Plan, features: Sequence[Feature], known: Mapping[str, list[Column]], slots: Slots
+) -> tuple[list[Column], NDArray[np.float64]]:
+    """Return the columns of the last feature and their values, shape (rows, columns)."""
+    steps = Steps(slots.shape[1])
+    made = steps_of(plan.file, features, known, steps)
+    columns = made[features[-1].name]
+    placements = [(column.x, at, 0) for at, column in enumerate(columns)]
+    program = Program([("float64", slots.shape[1])], steps.native, [("float64", len(columns), placements)])
+    values = np.empty((len(slots), len(columns)))
+    program.run([np.ascontiguousarray(slots)], [values])
+    return columns, values
+
+
+def _learn(step: Step, columns: list[Column], values: NDArray[np.float64], target: _Target, name: str) -> Step:
+    learn = _LEARN.get(type(step))
+    if learn is None:
+        return step
+    results = [learn(step, column, values[:, at], target) for at, column in enumerate(columns)]
+    if any(result != results[0] for result in results):
+        raise ModelLoadError(
+            f"feature {name!r} has {len(columns)} columns when a step of it learns, and they teach it different numbers: "
+            "make features of them that are hidden, and one feature of each"
+        )
+    return results[0]
+
+
+def _impute(step: Impute, column: Column, values: NDArray[np.float64], target: _Target) -> Impute:
+    present = values[~np.isnan(values)]
+    if step.value is not None:
+        return step
+    if not len(present):
+        raise ModelLoadError(f"impute of {column.name!r}: every value is missing, so none can be learned")
+    if step.strategy == "most-frequent":
+        found, counts = np.unique(present, return_counts=True)
+        value = float(found[np.argmax(counts)])
+    else:
+        if column.categories is not None:
+            raise ModelLoadError(f"impute of {column.name!r}: categories have no {step.strategy}; use most-frequent")
+        value = float(np.mean(present) if step.strategy == "mean" else np.median(present))
+    if column.categories is not None:
+        return replace(step, value=_category_at(column, value))
+    return replace(step, value=value)
+
+
+def _category_at(column: Column, code: float) -> Category:
+    assert column.categories is not None
+    if code < 0:
+        raise ModelLoadError(f"impute of {column.name!r}: most of its values are in no list of categories")
+    return column.categories[int(code)]
+
+
+def _scale(step: Scale, column: Column, values: NDArray[np.float64], target: _Target) -> Scale:
+    if step.center is not None and step.width is not None:
+        return step
+    if np.isnan(values).all():
+        raise ModelLoadError(f"scale of {column.name!r}: every value is missing")
+    if step.kind == "standard":
+        # As scikit-learn does: what varies by rounding only is constant.
+        mean, variance = float(np.nanmean(values)), float(np.nanvar(values))
+        rounding = (
+            np.finfo(np.float64).eps * len(values) * variance + (len(values) * mean * np.finfo(np.float64).eps) ** 2
+        )
+        center, width = mean, 0.0 if variance <= rounding else float(np.sqrt(variance))
+    elif step.kind == "robust":
+        low, center, high = (float(value) for value in np.nanpercentile(values, (25, 50, 75)))
+        width = high - low
+    elif step.kind == "max-abs":
+        center, width = 0.0, float(np.nanmax(np.abs(values)))
+    else:
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        factor = 1 / _not_zero(high - low)
+        return replace(step, center=factor, width=-low * factor)
+    return replace(step, center=center, width=_not_zero(width))
+
+
+def _not_zero(width: float) -> float:
+    """Return 1 for a width of rounding errors: a constant column stays constant."""
+    return 1.0 if abs(width) < 10 * _EPSILON else width
+
+
+def _clip(step: Clip, column: Column, values: NDArray[np.float64], target: _Target) -> Clip:
+    if not step.quantiles or step.low is not None:
+        return step
+    low, high = np.nanquantile(values, step.quantiles)
+    return replace(step, low=float(low), high=float(high))
+
+
+def _power(step: Power, column: Column, values: NDArray[np.float64], target: _Target) -> Power:
+    if step.exponent is not None:
+        return step
+    present = values[~np.isnan(values)]
+    if step.kind == "box-cox" and (present <= 0).any():
+        raise ModelLoadError(f"power of {column.name!r}: box-cox is for numbers above 0; yeo-johnson takes all")
+    return replace(step, exponent=best_exponent(step.kind, present))
+
+
+def _bin(step: Bin, column: Column, values: NDArray[np.float64], target: _Target) -> Bin:
+    if step.edges or step.bins == 1:
+        return step
+    present = values[~np.isnan(values)]
+    if step.kind == "uniform":
+        edges = np.linspace(present.min(), present.max(), step.bins + 1)
+    else:
+        edges = np.quantile(present, np.linspace(0, 1, step.bins + 1))
+    # Equal quantiles make bins of no width, which nothing is in.
+    inner = edges[1:-1][np.diff(edges[:-1]) > 1e-8]
+    return replace(step, edges=tuple(float(edge) for edge in inner), bins=len(inner) + 1)
+
+
+def _encode(step: Encode, column: Column, values: NDArray[np.float64], target: _Target) -> Encode:
+    if step.numbers:
+        return step
+    missing = np.isnan(values)
+    codes = np.unique(values[~missing])
+    if column.categories is not None:
+        codes = codes[codes >= 0]
+        found: list[Category] = [column.categories[int(code)] for code in codes]
+    else:
+        found = [float(code) for code in codes]
+    if not found:
+        raise ModelLoadError(f"encode of {column.name!r}: there is no category to learn")
+    if step.kind in ("one-hot", "ordinal"):
+        order = sorted(range(len(found)), key=lambda place: _order(found[place]))
+        numbers = tuple((found[place], float(number)) for number, place in enumerate(order))
+        if step.kind == "ordinal":
+            return replace(step, numbers=numbers, unknown=-1.0 if step.unknown is None else step.unknown)
+        # Missing is a category where it was one in the table.
+        if missing.any() and step.missing is None:
+            return replace(step, numbers=numbers, missing=float(len(numbers)), width=len(numbers) + 1)
+        return replace(step, numbers=numbers, width=len(numbers))
+    members = [values == code for code in codes]
+    if step.kind == "frequency":
+        shares = [float(of.mean()) for of in members]
+        known = replace(step, numbers=tuple(zip(found, shares, strict=True)))
+        return replace(known, missing=float(missing.mean()), unknown=0.0)
+    if target is None:
+        raise ModelLoadError(f"encode of {column.name!r}: name the target, whose means it is to learn")
+    mean = float(target.mean())
+    means = [float((target[of].sum() + _SMOOTHING * mean) / (of.sum() + _SMOOTHING)) for of in members]
+    absent = float((target[missing].sum() + _SMOOTHING * mean) / (missing.sum() + _SMOOTHING))
+    known = replace(step, numbers=tuple(zip(found, means, strict=True)))
+    return replace(known, missing=absent, unknown=mean)
+
+
+def _order(category: Category) -> tuple[bool, Any]:
+    return isinstance(category, str), category
+
+
+_LEARN: Mapping[type, Callable[[Any, Column, NDArray[np.float64], _Target], Step]] = {
+    Impute: _impute,
+    Scale: _scale,
+    Clip: _clip,
+    Power: _power,
+    Bin: _bin,
+    Encode: _encode,
+}
