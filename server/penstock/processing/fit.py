@@ -72,8 +72,8 @@ def _learn(step: Step, columns: list[Column], values: NDArray[np.float64], targe
     results = [learn(step, column, values[:, at], target) for at, column in enumerate(columns)]
     if any(result != results[0] for result in results):
         raise ModelLoadError(
-            f"feature {name!r} has {len(columns)} columns when a step of it learns, and they teach it different numbers: "
-            "make features of them that are hidden, and one feature of each"
+            f"feature {name!r} has {len(columns)} columns when a step of it learns, and they teach it different "
+            "numbers: make features of them that are hidden, and one feature of each"
         )
     return results[0]
 

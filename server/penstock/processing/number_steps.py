@@ -12,7 +12,7 @@ from penstock.core.written_file import WrittenFile
 from penstock.processing.record import Category
 from penstock.processing.step import Column, Steps, UnlearnedError, given, needed, number_of
 
-__all__ = ["Bin", "Clip", "Impute", "Log", "Power", "Scale"]
+__all__ = ["Bin", "Clip", "Impute", "Log", "Missing", "Power", "Scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,24 @@ class Impute:
             return [filled]
         missing = Column(steps.add("is_missing", column.x), f"{column.name} missing")
         return [filled, missing]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """1 where a value is missing, else 0."""
+
+    @classmethod
+    def read(cls, reading: WrittenFile, members: Mapping[str, Any], where: str) -> Missing:
+        reading.members(members, where, needed=("missing",))
+        if not reading.flag(members["missing"], f"{where}.missing"):
+            raise reading.error(f"{where}.missing", "is false: leave the step out")
+        return cls()
+
+    def members(self) -> dict[str, Any]:
+        return {"missing": True}
+
+    def emit(self, steps: Steps, column: Column) -> list[Column]:
+        return [steps.make(column, "is_missing")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from penstock.core.written_file import WrittenFile
 from penstock.processing.category_steps import Encode, Hash
 from penstock.processing.date_steps import Cycle, Date
-from penstock.processing.number_steps import Bin, Clip, Impute, Log, Power, Scale
+from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
 from penstock.processing.step import Step
 
 __all__ = ["STEPS", "read_step"]
@@ -20,6 +20,7 @@ __all__ = ["STEPS", "read_step"]
 _Read: TypeAlias = Callable[[WrittenFile, Mapping[str, Any], str], Step]
 STEPS: Mapping[str, _Read] = {
     "impute": Impute.read,
+    "missing": Missing.read,
     "scale": Scale.read,
     "clip": Clip.read,
     "log": Log.read,
@@ -35,7 +36,8 @@ STEPS: Mapping[str, _Read] = {
 def read_step(reading: WrittenFile, value: object, where: str) -> Step:
     """Read a step; ModelLoadError names what is wrong in it."""
     members = reading.mapping(value, where)
-    names = [name for name in members if name in STEPS]
-    if len(names) != 1:
-        raise reading.error(where, f"must have exactly one of {', '.join(STEPS)}")
-    return STEPS[names[0]](reading, members, where)
+    # The first member names the step: others may be called like one ("missing" of "encode").
+    name = next(iter(members), "")
+    if name not in STEPS:
+        raise reading.error(where, f"must begin with one of {', '.join(STEPS)}")
+    return STEPS[name](reading, members, where)

@@ -1,0 +1,328 @@
+"""Fitted transformers of scikit-learn as a plan: their numbers are read, and nothing of them is run.
+
+scikit-learn itself is not imported: objects are known by their class's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from penstock.core.errors import ModelLoadError
+from penstock.processing.category_steps import Encode
+from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
+from penstock.processing.plan import Feature, Plan
+from penstock.processing.record import Category, Field, FieldKind, Record
+from penstock.processing.step import Step
+
+__all__ = ["import_fitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """A column on its way through transformers: the column of the table that it began as, and its steps so far."""
+
+    column: str
+    steps: tuple[Step, ...] = ()
+    # A category that was never seen is refused, as the encoder would refuse it.
+    closed: bool = False
+
+    def then(self, *steps: Step) -> _Track:
+        return replace(self, steps=(*self.steps, *steps))
+
+
+def import_fitted(transformer: Any, columns: Sequence[str] = ()) -> Plan:
+    """Return the plan of a fitted transformer: a ColumnTransformer, a Pipeline of transformers, or a single one.
+
+    `columns` names the columns of the table where it was fitted without names. ModelLoadError names the transformer, or
+    its setting, that a plan cannot have.
+    """
+    names = [str(name) for name in getattr(transformer, "feature_names_in_", columns)]
+    if not names:
+        count = int(getattr(transformer, "n_features_in_", 0))
+        names = [f"x{place}" for place in range(count)]
+    tracks = _apply(transformer, [_Track(name) for name in names])
+    fields = _fields(names, tracks)
+    features = [
+        Feature(_unique(track, place, tracks), (track.column,), "", track.steps) for place, track in enumerate(tracks)
+    ]
+    return Plan(Path("processing.json"), Record(fields, _schema(fields), closed=True), tuple(features))
+
+
+def _apply(transformer: Any, tracks: list[_Track]) -> list[_Track]:
+    if isinstance(transformer, str):
+        if transformer == "drop":
+            return []
+        if transformer == "passthrough":
+            return tracks
+    name = type(transformer).__name__
+    module = type(transformer).__module__.partition(".")[0]
+    read = _READERS.get(name) if module == "sklearn" else None
+    if read is None:
+        raise ModelLoadError(
+            f"{name} cannot be imported: a plan can have {', '.join(sorted(_READERS))}. Replace it, or serve the whole "
+            "pipeline as a scikit-learn model"
+        )
+    if any(isinstance(step, Encode) and step.kind == "one-hot" for track in tracks for step in track.steps):
+        raise ModelLoadError(f"{name} comes behind one-hot columns, which a plan makes last")
+    return read(transformer, tracks)
+
+
+def _pipeline(pipeline: Any, tracks: list[_Track]) -> list[_Track]:
+    for _, step in pipeline.steps:
+        tracks = _apply("passthrough" if step is None else step, tracks)
+    return tracks
+
+
+def _column_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
+    made: list[_Track] = []
+    for _, part, columns in transformer.transformers_:
+        made.extend(_apply(part, [tracks[place] for place in _chosen(columns, tracks)]))
+    return made
+
+
+def _chosen(columns: Any, tracks: Sequence[_Track]) -> Iterator[int]:
+    """Return places for what a ColumnTransformer selects columns with: names, places, booleans or a slice."""
+    if isinstance(columns, slice):
+        yield from range(len(tracks))[columns]
+        return
+    names = {track.column: place for place, track in enumerate(tracks)}
+    chosen = [columns] if isinstance(columns, str | int) else list(columns)
+    for place, column in enumerate(chosen):
+        if isinstance(column, str):
+            yield names[column]
+        elif isinstance(column, bool) or type(column).__name__ in ("bool", "bool_"):
+            if column:
+                yield place
+        else:
+            yield int(column) % len(tracks)
+
+
+def _simple_imputer(imputer: Any, tracks: list[_Track]) -> list[_Track]:
+    if not _is_missing(imputer.missing_values):
+        raise ModelLoadError(f"SimpleImputer has missing_values={imputer.missing_values!r}: a plan knows NaN and None")
+    made = []
+    for track, value in zip(tracks, imputer.statistics_, strict=True):
+        if _is_missing(value):
+            if not getattr(imputer, "keep_empty_features", False):
+                continue
+            value = 0.0
+        made.append(track.then(Impute("constant", _plain(value))))
+    if imputer.indicator_ is not None:
+        made += _missing_indicator(imputer.indicator_, tracks)
+    return made
+
+
+def _missing_indicator(indicator: Any, tracks: list[_Track]) -> list[_Track]:
+    return [tracks[int(place)].then(Missing()) for place in indicator.features_]
+
+
+def _standard_scaler(scaler: Any, tracks: list[_Track]) -> list[_Track]:
+    centers = scaler.mean_ if scaler.with_mean else [0.0] * len(tracks)
+    widths = scaler.scale_ if scaler.scale_ is not None else [1.0] * len(tracks)
+    return _scaled("standard", centers, widths, tracks)
+
+
+def _robust_scaler(scaler: Any, tracks: list[_Track]) -> list[_Track]:
+    centers = scaler.center_ if scaler.center_ is not None else [0.0] * len(tracks)
+    widths = scaler.scale_ if scaler.scale_ is not None else [1.0] * len(tracks)
+    return _scaled("robust", centers, widths, tracks)
+
+
+def _max_abs_scaler(scaler: Any, tracks: list[_Track]) -> list[_Track]:
+    return _scaled("max-abs", [0.0] * len(tracks), scaler.scale_, tracks)
+
+
+def _min_max_scaler(scaler: Any, tracks: list[_Track]) -> list[_Track]:
+    scaled = _scaled("min-max", scaler.scale_, scaler.min_, tracks)
+    if not scaler.clip:
+        return scaled
+    low, high = (float(bound) for bound in scaler.feature_range)
+    return [track.then(Clip(low, high)) for track in scaled]
+
+
+def _scaled(kind: str, centers: Any, widths: Any, tracks: list[_Track]) -> list[_Track]:
+    return [
+        track.then(Scale(kind, float(center), float(width)))
+        for track, center, width in zip(tracks, centers, widths, strict=True)
+    ]
+
+
+def _power_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
+    made = [
+        track.then(Power(transformer.method, float(exponent)))
+        for track, exponent in zip(tracks, transformer.lambdas_, strict=True)
+    ]
+    return _standard_scaler(transformer._scaler, made) if transformer.standardize else made
+
+
+def _discretizer(discretizer: Any, tracks: list[_Track]) -> list[_Track]:
+    made = []
+    for track, edges in zip(tracks, discretizer.bin_edges_, strict=True):
+        inner = tuple(float(edge) for edge in edges[1:-1])
+        binned = track.then(Bin("edges", len(inner) + 1, inner))
+        if discretizer.encode != "ordinal":
+            numbers = tuple((float(place), float(place)) for place in range(len(inner) + 1))
+            binned = binned.then(Encode("one-hot", numbers, width=len(numbers)))
+        made.append(binned)
+    return made
+
+
+def _function_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
+    name = getattr(transformer.func, "__name__", None)
+    offset = {"log1p": 1.0, "log": 0.0}.get(str(name))
+    if transformer.func is None:
+        return tracks
+    if offset is None or transformer.kw_args:
+        raise ModelLoadError(f"FunctionTransformer of {name} cannot be imported: numpy's log and log1p can")
+    return [track.then(Log(offset)) for track in tracks]
+
+
+def _ordinal_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
+    made = []
+    for place, (track, categories) in enumerate(zip(tracks, encoder.categories_, strict=True)):
+        places = _grouped(encoder, place, categories)
+        numbers = tuple(
+            (_plain(of), float(at)) for of, at in zip(categories, places, strict=True) if not _is_missing(of)
+        )
+        unknown = encoder.unknown_value if encoder.handle_unknown == "use_encoded_value" else None
+        missing = encoder.encoded_missing_value if any(map(_is_missing, categories)) else unknown
+        step = Encode("ordinal", numbers, missing=_or_none(missing), unknown=_or_none(unknown))
+        made.append(replace(track.then(step), closed=encoder.handle_unknown == "error"))
+    return made
+
+
+def _target_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
+    if encoder.target_type_ == "multiclass":
+        raise ModelLoadError(
+            "TargetEncoder of several classes cannot be imported: one of two classes or of numbers can"
+        )
+    mean = float(encoder.target_mean_)
+    made = []
+    for track, categories, means in zip(tracks, encoder.categories_, encoder.encodings_, strict=True):
+        pairs = list(zip(categories, (float(value) for value in means), strict=True))
+        missing = next((value for of, value in pairs if _is_missing(of)), mean)
+        numbers = tuple((_plain(of), value) for of, value in pairs if not _is_missing(of))
+        made.append(track.then(Encode("target", numbers, missing=missing, unknown=mean)))
+    return made
+
+
+def _one_hot_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
+    return [
+        replace(track.then(_one_hot(encoder, place, categories)), closed=encoder.handle_unknown == "error")
+        for place, (track, categories) in enumerate(zip(tracks, encoder.categories_, strict=True))
+    ]
+
+
+def _one_hot(encoder: Any, place: int, categories: Any) -> Encode:
+    places = _grouped(encoder, place, categories)
+    dropped = getattr(encoder, "_drop_idx_after_grouping", None)
+    out = None if dropped is None else dropped[place]
+    shifted = [-1 if at == out else at - (out is not None and at > out) for at in places]
+    pairs = list(zip(categories, shifted, strict=True))
+    rare = _infrequent(encoder, place)
+    unknown = -1
+    if encoder.handle_unknown == "infrequent_if_exist" and rare:
+        unknown = shifted[[str(of) for of in categories].index(str(rare[0]))]
+    missing = next((at for of, at in pairs if _is_missing(of)), unknown)
+    return Encode(
+        "one-hot",
+        tuple((_plain(of), float(at)) for of, at in pairs if not _is_missing(of)),
+        missing=float(missing),
+        unknown=float(unknown),
+        width=len(set(shifted) - {-1}),
+    )
+
+
+def _grouped(encoder: Any, place: int, categories: Any) -> list[int]:
+    """Return the place of each category once rare ones share the last."""
+    mappings = getattr(encoder, "_default_to_infrequent_mappings", None)
+    if not _infrequent(encoder, place) or mappings is None or mappings[place] is None:
+        return list(range(len(categories)))
+    return [int(at) for at in mappings[place]]
+
+
+def _infrequent(encoder: Any, place: int) -> list[Any]:
+    if not getattr(encoder, "_infrequent_enabled", False):
+        return []
+    found = encoder.infrequent_categories_[place]
+    return [] if found is None else list(found)
+
+
+def _or_none(value: Any) -> float | None:
+    return None if value is None or _is_missing(value) else float(value)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType"
+
+
+def _plain(value: Any) -> Category:
+    """Return Python's own for a NumPy scalar."""
+    plain = value.item() if hasattr(value, "item") else value
+    return plain if isinstance(plain, str | bool) else float(plain)
+
+
+_READERS: Mapping[str, Callable[[Any, list[_Track]], list[_Track]]] = {
+    "ColumnTransformer": _column_transformer,
+    "FunctionTransformer": _function_transformer,
+    "KBinsDiscretizer": _discretizer,
+    "MaxAbsScaler": _max_abs_scaler,
+    "MinMaxScaler": _min_max_scaler,
+    "MissingIndicator": _missing_indicator,
+    "OneHotEncoder": _one_hot_encoder,
+    "OrdinalEncoder": _ordinal_encoder,
+    "Pipeline": _pipeline,
+    "PowerTransformer": _power_transformer,
+    "RobustScaler": _robust_scaler,
+    "SimpleImputer": _simple_imputer,
+    "StandardScaler": _standard_scaler,
+    "TargetEncoder": _target_encoder,
+}
+
+
+def _fields(names: Sequence[str], tracks: Sequence[_Track]) -> tuple[Field, ...]:
+    """Derive the fields: a column whose categories are strings is one of categories, any other a number."""
+    used = {track.column for track in tracks}
+    return tuple(_field(name, [track for track in tracks if track.column == name]) for name in names if name in used)
+
+
+def _field(name: str, tracks: Sequence[_Track]) -> Field:
+    categories: dict[Category, None] = {}
+    for step in (step for track in tracks for step in track.steps):
+        if isinstance(step, Encode) and any(isinstance(of, str) for of, _ in step.numbers):
+            categories.update(dict.fromkeys(of for of, _ in step.numbers))
+        if isinstance(step, Impute) and isinstance(step.value, str):
+            categories.setdefault(step.value)
+    if categories:
+        return Field(
+            (name,),
+            FieldKind.CATEGORY,
+            required=False,
+            nullable=True,
+            categories=tuple(categories),
+            open=not any(track.closed for track in tracks),
+        )
+    return Field((name,), FieldKind.NUMBER, required=False, nullable=True)
+
+
+def _schema(fields: Sequence[Field]) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for field in fields:
+        if field.kind is FieldKind.CATEGORY:
+            properties[field.name] = (
+                {"type": ["string", "null"], "x-penstock": {"categories": list(field.categories)}}
+                if field.open
+                else {"enum": [*field.categories, None]}
+            )
+        else:
+            properties[field.name] = {"type": ["number", "null"]}
+    return {"type": "object", "properties": properties, "required": [], "additionalProperties": False}
+
+
+def _unique(track: _Track, place: int, tracks: Sequence[_Track]) -> str:
+    same = [at for at, other in enumerate(tracks) if other.column == track.column]
+    return track.column if len(same) == 1 else f"{track.column} {same.index(place) + 1}"
