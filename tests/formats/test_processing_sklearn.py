@@ -28,11 +28,11 @@ from sklearn.preprocessing import (
 )
 
 from penstock.core.errors import ModelLoadError, RequestError
-from penstock.native._kernels import Program
 from penstock.processing.fit import fit
 from penstock.processing.imported import import_fitted
+from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import Plan, read_plan
-from penstock.processing.program import sources_of, wire
+from penstock.processing.program import sources_of
 from penstock.processing.slots import slots_of
 
 NUMBERS = ["a", "b", "c"]
@@ -59,19 +59,9 @@ def frame(seed: int, rows: int = 120, *, unseen: bool = False, missing: float = 
 
 def features(plan: Plan, table: pd.DataFrame) -> np.ndarray:
     """Run a plan offline, in every column's full precision."""
-    assert plan.record is not None
-    slots = slots_of(plan.record, {name: table[name].to_numpy() for name in table})
-    width = _width(plan)
-    wiring = wire(plan, [("x", "float64", (width,))])
-    result = np.empty((len(table), width))
-    Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run([slots], [result])
-    return result
-
-
-def _width(plan: Plan) -> int:
-    with pytest.raises(ModelLoadError, match="columns") as error:
-        wire(plan, [("x", "float64", (10_000,))])
-    return int(str(error.value).partition("make ")[2].partition(" columns")[0])
+    made = transform(plan, {name: table[name].to_numpy() for name in table}, inputs_of(plan, "float64"))
+    ((_, values),) = made.values()
+    return values
 
 
 def check(transformer: Any, train: pd.DataFrame, test: pd.DataFrame, tmp_path: Path, **fitting: Any) -> None:

@@ -17,6 +17,8 @@ __all__ = ["app", "main"]
 
 # Commands with commands of their own, each in the module of its name.
 _GROUPS = ("models", "keys")
+# Commands that are one of several in a module.
+_ELSEWHERE = {"fit": "processing", "transform": "processing"}
 
 
 class _Commands(TyperGroup):
@@ -24,10 +26,13 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""
-        return [*super().list_commands(ctx), *_GROUPS]
+        return [*super().list_commands(ctx), *_ELSEWHERE, *_GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None."""
+        if cmd_name in _ELSEWHERE:
+            several = typer.main.get_group(import_module(f"penstock.cli.{_ELSEWHERE[cmd_name]}").app)
+            return several.get_command(ctx, cmd_name)
         if cmd_name not in _GROUPS:
             return super().get_command(ctx, cmd_name)
         command = typer.main.get_command(import_module(f"penstock.cli.{cmd_name}").app)

@@ -1,0 +1,130 @@
+"""`penstock fit` and `penstock transform`: plans learned from tables, and tables through plans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock.cli.options import Debug
+from penstock.cli.plainly import told_plainly
+from penstock.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from penstock.processing.plan import Plan
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet file.", show_default=False)]
+
+
+@app.command("fit")
+def _fit(
+    plan: Annotated[
+        Path,
+        typer.Argument(metavar="PLAN", help="A plan, .toml or .json; or a transformer, .skops.", show_default=False),
+    ],
+    table: Annotated[
+        Path | None, typer.Argument(metavar="TABLE", help="What to learn from, .csv or .parquet.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.")] = Path(
+        "processing.json"
+    ),
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What target encoding learns the means of.", show_default=False)
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TYPE", help="Of a .skops file, beside what skops trusts.", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Learn the numbers that a plan leaves out from a table, or read them from a fitted scikit-learn transformer."""
+    with told_plainly(debug):
+        if plan.suffix == ".skops":
+            if table is not None:
+                raise ConfigError(f"{plan} is fitted already: leave {table} out")
+            typer.echo(_import(plan, trust or [], output))
+        elif table is None:
+            raise ConfigError("name a table to learn from, behind the plan")
+        else:
+            typer.echo(_learn(plan, table, target, output))
+
+
+@app.command("transform")
+def _transform(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan, or a folder that has one.", show_default=False)],
+    table: _Table,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help=".npy, .npz, .csv or .parquet.")
+    ] = Path("features.npy"),
+    dtype: Annotated[str, typer.Option(metavar="DTYPE", help="Of the model's input.")] = "float32",
+    debug: Debug = False,
+) -> None:
+    """Write what a model is given for the rows of a table: the same bytes as when it is served."""
+    with told_plainly(debug):
+        typer.echo(_through(plan, table, dtype, output))
+
+
+def _learn(plan: Path, table: Path, target: str | None, output: Path) -> str:
+    """Learn what a plan leaves out from a table and write it; a sentence about it."""
+    from penstock.processing.fit import fit
+    from penstock.processing.offline import inputs_of, learnable
+    from penstock.processing.plan import read_plan
+    from penstock.processing.slots import slots_of
+    from penstock.processing.tables import read_table, target_of
+
+    read = read_plan(plan)
+    record = learnable(read)
+    values = read_table(table, record)
+    slots = slots_of(record, values)
+    learned = fit(read, slots, None if target is None else target_of(table, values, target))
+    _write(learned, output)
+    widths = sum(shape[0] for _, _, shape in inputs_of(learned))
+    return f"{output}: {len(record.slots)} fields, {widths} columns, learned from {len(slots)} rows"
+
+
+def _import(file: Path, trusted: list[str], output: Path) -> str:
+    """Write the plan that a fitted scikit-learn transformer in a skops file is; a sentence about it."""
+    from penstock.processing.imported import import_fitted
+    from penstock.processing.offline import inputs_of
+    from penstock.worker.backends import LoadOptions
+    from penstock.worker.backends.sklearn import open_estimator
+
+    plan = import_fitted(open_estimator(file, LoadOptions(trusted_types=trusted)))
+    _write(plan, output)
+    assert plan.record is not None
+    widths = sum(shape[0] for _, _, shape in inputs_of(plan))
+    return f"{output}: {len(plan.record.fields)} fields, {widths} columns, from {file}"
+
+
+def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
+    """Write what a model would be given for the rows of a table; a sentence about it."""
+    from penstock.processing.offline import inputs_of, learnable, transform
+    from penstock.processing.plan import find_plan, read_plan
+    from penstock.processing.tables import read_table, write_table
+
+    file = plan if plan.suffix in (".json", ".toml") and plan.is_file() else find_plan(plan)
+    if file is None:
+        raise ConfigError(f"there is no plan at {plan}: name processing.json, or a model's folder that has one")
+    read = read_plan(file)
+    matrices = transform(read, read_table(table, learnable(read)), inputs_of(read, dtype))
+    write_table(output, matrices)
+    rows = len(next(iter(matrices.values()))[1])
+    return f"{output}: {rows} rows, {sum(len(names) for names, _ in matrices.values())} columns"
+
+
+def _write(plan: Plan, output: Path) -> None:
+    if output.suffix != ".json":
+        raise ConfigError(f"{output}: a plan is written as .json")
+    text = json.dumps(plan.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        partial.write_text(text, "utf-8")
+        partial.replace(output)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,57 @@
+"""Plans without a server: the same slots, the same program, the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.core.errors import ConfigError
+from penstock.native._kernels import Program
+from penstock.processing.plan import Plan
+from penstock.processing.program import ModelInput, given_columns, sources_of, steps_of, wire
+from penstock.processing.record import Record
+from penstock.processing.slots import Table, slots_of
+from penstock.processing.step import Steps
+
+__all__ = ["inputs_of", "learnable", "transform"]
+
+
+def learnable(plan: Plan) -> Record:
+    """Return the record of a plan; ConfigError when a table cannot go through it."""
+    if plan.record is None:
+        raise ConfigError(f"{plan.file}: has no record, so no table can go through it")
+    if plan.record.tensors:
+        names = ", ".join(field.name for field in plan.record.tensors)
+        raise ConfigError(f"{plan.file}: has fields that are no columns of a table: {names}")
+    return plan.record
+
+
+def inputs_of(plan: Plan, dtype: str = "float32") -> tuple[ModelInput, ...]:
+    """Return inputs of a model that would take the features of a plan: one matrix, or one for each `into`."""
+    record = learnable(plan)
+    made = steps_of(plan.file, plan.features, given_columns(record), Steps(len(record.slots)))
+    widths: dict[str, int] = {}
+    if not plan.features:
+        widths["features"] = len(record.slots)
+    for feature in plan.features:
+        if not feature.hidden:
+            into = feature.into or "features"
+            widths[into] = widths.get(into, 0) + sum(column.width or 1 for column in made[feature.name])
+    return tuple((name, dtype, (width,)) for name, width in widths.items())
+
+
+def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    """Return (names of the columns, values of shape (rows, columns)) of each input that the plan makes for a model.
+
+    RequestError (invalid_input) names the first row that is no record; ModelLoadError when the plan does not fit.
+    """
+    slots = slots_of(learnable(plan), table)
+    wiring = wire(plan, model)
+    matrices = [np.empty((len(slots), columns), dtype) for dtype, columns, _ in wiring.matrices]
+    assert sources_of(learnable(plan)) == wiring.sources
+    Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run([slots], matrices)
+    names = [name for (name, _, _), (made, _) in zip(model, wiring.inputs, strict=True) if made]
+    return {name: (wiring.columns[at], matrices[at]) for at, name in enumerate(names)}

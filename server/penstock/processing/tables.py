@@ -1,0 +1,151 @@
+"""Tables in files: what plans are learned from, and what goes through them offline."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.core.errors import ConfigError
+from penstock.processing.record import Field, FieldKind, Record
+from penstock.processing.slots import Table
+
+__all__ = ["read_table", "target_of", "write_table"]
+
+_SPELT = {"true": True, "false": False, "1": True, "0": False}
+
+
+def read_table(file: Path, record: Record) -> Table:
+    """Read a CSV file with names in its first line, or a Parquet file: values by column, None where one is missing.
+
+    In CSV an empty value is missing, and numbers and booleans are read as the record's field says. ConfigError when the
+    file cannot be read, or holds something else.
+    """
+    if file.suffix in (".parquet", ".pq"):
+        return _read_parquet(file)
+    if file.suffix != ".csv":
+        raise ConfigError(f"{file}: tables are .csv or .parquet")
+    fields = {field.name: field for field in record.fields}
+    columns: dict[str, list[Any]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            reader = csv.reader(lines)
+            names = next(reader, [])
+            columns = {name: [] for name in names}
+            for values in reader:
+                if len(values) != len(names):
+                    raise ConfigError(
+                        f"{file}: line {reader.line_num} has {len(values)} values, and the first line {len(names)} "
+                        "names"
+                    )
+                for name, value in zip(names, values, strict=True):
+                    columns[name].append(_value(file, reader.line_num, fields.get(name), name, value))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{file}: is no CSV in UTF-8: {error}") from error
+    if len(columns) != len(names):
+        raise ConfigError(f"{file}: its first line has a name twice")
+    return columns
+
+
+def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> Any:
+    if text == "":
+        return None
+    if field is None:
+        return text
+    try:
+        if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER):
+            return float(text)
+        if field.kind is FieldKind.BOOLEAN:
+            return _SPELT[text.lower()]
+        if field.kind is FieldKind.CATEGORY and not all(isinstance(of, str) for of in field.categories):
+            return _category(field, text)
+    except (ValueError, KeyError):
+        raise ConfigError(f"{file}: line {line}: {name} is {text!r}: a {field.kind.value} is expected") from None
+    return text
+
+
+def _category(field: Field, text: str) -> Any:
+    """Return a category that is no string, as CSV spells it."""
+    if text in field.categories:
+        return text
+    if text.lower() in ("true", "false") and any(isinstance(of, bool) for of in field.categories):
+        return _SPELT[text.lower()]
+    return float(text)
+
+
+def _read_parquet(file: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: run pip install 'penstock[arrow]'") from error
+    try:
+        table = parquet.read_table(file)
+        # Structs become columns with dots in their names, as nested fields have.
+        while any(str(kind).startswith("struct") for kind in table.schema.types):
+            table = table.flatten()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    except ArrowException as error:
+        raise ConfigError(f"{file}: is no Parquet: {error}") from error
+    return {name: _plain(table.column(name)) for name in table.column_names}
+
+
+def _plain(column: Any) -> Any:
+    """Return a column of numbers as an array, any other as Python's objects."""
+    if str(column.type) in ("float", "double") or (
+        str(column.type).startswith(("int", "uint")) and not column.null_count
+    ):
+        return column.to_numpy()
+    return column.to_pylist()
+
+
+def target_of(file: Path, table: Table, name: str) -> NDArray[np.float64]:
+    """Return the column of the target as numbers, shape (rows,): two categories are 0 and 1 in their order."""
+    if name not in table:
+        raise ConfigError(f"{file}: there is no column {name!r} to be the target")
+    values = list(table[name])
+    try:
+        return np.array([float(value) for value in values])
+    except (TypeError, ValueError):
+        found = sorted({str(value) for value in values})
+        if len(found) != 2 or None in values:
+            raise ConfigError(
+                f"{file}: the target {name!r} must be numbers, or one of two words, and never missing"
+            ) from None
+        return np.array([float(str(value) == found[1]) for value in values])
+
+
+def write_table(file: Path, matrices: Mapping[str, tuple[Sequence[str], NDArray[Any]]]) -> None:
+    """Write matrices, (names of the columns, values) by the name of the input.
+
+    .npy for one and .npz for any number have the bytes that the model gets; .csv and .parquet have their columns.
+    """
+    if file.suffix == ".npz":
+        np.savez(file, allow_pickle=False, **{name: values for name, (_, values) in matrices.items()})
+        return
+    if len(matrices) != 1 and file.suffix == ".npy":
+        raise ConfigError(f"{file}: there are {len(matrices)} matrices: write them to a .npz file")
+    if file.suffix == ".npy":
+        np.save(file, next(iter(matrices.values()))[1], allow_pickle=False)
+        return
+    columns = {label: values[:, at] for labels, values in matrices.values() for at, label in enumerate(labels)}
+    if file.suffix == ".csv":
+        with file.open("w", newline="", encoding="utf-8") as lines:
+            writer = csv.writer(lines)
+            writer.writerow(columns)
+            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        return
+    if file.suffix not in (".parquet", ".pq"):
+        raise ConfigError(f"{file}: features are written as .npy, .npz, .csv or .parquet")
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: run pip install 'penstock[arrow]'") from error
+    parquet.write_table(pyarrow.table(columns), file)

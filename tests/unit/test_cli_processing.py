@@ -1,0 +1,122 @@
+"""penstock fit and penstock transform, as a person runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from skops import io
+
+PLAN = """
+format = 1
+
+[record]
+age = {type = ["number", "null"], minimum = 0}
+city = {type = "string", x-penstock = {categories = ["Bonn", "Ulm"]}}
+member = {type = "boolean"}
+
+[[features]]
+column = "age"
+steps = [{impute = "median"}, {scale = "standard"}]
+
+[[features]]
+column = "city"
+steps = [{encode = "one-hot"}]
+
+[[features]]
+column = "member"
+"""
+TABLE = "age,city,member,bought\n10,Ulm,true,yes\n,Bonn,false,no\n30,Ulm,1,yes\n"
+
+
+def penstock(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock.cli", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "train.csv").write_text(TABLE)
+    return tmp_path
+
+
+def test_a_plan_is_learned_and_a_table_goes_through_it(folder: Path) -> None:
+    done = penstock(folder, "fit", "plan.toml", "train.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "processing.json: 3 fields, 4 columns, learned from 3 rows\n"
+    learned = json.loads((folder / "processing.json").read_text())
+    assert learned["features"][0]["steps"][0] == {"impute": "median", "value": 20.0}
+
+    done = penstock(folder, "transform", ".", "train.csv")
+    assert (done.returncode, done.stdout) == (0, "features.npy: 3 rows, 4 columns\n")
+    features = np.load(folder / "features.npy")
+    width = np.sqrt(200 / 3)
+    expected = [[-10 / width, 0, 1, 1], [0, 1, 0, 0], [10 / width, 0, 1, 1]]
+    assert features.dtype == np.float32
+    assert np.allclose(features, expected, atol=1e-6)
+
+
+def test_every_kind_of_file_has_the_same_features(folder: Path) -> None:
+    penstock(folder, "fit", "plan.toml", "train.csv")
+    rows = {"age": [10.0, None, 30.0], "city": ["Ulm", "Bonn", "Ulm"], "member": [True, False, True]}
+    parquet.write_table(pyarrow.table(rows), folder / "train.parquet")
+    # Every kind once, on one side or the other.
+    for table, output in (("train.csv", "f.npy"), ("train.parquet", "f.npz"), ("train.parquet", "f.csv")):
+        done = penstock(folder, "transform", "processing.json", table, "--output", output, "--dtype", "float64")
+        assert done.returncode == 0, done.stderr
+    penstock(folder, "transform", "processing.json", "train.csv", "-o", "f.parquet", "--dtype", "float64")
+    features = np.load(folder / "f.npy")
+    assert np.array_equal(np.load(folder / "f.npz")["features"], features)
+    names, *lines = (folder / "f.csv").read_text().splitlines()
+    assert names == "age,city=Bonn,city=Ulm,member"
+    assert np.array_equal([[float(value) for value in line.split(",")] for line in lines], features)
+    written = parquet.read_table(folder / "f.parquet")
+    assert np.array_equal(np.column_stack([column.to_numpy() for column in written.columns]), features)
+
+
+def test_a_fitted_transformer_becomes_a_plan(folder: Path) -> None:
+    pipeline = Pipeline([("fill", SimpleImputer()), ("scale", StandardScaler())])
+    rows = np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 10.0]])
+    expected = pipeline.fit_transform(rows)
+    io.dump(pipeline, folder / "pipeline.skops")
+    done = penstock(folder, "fit", "pipeline.skops", "-o", "imported.json", "--trust", "numpy.dtype")
+    assert (done.returncode, done.stdout) == (0, "imported.json: 2 fields, 2 columns, from pipeline.skops\n"), (
+        done.stderr
+    )
+    (folder / "rows.csv").write_text("x0,x1\n1,5\n,6\n3,10\n")
+    penstock(folder, "transform", "imported.json", "rows.csv", "--dtype", "float64")
+    assert np.allclose(np.load(folder / "features.npy"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["fit", "plan.toml"], "name a table to learn from"),
+        (["fit", "absent.toml", "train.csv"], "absent.toml: cannot be read: No such file"),
+        (["fit", "plan.toml", "absent.csv"], "absent.csv: cannot be read: No such file"),
+        (["fit", "plan.toml", "plan.toml"], "plan.toml: tables are .csv or .parquet"),
+        (["fit", "plan.toml", "train.csv", "-o", "plan.txt"], "plan.txt: a plan is written as .json"),
+        (["fit", "plan.toml", "train.csv", "--target", "sold"], "there is no column 'sold' to be the target"),
+        (["fit", "plan.toml", "wrong.csv"], "wrong.csv: line 2: age is 'old': a number is expected"),
+        (["fit", "plan.toml", "short.csv"], "short.csv: line 2 has 1 values, and the first line 2 names"),
+        (["transform", "plan.toml", "train.csv"], "has no 'value': learn it with penstock fit"),
+        (["transform", "absent", "train.csv"], "there is no plan at absent"),
+    ],
+)
+def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason: str) -> None:
+    (folder / "wrong.csv").write_text("age,city,member\nold,Ulm,true\n")
+    (folder / "short.csv").write_text("age,city\n1\n")
+    done = penstock(folder, *arguments)
+    assert done.returncode in (1, 2)
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "processing.json").exists()

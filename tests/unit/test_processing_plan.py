@@ -1,0 +1,320 @@
+"""Plans as files: what is read from them, what is refused with which words, and what is learned."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.core.errors import ModelLoadError, RequestError
+from penstock.processing.fit import fit
+from penstock.processing.offline import inputs_of, transform
+from penstock.processing.plan import Plan, find_plan, read_plan
+from penstock.processing.program import wire
+from penstock.processing.record import FieldKind
+from penstock.processing.slots import slots_of
+
+AGE = {"type": ["number", "null"], "minimum": 0, "maximum": 120}
+SEX = {"enum": ["female", "male"]}
+PASSENGER = {"age": AGE, "sex": SEX, "fare": {"type": "number", "exclusiveMinimum": -1}}
+
+
+def written(tmp_path: Path, document: dict[str, Any], name: str = "processing.json") -> Path:
+    file = tmp_path / name
+    file.write_text(json.dumps({"format": 1, **document}))
+    return file
+
+
+def plan_of(tmp_path: Path, features: list[dict[str, Any]], record: dict[str, Any] | None = None) -> Plan:
+    return read_plan(written(tmp_path, {"record": PASSENGER if record is None else record, "features": features}))
+
+
+def values_of(plan: Plan, table: dict[str, list[Any]]) -> list[list[float]]:
+    ((_, values),) = transform(plan, table, inputs_of(plan, "float64")).values()
+    return values.tolist()
+
+
+def test_a_record_is_json_schema_or_its_properties(tmp_path: Path) -> None:
+    short = plan_of(tmp_path, []).record
+    whole = plan_of(
+        tmp_path,
+        [],
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": PASSENGER,
+            "required": ["age", "sex", "fare"],
+            "additionalProperties": False,
+        },
+    ).record
+    assert short is not None
+    assert whole is not None
+    assert short.fields == whole.fields
+    assert short.closed and whole.closed
+    age, sex, fare = short.fields
+    assert (age.kind, age.nullable, age.minimum, age.maximum) == (FieldKind.NUMBER, True, 0, 120)
+    assert (sex.kind, sex.categories, sex.nullable) == (FieldKind.CATEGORY, ("female", "male"), False)
+    assert (fare.minimum, fare.exclusive_minimum) == (-1, True)
+
+
+def test_what_python_classes_write_is_read(tmp_path: Path) -> None:
+    record = plan_of(
+        tmp_path,
+        [],
+        {
+            "$ref": "#/$defs/Passenger",
+            "$defs": {
+                "Passenger": {
+                    "title": "Passenger",
+                    "type": "object",
+                    "properties": {
+                        "age": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}], "default": None},
+                        "cabin": {"$ref": "#/$defs/Cabin"},
+                        "born": {"type": "string", "format": "date-time"},
+                        "guest": {"type": "boolean", "default": False},
+                    },
+                    "required": ["cabin", "born"],
+                },
+                "Cabin": {
+                    "type": "object",
+                    "properties": {"deck": {"enum": ["A", "B", None]}, "number": {"type": "integer"}},
+                    "required": ["deck"],
+                },
+            },
+        },
+    ).record
+    assert record is not None
+    assert [(field.name, field.kind.value, field.required, field.nullable) for field in record.fields] == [
+        ("age", "number", False, True),
+        ("cabin.deck", "category", True, True),
+        ("cabin.number", "integer", False, False),
+        ("born", "date", True, False),
+        ("guest", "boolean", False, False),
+    ]
+    assert not record.closed
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({}, "record has no fields"),
+        ({"a": {}}, "record.properties.a.type is null: it must be a string"),
+        ({"a": {"type": "money"}}, 'record.properties.a.type is "money": it must be number, integer'),
+        ({"a": {"type": ["number", "string"]}}, "one type, and null, is all"),
+        ({"a": {"type": "number", "multipleOf": 2}}, "has a member 'multipleOf', which means nothing"),
+        ({"a": {"type": "string", "pattern": "^a"}}, "has a member 'pattern', which means nothing"),
+        ({"a": {"type": "string", "format": "email"}}, 'format is "email": it must be one of date-time, date'),
+        ({"a": {"type": "number", "minimum": "0"}}, 'minimum is "0": it must be a number'),
+        ({"a": {"enum": []}}, "has no value that its type allows"),
+        ({"a": {"enum": ["x", "x"]}}, "has a value twice"),
+        ({"a": {"type": "number", "default": "x"}}, 'default is "x": the field is number'),
+        ({"a": {"enum": ["x"], "default": "y"}}, 'default is "y": the field is category'),
+        ({"a": {"type": "array", "items": {"type": "number"}}}, "minItems and maxItems that are equal"),
+        ({"a": {"anyOf": [{"type": "number"}, {"type": "string"}]}}, "must be one schema, and one of type null"),
+        ({"a": {"$ref": "https://elsewhere/a.json"}}, "it must name one of \\$defs"),
+        ({"a": {"type": ["string", "null"]}}, "is text, which cannot be null"),
+        ({"properties": {"a": AGE}, "required": ["b"]}, 'required names "b", which is no property'),
+    ],
+)
+def test_records_that_are_refused(tmp_path: Path, record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        plan_of(tmp_path, [], record)
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ([{}], r"features\[0\] must have exactly one of column, columns, ratio"),
+        ([{"column": "age", "steps": [{}]}], r"features\[0\].steps\[0\] must begin with one of impute"),
+        ([{"column": "age", "steps": [{"impute": "mode"}]}], 'impute is "mode": it must be one of mean, median'),
+        ([{"column": "age", "steps": [{"impute": "constant"}]}], "has no member 'value', the constant"),
+        ([{"column": "age", "steps": [{"scale": "standard", "center": 0, "width": 0}]}], "width is 0"),
+        ([{"column": "age", "steps": [{"scale": "standard", "factor": 1}]}], "has a member 'factor'"),
+        ([{"column": "age", "steps": [{"clip": "bounds"}]}], "has neither 'low' nor 'high'"),
+        ([{"column": "age", "steps": [{"clip": "bounds", "low": 2, "high": 1}]}], "low 2.0, which is above high 1.0"),
+        ([{"column": "age", "steps": [{"bin": "edges", "edges": [2, 1]}]}], "edges must ascend"),
+        ([{"column": "age", "steps": [{"bin": "quantile"}]}], "has no member 'bins'"),
+        ([{"column": "age", "steps": [{"date": ["century"]}]}], 'date is "century": it must be one of year'),
+        ([{"column": "age", "steps": [{"cycle": 0}]}], "cycle is 0.0: a period is more than 0"),
+        ([{"column": "age", "steps": [{"hash": 0}]}], "hash is 0: it must be a whole number from 1 on"),
+        ([{"ratio": ["age"]}], "names 1 columns: it takes two"),
+        ([{"column": "age"}, {"column": "age"}], "is 'age' for the second time: give it another name"),
+        ([{"columns": ["age", "fare"], "name": "x"}], "cannot be that of several columns"),
+    ],
+)
+def test_features_that_are_refused(tmp_path: Path, features: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        plan_of(tmp_path, features)
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ([{"column": "height"}], "is made of 'height', which is no field"),
+        ([{"column": "age", "steps": [{"impute": "median"}]}], "has no 'value': learn it with penstock fit"),
+        ([{"column": "age", "steps": [{"scale": "standard"}]}], "has no 'center': learn it with penstock fit"),
+        ([{"column": "sex", "steps": [{"encode": "one-hot"}]}], "has no 'numbers': learn them with penstock fit"),
+        ([{"column": "sex", "steps": [{"impute": "constant", "value": "x"}]}], "'x' is none of its categories"),
+        ([{"column": "age", "steps": [{"impute": "constant", "value": "x"}]}], "'x' is no number"),
+        ([{"column": "age", "into": "y"}], "into is 'y', and the model has no such input"),
+        ([{"column": "age"}], "the features make 1 columns, and input 'x' has 3. They are age"),
+        (
+            [
+                {
+                    "column": "sex",
+                    "steps": [{"encode": "one-hot", "numbers": [["male", 0]], "width": 1}, {"log": 1}],
+                }
+            ],
+            "one-hot columns can be no step's input",
+        ),
+    ],
+)
+def test_plans_that_do_not_fit_a_model(tmp_path: Path, features: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        wire(plan_of(tmp_path, features), [("x", "float32", (3,))])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is no JSON in UTF-8"),
+        ("[]", r"is \[\]: it must be an object"),
+        ("{}", "has no member 'format'. A plan looks like this"),
+        ('{"format": 2}', "format is 2: this release reads 1"),
+        ('{"format": 1}', "has neither a record nor an answer"),
+        ('{"format": 1, "format": 1}', "member 'format' occurs twice"),
+        ('{"format": 1, "features": [{"column": "a"}], "answer": {"a": 1}}', "features need a record"),
+    ],
+)
+def test_files_that_are_no_plans(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "processing.json").write_text(text)
+    with pytest.raises(ModelLoadError, match=reason):
+        read_plan(tmp_path / "processing.json")
+
+
+def test_a_plan_lies_in_the_folder_or_beside_the_file(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    assert find_plan(model) is None
+    common = written(tmp_path, {"record": PASSENGER})
+    assert find_plan(model) == common
+    assert find_plan(tmp_path) == common
+    own = written(tmp_path, {"record": PASSENGER}, "net.processing.json")
+    assert find_plan(model) == own
+
+
+def test_toml_is_read_too(tmp_path: Path) -> None:
+    file = tmp_path / "processing.toml"
+    file.write_text(
+        """
+        format = 1
+        [record]
+        age = {type = ["number", "null"]}
+        sex = {enum = ["female", "male"]}
+        [[features]]
+        column = "age"
+        steps = [{impute = "constant", value = 30.0}, {clip = "bounds", high = 80}]
+        [[features]]
+        column = "sex"
+        """
+    )
+    plan = read_plan(file)
+    assert values_of(plan, {"age": [None, 90.0], "sex": ["male", "female"]}) == [[30.0, 1.0], [80.0, 0.0]]
+
+
+def test_features_of_features_and_hidden_ones(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        [
+            {"column": "age", "name": "years", "steps": [{"impute": "constant", "value": 20}], "hidden": True},
+            {"ratio": ["fare", "years"], "name": "fare a year", "steps": [{"clip": "bounds", "high": 5}]},
+            {"difference": ["fare", "years"]},
+            {"product": ["fare", "fare"]},
+            {"sum": ["fare a year", "years"]},
+        ],
+    )
+    table = {"age": [10.0, None, 0.0], "sex": ["male"] * 3, "fare": [30.0, 500.0, 1.0]}
+    found = values_of(plan, table)
+    assert found[:2] == [[3.0, 20.0, 900.0, 13.0], [5.0, 480.0, 250000.0, 25.0]]
+    assert math.isnan(found[2][0]) and found[2][1:3] == [1.0, 1.0]
+
+
+def test_learned_encodings_and_what_was_never_seen(tmp_path: Path) -> None:
+    record = {"city": {"type": "string", "x-penstock": {"categories": ["Bonn", "Kiel", "Ulm", "Trier"]}}}
+    names = ["one-hot", "ordinal", "frequency", "target"]
+    plan = plan_of(
+        tmp_path,
+        [{"column": "city", "name": name, "steps": [{"encode": name}]} for name in names],
+        record,
+    )
+    assert plan.record is not None
+    train = ["Ulm", "Ulm", "Bonn", "Kiel"]
+    target = np.array([1.0, 1.0, 0.0, 0.0])
+    learned = fit(plan, slots_of(plan.record, {"city": train}), target)
+    (tmp_path / "processing.json").write_text(json.dumps(learned.document()))
+    for of in (learned, read_plan(tmp_path / "processing.json")):
+        ulm, trier, new = values_of(of, {"city": ["Ulm", "Trier", "Jena"]})
+        assert ulm == [0, 0, 1, 2, 0.5, pytest.approx((2 + 10 * 0.5) / 12)]
+        assert trier == new == [0, 0, 0, -1, 0, 0.5]
+    ((labels, _),) = transform(learned, {"city": ["Ulm"]}, inputs_of(learned)).values()
+    assert labels[:3] == ("one-hot=Bonn", "one-hot=Kiel", "one-hot=Ulm")
+
+
+def test_steps_learn_from_what_the_steps_before_them_make(tmp_path: Path) -> None:
+    steps = [{"impute": "median"}, {"log": 0}, {"scale": "min-max"}]
+    plan = plan_of(tmp_path, [{"column": "fare", "steps": steps}], {"fare": {"type": ["number", "null"]}})
+    assert plan.record is not None
+    fares = [1.0, math.e, math.e**2, None]
+    learned = fit(plan, slots_of(plan.record, {"fare": fares}))
+    assert np.allclose(values_of(learned, {"fare": fares}), [[0], [0.5], [1], [0.5]])
+
+
+def test_dates_make_parts_that_come_round(tmp_path: Path) -> None:
+    record = {"at": {"type": "string", "format": "date-time"}}
+    features = [
+        {"column": "at", "name": "parts", "steps": [{"date": ["year", "weekday"]}]},
+        {"column": "at", "name": "hour", "steps": [{"date": ["hour"]}, {"cycle": 24}]},
+    ]
+    plan = plan_of(tmp_path, features, record)
+    ((labels, values),) = transform(plan, {"at": ["2024-02-29T20:00:00+02:00"]}, inputs_of(plan, "float64")).values()
+    assert labels == ("parts year", "parts weekday", "hour hour sine", "hour hour cosine")
+    assert np.allclose(values, [[2024, 3, -1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"age": [1.0], "sex": ["male"]}, "fare: the table has no such column, and it is required"),
+        (
+            {"age": [1.0, 121.0], "sex": ["male"] * 2, "fare": [0.0] * 2},
+            "row 1: age: expected at least 0 and at most 120",
+        ),
+        ({"age": [1.0], "sex": ["other"], "fare": [0.0]}, "row 0: sex: expected category, got 'other'"),
+        ({"age": [1.0], "sex": ["male"], "fare": [-1.0]}, "row 0: fare: expected above -1, got -1"),
+        ({"age": [1.0], "sex": ["male"], "fare": [None]}, "row 0: fare: expected a value"),
+        ({"age": ["1"], "sex": ["male"], "fare": [0.0]}, "row 0: age: expected number, got '1'"),
+        ({"age": [True], "sex": ["male"], "fare": [0.0]}, "row 0: age: expected number, got True"),
+    ],
+)
+def test_rows_that_are_no_records(tmp_path: Path, table: dict[str, list[Any]], reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        values_of(plan_of(tmp_path, []), table)
+
+
+@pytest.mark.parametrize(
+    ("features", "fares", "reason"),
+    [
+        ([{"column": "fare", "steps": [{"impute": "mean"}]}], [None, None], "every value is missing"),
+        ([{"column": "fare", "steps": [{"power": "box-cox"}]}], [0.0, 1.0], "box-cox is for numbers above 0"),
+        ([{"column": "fare", "steps": [{"encode": "target"}]}], [0.0, 1.0], "name the target"),
+        ([{"column": "fare"}], [], "a table without rows"),
+    ],
+)
+def test_what_cannot_be_learned(
+    tmp_path: Path, features: list[dict[str, Any]], fares: list[float | None], reason: str
+) -> None:
+    plan = plan_of(tmp_path, features, {"fare": {"type": ["number", "null"]}})
+    assert plan.record is not None
+    with pytest.raises(ModelLoadError, match=reason):
+        fit(plan, slots_of(plan.record, {"fare": fares}))

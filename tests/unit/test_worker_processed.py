@@ -1,0 +1,122 @@
+"""Models with a plan: what goes in is a record, and what the model sees are its features."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.core.errors import ModelLoadError
+from penstock.worker.arrays import Array, room
+from penstock.worker.backends import Backend, LoadOptions, open_backend
+from penstock.worker.model import TensorSpec
+from penstock.worker.processed import with_plan
+
+ECHO = """
+from penstock.worker import Tensor
+
+
+class Model:
+    inputs = {inputs}
+    outputs = {outputs}
+
+    def predict(self, batch):
+        return {{name + "_seen": value.copy() for name, value in batch.items()}}
+"""
+RECORD = {
+    "age": {"type": ["number", "null"]},
+    "sex": {"enum": ["female", "male"]},
+    "pixels": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    "note": {"type": "string"},
+}
+FEATURES = [
+    {"column": "age", "steps": [{"impute": "constant", "value": 30}, {"scale": "standard", "center": 30, "width": 10}]},
+    {"column": "sex", "steps": [{"encode": "one-hot", "numbers": [["female", 0], ["male", 1]], "width": 2}]},
+]
+
+
+def model(tmp_path: Path, inputs: dict[str, tuple[str, tuple[int | None, ...]]], plan: dict[str, Any]) -> Backend:
+    """Open a model that answers with what it sees, with a plan beside it."""
+    folder = tmp_path / "echo"
+    folder.mkdir()
+    declared = {name: f"Tensor({dtype!r}, {shape!r})" for name, (dtype, shape) in inputs.items()}
+    text = "{" + ", ".join(f"{name!r}: {of}" for name, of in declared.items()) + "}"
+    seen = "{" + ", ".join(f"{name + '_seen'!r}: {of}" for name, of in declared.items()) + "}"
+    (folder / "model.py").write_text(ECHO.format(inputs=text, outputs=seen))
+    (folder / "processing.json").write_text(json.dumps({"format": 1, **plan}))
+    lengths = (4, 8) if any(None in shape for _, shape in inputs.values()) else ()
+    return with_plan(open_backend(folder, "auto", LoadOptions(lengths=lengths)), folder)
+
+
+def seen(backend: Backend, *inputs: Array) -> list[list[Any]]:
+    for array in inputs:
+        array.flags.writeable = False
+    outputs = [room((len(inputs[0]), *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
+    backend.run(inputs, outputs)
+    return [output.tolist() for output in outputs]
+
+
+def test_features_numbers_and_text_reach_the_model(tmp_path: Path) -> None:
+    inputs = {"x": ("float32", (3,)), "note": ("str", ()), "pixels": ("float32", (2,))}
+    backend = model(tmp_path, inputs, {"record": RECORD, "features": FEATURES})
+    assert backend.name == "python"
+    assert backend.spec.inputs == (
+        TensorSpec("$record", "float64", (2,)),
+        TensorSpec("pixels", "float32", (2,)),
+        TensorSpec("note", "str", ()),
+    )
+    slots = np.array([[np.nan, 1], [50, 0], [20, -1]])
+    pixels = np.arange(6, dtype=np.float32).reshape(3, 2)
+    notes = np.array(["a", "b", ""], object)
+    for rows in (3, 1, 2, 3):
+        x, note, seen_pixels = seen(backend, slots[:rows].copy(), pixels[:rows].copy(), notes[:rows].copy())
+        assert x == [[0, 0, 1], [2, 1, 0], [-1, 0, 0]][:rows]
+        assert note == ["a", "b", ""][:rows]
+        assert seen_pixels == pixels[:rows].tolist()
+
+
+def test_without_features_fields_are_inputs_of_their_name(tmp_path: Path) -> None:
+    record = {"a": {"type": "number"}, "b": {"type": "boolean"}}
+    backend = model(tmp_path, {"b": ("int64", ()), "a": ("float32", (1,))}, {"record": record})
+    b, a = seen(backend, np.array([[1.5, 1], [2.5, 0]]))
+    assert (b, a) == ([1, 0], [[1.5], [2.5]])
+
+
+def test_without_features_fields_are_the_only_input(tmp_path: Path) -> None:
+    record = {"a": {"type": "number"}, "b": {"type": "boolean"}}
+    backend = model(tmp_path, {"x": ("float32", (2,))}, {"record": record})
+    assert seen(backend, np.array([[1.5, 1], [2.5, 0]])) == [[[1.5, 1], [2.5, 0]]]
+
+
+def test_elements_of_a_tensor_can_be_features(tmp_path: Path) -> None:
+    record = {"x": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}}
+    features = [{"column": "x", "steps": [{"scale": "min-max", "factor": 2, "offset": 1}], "into": "x"}]
+    backend = model(tmp_path, {"x": ("float64", (2,))}, {"record": record, "features": features})
+    assert backend.spec.inputs == (TensorSpec("x", "float32", (2,)),)
+    assert seen(backend, np.array([[1, 2], [3, 4]], np.float32)) == [[[3, 5], [7, 9]]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "plan", "reason"),
+    [
+        ({"x": ("float32", (4,))}, {"record": RECORD, "features": FEATURES}, "make 3 columns, and input 'x' has 4"),
+        ({"x": ("str", (3,))}, {"record": RECORD, "features": FEATURES}, "input 'x' is bytes: features can be float32"),
+        (
+            {"x": ("float32", (3,)), "y": ("float32", ())},
+            {"record": RECORD, "features": FEATURES},
+            "say with into which of them",
+        ),
+        (
+            {"x": ("float32", (3,)), "pixels": ("float32", (3,))},
+            {"record": RECORD, "features": FEATURES},
+            r"nothing goes into input 'pixels' \(float32, shape \[3\]\)",
+        ),
+        ({"x": ("float32", (None,))}, {"record": RECORD, "features": FEATURES}, "vary in length"),
+    ],
+)
+def test_plans_that_do_not_fit_the_model(
+    tmp_path: Path, inputs: dict[str, tuple[str, tuple[int | None, ...]]], plan: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        model(tmp_path, inputs, plan)
