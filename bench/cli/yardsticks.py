@@ -71,6 +71,24 @@ def bare(
         keep(results, None)
 
 
+@app.command("features")
+def features(
+    batch: Annotated[str, typer.Option(help="Batch sizes.")] = "1,64,4096",
+    seconds: Seconds = 0.5,
+    rounds: Rounds = 5,
+) -> None:
+    """Time the features of 20 mixed columns beside scikit-learn's ColumnTransformer, per row and core."""
+    # scikit-learn and pandas, which nothing else here needs.
+    from bench.features import time_features
+
+    sizes = tuple(int(size) for size in numbers(batch, "batch sizes"))
+    print(f"{'rows':>6}  {'scikit-learn':>14}  program, ns a row")
+    with running():
+        for times in time_features(sizes, rounds, seconds):
+            lanes = "  ".join(f"{lane} {ns:.0f}" for lane, ns in times.lanes_ns.items())
+            print(f"{times.rows:>6}  {times.sklearn_ns:>11.0f} ns  {lanes}", flush=True)
+
+
 @app.command("stages")
 def stages(out: Out = None) -> None:
     """Time each stage of a request in a fixed replay, on one thread and without sockets."""

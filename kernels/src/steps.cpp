@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t kColumnsMax = 1 << 20;
+constexpr std::size_t kRowsMultiple = 8;  // the widest lane's
 
 constexpr std::array<std::string_view, kStepKinds> kStepNames{
     "fill",   "is_missing", "standardize", "scale",  "clip", "log",      "yeo_johnson", "box_cox", "bin",   "place",
@@ -238,7 +239,7 @@ void Program::run(Lane lane, std::span<const std::byte* const> arrays, std::size
   for (std::size_t first = 0; first < rows; first += kBlockRows) {
     const std::size_t some = std::min(kBlockRows, rows - first);
     load(arrays, first, some);
-    compute(lane);
+    compute(lane, some);
     for (std::size_t i = 0; i < matrices_.size(); ++i) {
       const Matrix& matrix = matrices_[i];
       std::byte* const to = results[i] + first * matrix.columns * size_of(matrix.dtype);
@@ -261,10 +262,12 @@ void Program::load(std::span<const std::byte* const> arrays, std::size_t first, 
   }
 }
 
-void Program::compute(Lane lane) noexcept {
+void Program::compute(Lane lane, std::size_t rows) noexcept {
+  const std::size_t padded = (rows + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
-    function_of(lane, step.kind)({.x = registers_[places_[step.x]].rows,
+    function_of(lane, step.kind)({.rows = padded,
+                                  .x = registers_[places_[step.x]].rows,
                                   .y = takes_two(step.kind) ? registers_[places_[step.y]].rows : nullptr,
                                   .to = registers_[places_[elements_ + i]].rows,
                                   .a = step.a,

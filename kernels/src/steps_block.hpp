@@ -8,8 +8,9 @@ namespace penstock {
 // Rows that go through all steps before the next ones do.
 inline constexpr std::size_t kBlockRows = 64;
 
-// One step over the kBlockRows rows of a block. Columns are 64-byte aligned; `to` may be `x` or `y`.
+// One step over the rows of a block. Columns are 64-byte aligned and have kBlockRows places; `to` may be `x` or `y`.
 struct StepBlock {
+  std::size_t rows;  // a multiple of 8: those behind a batch's last are computed of whatever is there
   const double* x;
   const double* y;
   double* to;

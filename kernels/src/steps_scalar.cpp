@@ -14,12 +14,12 @@ constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 template <typename F>
 void each(const StepBlock& block, F compute) noexcept {
-  for (std::size_t row = 0; row < kBlockRows; ++row) block.to[row] = compute(block.x[row]);
+  for (std::size_t row = 0; row < block.rows; ++row) block.to[row] = compute(block.x[row]);
 }
 
 template <typename F>
 void each_pair(const StepBlock& block, F compute) noexcept {
-  for (std::size_t row = 0; row < kBlockRows; ++row) block.to[row] = compute(block.x[row], block.y[row]);
+  for (std::size_t row = 0; row < block.rows; ++row) block.to[row] = compute(block.x[row], block.y[row]);
 }
 
 void fill(const StepBlock& block) noexcept {

@@ -12,7 +12,7 @@ template <typename F>
 void each(const StepBlock& block, F compute) noexcept {
   const auto* x = reinterpret_cast<const Vector*>(block.x);
   auto* to = reinterpret_cast<Vector*>(block.to);
-  for (unsigned i = 0; i < kBlockRows / kWidth; ++i) to[i] = compute(x[i]);
+  for (unsigned i = 0; i < block.rows / kWidth; ++i) to[i] = compute(x[i]);
 }
 
 template <typename F>
@@ -20,7 +20,7 @@ void each_pair(const StepBlock& block, F compute) noexcept {
   const auto* x = reinterpret_cast<const Vector*>(block.x);
   const auto* y = reinterpret_cast<const Vector*>(block.y);
   auto* to = reinterpret_cast<Vector*>(block.to);
-  for (unsigned i = 0; i < kBlockRows / kWidth; ++i) to[i] = compute(x[i], y[i]);
+  for (unsigned i = 0; i < block.rows / kWidth; ++i) to[i] = compute(x[i], y[i]);
 }
 
 void fill(const StepBlock& block) noexcept {

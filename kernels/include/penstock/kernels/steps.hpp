@@ -103,7 +103,7 @@ class Program {
   void check() const;
   void assign_registers();
   void load(std::span<const std::byte* const> arrays, std::size_t first, std::size_t rows) noexcept;
-  void compute(Lane lane) noexcept;
+  void compute(Lane lane, std::size_t rows) noexcept;
 
   std::vector<Source> sources_;
   std::uint32_t elements_ = 0;  // of all sources
