@@ -102,8 +102,9 @@ class Walkthrough:
                 self._command(shlex.split(line, comments=True), block.place)
         elif block.language == "console":
             for example in examples_of(block):
-                assert self._server is not None, f"{block.place}: nothing is served yet"
-                example.check(self._server.port, self._folder, self._data)
+                alone = example.command.startswith("penstock ")
+                assert self._server is not None or alone, f"{block.place}: nothing is served yet"
+                example.check(self._server.port if self._server else 8000, self._folder, self._data)
 
     def stop(self) -> None:
         if self._server is not None:
