@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_images.hpp"
 #include "bindings_steps.hpp"
 #include "penstock/kernels/dtype.hpp"
 #include "penstock/kernels/gather.hpp"
@@ -106,5 +107,6 @@ NB_MODULE(_kernels, module) {
   module.def("gather_widened", &gather_widened_rows, "rows"_a, "lane"_a = "",
              "Gather rows of float16 bytes (uint8, shape (2n,) each) as float32, shape (rows, n).");
   module.def("hash_text", &hash_text, "text"_a, "What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8.");
+  bind_images(module);
   bind_steps(module);
 }

@@ -7,6 +7,7 @@
 
 #include "penstock/kernels/gather.hpp"
 #include "penstock/kernels/half.hpp"
+#include "penstock/kernels/images.hpp"
 #include "penstock/kernels/lane.hpp"
 #include "report.hpp"
 
@@ -67,6 +68,27 @@ void widen_rows(Report& report, std::size_t elements) {
   }
 }
 
+// What a model of photographs is given: floats by channel. Four bytes are written for each that is read.
+void normalize_photographs(Report& report) {
+  constexpr std::size_t kPixels = 224 * 224;
+  constexpr std::size_t kImages = 8;
+  const std::vector<std::uint8_t> from(kImages * kPixels * 3, 77);
+  std::vector<float> to(kImages * kPixels * 3);
+  const std::array scale{0.0171F, 0.0175F, 0.0174F};
+  const std::array offset{-2.1F, -2.0F, -1.8F};
+  const std::size_t moved = from.size() * (1 + sizeof(float));
+  const Limit limit = memcpy_limit(report, moved);
+  for (const Lane lane : available_lanes()) {
+    report.measure_rate(std::string(name_of(lane)) + ": normalize 8 x 224x224x3", moved, limit, [&] {
+      for (std::size_t i = 0; i < kImages; ++i) {
+        normalize(lane, from.data() + i * kPixels * 3, kPixels, 3, scale.data(), offset.data(), true,
+                  to.data() + i * kPixels * 3);
+      }
+      keep(*to.data());
+    });
+  }
+}
+
 // Writing float16 is part of a reply or a body, a number at a time: there is no lane for it.
 void narrow(Report& report) {
   constexpr std::size_t kCount = 4096;
@@ -86,6 +108,7 @@ int main(int argc, char** argv) {
   Report report("kernels", argc, argv);
   for (const std::size_t row_bytes : {128UL, 1024UL, 16'384UL, 150'528UL}) gather_rows(report, row_bytes);
   for (const std::size_t elements : {32UL, 256UL, 8192UL}) widen_rows(report, elements);
+  normalize_photographs(report);
   narrow(report);
   return 0;
 }

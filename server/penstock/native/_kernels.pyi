@@ -29,6 +29,31 @@ def gather_widened(rows: Sequence[NDArray[np.uint8]], lane: str = "") -> NDArray
 def hash_text(text: str) -> int:
     """What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8."""
 
+def resize(
+    pixels: NDArray[np.uint8],
+    result: NDArray[np.uint8],
+    filter: str,
+    box: tuple[float, float, float, float],
+    lane: str = "",
+) -> None:
+    """
+    Resize the part (left, top, right, bottom) of an image (uint8, shape (height, width, channels)) into result.
+    ValueError for sizes, channels, a filter or a box that cannot be.
+    """
+
+def normalize(
+    pixels: NDArray[np.uint8],
+    result: NDArray[np.float32],
+    scale: Sequence[float],
+    offset: Sequence[float],
+    planes: bool,
+    lane: str = "",
+) -> None:
+    """
+    pixel * scale + offset by channel: float32 of shape (channels, height, width) with planes, else as the image has
+    it. ValueError when a shape does not fit.
+    """
+
 class Program:
     """
     Feature steps over the rows of a batch (kernels/steps.hpp). Used by one thread at a time.
