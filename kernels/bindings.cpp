@@ -15,6 +15,7 @@
 
 #include "bindings_images.hpp"
 #include "bindings_steps.hpp"
+#include "bindings_words.hpp"
 #include "penstock/kernels/dtype.hpp"
 #include "penstock/kernels/gather.hpp"
 #include "penstock/kernels/hash_text.hpp"
@@ -109,4 +110,5 @@ NB_MODULE(_kernels, module) {
   module.def("hash_text", &hash_text, "text"_a, "What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8.");
   bind_images(module);
   bind_steps(module);
+  bind_words(module);
 }

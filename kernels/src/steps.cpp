@@ -49,7 +49,7 @@ void check_matrix(const Matrix& matrix, std::size_t number, std::size_t columns)
   if (!known) refuse("matrix", number, "float32, float64, int32 or int64 only");
   std::vector<bool> filled(matrix.columns);
   for (const Placement& placement : matrix.placements) {
-    if (placement.x >= columns) refuse("matrix", number, "no such column");
+    if (placement.x >= columns && placement.x != kReserved) refuse("matrix", number, "no such column");
     const std::uint64_t end = std::uint64_t{placement.at} + std::max(placement.width, 1U);
     if (end > matrix.columns) refuse("matrix", number, "it is not that wide");
     for (std::uint64_t at = placement.at; at < end; ++at) {
@@ -202,7 +202,9 @@ void Program::assign_registers() {
     if (takes_two(steps_[i].kind)) last_read[steps_[i].y] = i;
   }
   for (const Matrix& matrix : matrices_) {
-    for (const Placement& placement : matrix.placements) last_read[placement.x] = end;
+    for (const Placement& placement : matrix.placements) {
+      if (placement.x != kReserved) last_read[placement.x] = end;
+    }
   }
 
   places_.assign(elements_ + end, kNowhere);
@@ -244,6 +246,7 @@ void Program::run(Lane lane, std::span<const std::byte* const> arrays, std::size
       const Matrix& matrix = matrices_[i];
       std::byte* const to = results[i] + first * matrix.columns * size_of(matrix.dtype);
       for (const Placement& placement : matrix.placements) {
+        if (placement.x == kReserved) continue;
         write(matrix, placement, registers_[places_[placement.x]].rows, some, to);
       }
     }

@@ -66,6 +66,10 @@ struct Step {
 
 // Where a column goes in a matrix. `width` 0: into column `at` as it is. Else it is a place in a list of so many: 1 in
 // column `at` plus that place, 0 in the other ones, and 0 in all of them for a place that is not in the list.
+//
+// kReserved in place of a column: somebody else fills these, `width` of them.
+inline constexpr std::uint32_t kReserved = ~std::uint32_t{0};
+
 struct Placement {
   std::uint32_t x = 0;
   std::uint32_t at = 0;
