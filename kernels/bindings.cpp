@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_answers.hpp"
 #include "bindings_images.hpp"
 #include "bindings_steps.hpp"
 #include "bindings_words.hpp"
@@ -110,5 +111,6 @@ NB_MODULE(_kernels, module) {
   module.def("hash_text", &hash_text, "text"_a, "What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8.");
   bind_images(module);
   bind_steps(module);
+  bind_answers(module);
   bind_words(module);
 }

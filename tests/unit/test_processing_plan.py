@@ -185,7 +185,7 @@ def test_plans_that_do_not_fit_a_model(tmp_path: Path, features: list[dict[str, 
         ('{"format": 2}', "format is 2: this release reads 1"),
         ('{"format": 1}', "has neither a record nor an answer"),
         ('{"format": 1, "format": 1}', "member 'format' occurs twice"),
-        ('{"format": 1, "features": [{"column": "a"}], "answer": {"a": 1}}', "features need a record"),
+        ('{"format": 1, "features": [{"column": "a"}], "answer": {"a": {"round": 1}}}', "features need a record"),
     ],
 )
 def test_files_that_are_no_plans(tmp_path: Path, text: str, reason: str) -> None:

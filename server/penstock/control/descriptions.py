@@ -90,7 +90,7 @@ def version_in_memory(
         "origin": status.origin,
         "aliases": list(status.aliases),
         "inputs": _tensors(status.inputs),
-        "outputs": _tensors(status.outputs),
+        "outputs": _tensors(status.outputs, status.units),
         "batching": _batching(status),
         "limits": {"queue_bytes": config.queue_bytes, "intra_op_threads": config.intra_op_threads},
         "on_worker_death": _on_worker_death(status),
@@ -270,5 +270,9 @@ def _on_worker_death(status: ModelStatus) -> str | None:
     return status.config.on_worker_death
 
 
-def _tensors(tensors: Sequence[Tensor]) -> list[dict[str, object]]:
-    return [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in tensors]
+def _tensors(tensors: Sequence[Tensor], units: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    described: list[dict[str, object]] = []
+    for name, dtype, shape in tensors:
+        unit = {"unit": units[name]} if units and name in units else {}
+        described.append({"name": name, "dtype": dtype, "shape": list(shape), **unit})
+    return described

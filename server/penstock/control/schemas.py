@@ -165,7 +165,9 @@ SCHEMAS: dict[str, Any] = {
                 "items": {"type": ["integer", "null"], "minimum": 0},
                 "description": "Of one row, without the batch dimension. A first size of null varies from row to row.",
             },
-        }
+            "unit": {"type": "string", "description": "What its numbers count, where the model's plan says it."},
+        },
+        optional=("unit",),
     ),
     "ModelSummary": record(
         {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -63,6 +64,7 @@ class ModelStatus:
     """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model.
 
     `digest` and `aliases` are those of the registry. `memory_bytes` is what its workers take, once that is known.
+    `units` are those of outputs' numbers, where its plan says them.
     """
 
     config: ModelConfig
@@ -80,3 +82,4 @@ class ModelStatus:
     aliases: tuple[str, ...] = ()
     origin: Origin = Origin.CONFIGURATION
     memory_bytes: int | None = None
+    units: Mapping[str, str] = field(default_factory=dict)

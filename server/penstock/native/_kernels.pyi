@@ -1,6 +1,7 @@
 """Element types, lanes, and the kernels that tests compare with NumPy."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,72 @@ class Program:
         ValueError when they do not fit each other.
         """
 
-    def run(self, arrays: Sequence[NDArray], results: Sequence[NDArray]) -> None:
+    def run(self, arrays: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]) -> None:
         """
         Compute the matrices of a batch: one array of shape (rows, ...) for each source, one to fill for each matrix.
         ValueError when a size does not fit.
+        """
+
+class Answers:
+    """
+    What people get of a model's outputs (kernels/answers.hpp). Used by one thread at a time.
+    """
+
+    def __init__(self, lane: str = "") -> None: ...
+    def add_classes(
+        self,
+        source: int,
+        dtype: str,
+        elements: int,
+        *,
+        scores: str,
+        exclusive: bool = True,
+        temperature: float = 1.0,
+        lines: Sequence[tuple[float, float]] = [],
+        curves: Sequence[tuple[Sequence[float], Sequence[float]]] = [],
+        confidence: str = "maximum",
+        thresholds: Sequence[float] = [],
+        cuts: Sequence[float] = [],
+        set: str = "",
+        quantile: float = 1.0,
+        set_width: int = 0,
+        top: int = 0,
+        results: Sequence[tuple[str, int, Sequence[str]]],
+    ) -> None:
+        """
+        Classify with the array of this number, so many elements a row.
+
+        results: (what, number of the array, the strings of its codes, the last for none). ValueError for what makes no
+        sense.
+        """
+
+    def add_numbers(
+        self,
+        source: int,
+        dtype: str,
+        elements: int,
+        *,
+        first: int,
+        count: int,
+        steps: Sequence[tuple[str, float, float]] = [],
+        bounds: tuple[float, float] = ...,
+        decimals: int = -1,
+        quantile: float = 0.0,
+        by: tuple[int, str, int] | None = None,
+        to: str,
+        results: Sequence[tuple[str, int, Sequence[str]]],
+    ) -> None:
+        """
+        Answer numbers: `count` elements from `first` on.
+
+        steps: (kind, a, b); by: number, dtype and elements of the array that scales the interval. ValueError for what
+        makes no sense.
+        """
+
+    def run(self, arrays: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]) -> int:
+        """
+        Fill `results` from a batch of the model's arrays.
+
+        Returns the number of an array with a NaN that nothing can be said about, or -1. ValueError when a size does not
+        fit.
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.written_file import WrittenFile
+from penstock.processing.answer import read_answer
 from penstock.processing.record import Record, read_record
 from penstock.processing.step import Step
 from penstock.processing.steps import read_step
@@ -101,6 +102,8 @@ def read_plan(file: Path) -> Plan:
         features.extend(_features(reading, value, f"features[{place}]"))
     _check_names(reading, features)
     answer = reading.mapping(document["answer"], "answer") if "answer" in document else None
+    if answer is not None:
+        read_answer(reading, answer)
     if record is None and not answer:
         raise reading.error("", "has neither a record nor an answer: it would change nothing")
     if features and record is None:

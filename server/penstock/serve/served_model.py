@@ -57,6 +57,7 @@ class ServedModel:
             workers=tuple(workers),
             inputs=_tensors(self.loaded.spec.inputs) if self.loaded else (),
             outputs=_tensors(self.loaded.spec.outputs) if self.loaded else (),
+            units=_units(self.loaded.spec.outputs) if self.loaded else {},
             backend=self.loaded.backend if self.loaded else None,
             ring=self.ring,
             max_batch_size=self.max_batch_size,
@@ -78,3 +79,7 @@ def latest_versions(configs: Iterable[ModelConfig]) -> dict[str, str]:
 
 def _tensors(specs: Iterable[TensorSpec]) -> tuple[Tensor, ...]:
     return tuple((spec.name, spec.dtype, spec.declared_shape) for spec in specs)
+
+
+def _units(specs: Iterable[TensorSpec]) -> dict[str, str]:
+    return {spec.name: spec.unit for spec in specs if spec.unit}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DTYPES", "TEXTS", "BadOutputError", "ModelSpec", "Tensor", "TensorSpec"]
+__all__ = ["DTYPES", "TEXTS", "BadOutputError", "ModelSpec", "NoNumberError", "Tensor", "TensorSpec"]
 
 # The element types a ring can hold, by NumPy's names (kernels/dtype.hpp).
 DTYPES = frozenset(
@@ -48,7 +48,7 @@ class TensorSpec:
     """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it.
 
     If the tensor varies in length, the first size is the longest. `sample` is what a warm-up puts into an input of
-    strings: one for all elements, or one for each.
+    strings: one for all elements, or one for each. `unit` is what its numbers count; empty where nobody said.
     """
 
     name: str
@@ -56,6 +56,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     varies: bool = False
     sample: str | tuple[str, ...] = field(default="", compare=False)
+    unit: str = ""
 
     @property
     def ring_dtype(self) -> str:
@@ -93,3 +94,7 @@ class ModelSpec:
 
 class BadOutputError(Exception):
     """The model returned something else than its schema promises; the message names the output, never its values."""
+
+
+class NoNumberError(BadOutputError):
+    """A row's scores hold a NaN: nothing can be said of it. Its batch runs again in halves until it is alone."""

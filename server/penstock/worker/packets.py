@@ -68,8 +68,8 @@ def _to_members(message: Message) -> dict[str, object]:
             return {"kind": type(message).__name__.lower(), **asdict(message)}
 
 
-def _parts(tensor: TensorSpec) -> tuple[str, str, list[int], bool]:
-    return tensor.name, tensor.dtype, list(tensor.shape), tensor.varies
+def _parts(tensor: TensorSpec) -> tuple[str, str, list[int], bool, str]:
+    return tensor.name, tensor.dtype, list(tensor.shape), tensor.varies, tensor.unit
 
 
 class _Fields:
@@ -140,8 +140,11 @@ def _tensors(fields: _Fields, name: str) -> tuple[TensorSpec, ...]:
     tensors = []
     for item in fields.items(name):
         match item:
-            case [str(tensor), str(dtype), [*shape], bool(varies)] if dtype in DTYPES and (shape or not varies):
-                tensors.append(TensorSpec(tensor, dtype, tuple(_integer(size, name) for size in shape), varies))
+            case [str(tensor), str(dtype), [*sizes], bool(varies), str(unit)] if dtype in DTYPES and (
+                sizes or not varies
+            ):
+                shape = tuple(_integer(size, name) for size in sizes)
+                tensors.append(TensorSpec(tensor, dtype, shape, varies, unit=unit))
             case _:
                 raise ProtocolError(f"{name!r} does not describe tensors")
     return tuple(tensors)

@@ -1,25 +1,26 @@
-"""A model with a plan: what is made of records is what the model sees. It is a backend around the model's own."""
+"""A model with a plan: it sees what is made of records, and clients what is made of its outputs.
+
+It is a backend around the model's own.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from penstock.core.errors import ModelLoadError
+from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
-from penstock.processing.plan import Plan, find_plan, read_plan
+from penstock.processing.answer import read_answer
+from penstock.processing.plan import FILE_BYTES_MAX, Plan, find_plan, read_plan
 from penstock.processing.program import Wiring, wire
-from penstock.worker.arrays import Array, dtype_of
+from penstock.worker.answers import Answers
+from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.backends import Backend
 from penstock.worker.model import TensorSpec
 
 __all__ = ["Processed", "with_plan"]
-
-_ALIGNMENT = 64
 
 
 def with_plan(backend: Backend, path: Path) -> Backend:
@@ -29,18 +30,29 @@ def with_plan(backend: Backend, path: Path) -> Backend:
 
 
 class Processed:
-    """A backend whose inputs are the tensors of a record."""
+    """A backend whose inputs are the tensors of a record, and whose outputs are those of an answer."""
 
     def __init__(self, backend: Backend, plan: Plan) -> None:
         """Raises ModelLoadError when the plan does not fit the model, or is not learned yet."""
         self._backend = backend
-        inputs = backend.spec.inputs
-        if backend.spec.varies:
+        self._features: _Features | None = None
+        self._answers: Answers | None = None
+        self.spec = backend.spec
+        if plan.record is not None:
+            self._take_records(plan)
+        if plan.answer:
+            answer = read_answer(WrittenFile(plan.file, "plan", FILE_BYTES_MAX), plan.answer)
+            self._answers = Answers(plan.file, answer, backend.spec)
+            self.spec = replace(self.spec, outputs=tuple(self._answers.outputs), labels=self._answers.labels)
+
+    def _take_records(self, plan: Plan) -> None:
+        inputs = self.spec.inputs
+        if self.spec.varies:
             raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
-        self._wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
-        matrices = [tensor for tensor, (made, _) in zip(inputs, self._wiring.inputs, strict=True) if made]
-        self._features = _Features(self._wiring, matrices)
-        self.spec = replace(backend.spec, inputs=_record_inputs(self._wiring, inputs))
+        wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
+        matrices = [tensor for tensor, (made, _) in zip(inputs, wiring.inputs, strict=True) if made]
+        self._features = _Features(wiring, matrices)
+        self.spec = replace(self.spec, inputs=_record_inputs(wiring, inputs))
 
     @property
     def name(self) -> str:
@@ -58,8 +70,13 @@ class Processed:
         return self._backend.may_refuse_zeros
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
-        """Make the features of all rows, and run the model on them."""
-        self._backend.run(self._features.of(inputs), outputs, lengths)
+        """Make the features of all rows, run the model on them, and make the answer of what it gives."""
+        if self._features is not None:
+            inputs = self._features.of(inputs)
+        if self._answers is None:
+            self._backend.run(inputs, outputs, lengths)
+        else:
+            self._answers.run(self._backend.run, inputs, outputs, lengths)
 
 
 class _Features:
@@ -70,24 +87,15 @@ class _Features:
         self._numbers = [place for place, (_, dtype, _) in enumerate(wiring.sources) if dtype != "bytes"]
         self._program = Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
         self._specs = matrices
-        self._room = [_room(tensor, 1) for tensor in matrices]
+        self._room = [aligned_room(tensor, 1) for tensor in matrices]
 
     def of(self, sources: Sequence[Array]) -> list[Array]:
         rows = len(sources[0])
         if self._room and rows > len(self._room[0]):
-            self._room = [_room(tensor, rows) for tensor in self._specs]
+            self._room = [aligned_room(tensor, rows) for tensor in self._specs]
         made = [room[:rows] for room in self._room]
         self._program.run([sources[place] for place in self._numbers], made)
         return [made[place] if is_matrix else sources[place] for is_matrix, place in self._inputs]
-
-
-def _room(tensor: TensorSpec, rows: int) -> Array:
-    """Return room for so many rows that begins on a cache line, as the ring's arrays do."""
-    dtype = dtype_of(tensor.dtype)
-    size = rows * math.prod(tensor.shape) * dtype.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    first = -room.ctypes.data % _ALIGNMENT
-    return room[first : first + size].view(dtype).reshape(rows, *tensor.shape)
 
 
 def _record_inputs(wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

@@ -17,7 +17,7 @@ from penstock.worker.arrays import Array, blank_rows, first_that_is_no_text, roo
 from penstock.worker.backends import Backend
 from penstock.worker.fault import describe
 from penstock.worker.messages import CostSample
-from penstock.worker.model import TEXTS, BadOutputError
+from penstock.worker.model import TEXTS, BadOutputError, NoNumberError
 
 __all__ = ["most_rows", "sizes_to_run", "warm_up"]
 
@@ -82,6 +82,9 @@ class _Batch(NamedTuple):
         try:
             backend.run(self.inputs, self.outputs, self.lengths)
             self._check_texts(backend)
+        except NoNumberError as error:  # what zeros are to a model says nothing of its rows, and it is warm now
+            logger.warning("of %d rows of zeros: %s", rows, error)
+            return True
         except BadOutputError as error:
             raise ModelLoadError(f"warm-up with {rows} rows of zeros: {error}") from error
         except BaseException as error:
