@@ -50,6 +50,11 @@ using Results = std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>;
   return matrix;
 }
 
+template <typename Array>
+[[nodiscard]] std::size_t rows_of(const Array& array) {
+  return array.ndim() == 0 ? 0 : array.shape(0);
+}
+
 // Bytes of a row of an array that has so many, whatever its shape.
 template <typename Array>
 [[nodiscard]] std::size_t row_bytes(const Array& array, std::size_t rows) {
@@ -67,7 +72,7 @@ class PyProgram {
     if (arrays.size() != program_.sources().size() || results.size() != program_.matrices().size()) {
       throw std::invalid_argument("one array is needed for each source, and one for each matrix");
     }
-    const std::size_t rows = arrays.empty() || arrays.front().ndim() == 0 ? 0 : arrays.front().shape(0);
+    const std::size_t rows = !arrays.empty() ? rows_of(arrays.front()) : results.empty() ? 0 : rows_of(results.front());
     from_.clear();
     to_.clear();
     for (std::size_t i = 0; i < arrays.size(); ++i) {

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
@@ -181,6 +182,31 @@ def test_what_an_encoder_refuses_the_record_refuses() -> None:
         features(plan, frame(2, unseen=True, missing=0))
 
 
+NOTES = ["The quick brown fox", "Über die Straße, ÜBER den Fluß", "", "fox fox_2 12 été", "the the fox x"]
+VECTORIZERS = {
+    "counts": lambda: CountVectorizer(),
+    "tf-idf": lambda: TfidfVectorizer(),
+    "tf-idf of pairs": lambda: TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, norm="l1", stop_words=["the"]),
+    "shares": lambda: TfidfVectorizer(use_idf=False, binary=True, lowercase=False),
+    "hashed": lambda: HashingVectorizer(n_features=32),
+    "hashed without signs": lambda: HashingVectorizer(n_features=7, alternate_sign=False, norm=None),
+    "english": lambda: TfidfVectorizer(stop_words="english", max_features=3),
+}
+
+
+@pytest.mark.parametrize("name", VECTORIZERS)
+def test_vectorizers_of_text(name: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    tables = [
+        frame(seed)[NUMBERS].assign(note=generator.choice(np.array(NOTES, object), 120)).astype({"note": object})
+        for seed in (1, 2)
+    ]
+    transformer = ColumnTransformer(
+        [("words", VECTORIZERS[name](), "note"), ("numbers", SimpleImputer(), NUMBERS)], sparse_threshold=0
+    )
+    check(transformer, *tables, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("transformer", "reason"),
     [
@@ -232,3 +258,9 @@ def test_what_is_learned_is_what_scikit_learn_learns(
     expected = transformer().fit(train).transform(test)
     assert sources_of(plan.record) == (("$record", "float64", (3,)),)
     assert np.allclose(features(learned, test), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+def test_how_a_plan_cannot_split_words_is_named() -> None:
+    vectorizer = TfidfVectorizer(analyzer="char").fit(NOTES)
+    with pytest.raises(ModelLoadError, match="TfidfVectorizer has analyzer='char': a plan splits words as 'word'"):
+        import_fitted(vectorizer)

@@ -14,7 +14,7 @@ from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import Plan, find_plan, read_plan
 from penstock.processing.program import wire
 from penstock.processing.record import FieldKind
-from penstock.processing.slots import slots_of
+from penstock.processing.slots import slots_of, texts_of
 
 AGE = {"type": ["number", "null"], "minimum": 0, "maximum": 120}
 SEX = {"enum": ["female", "male"]}
@@ -139,6 +139,11 @@ def test_records_that_are_refused(tmp_path: Path, record: dict[str, Any], reason
         ([{"column": "age", "steps": [{"date": ["century"]}]}], 'date is "century": it must be one of year'),
         ([{"column": "age", "steps": [{"cycle": 0}]}], "cycle is 0.0: a period is more than 0"),
         ([{"column": "age", "steps": [{"hash": 0}]}], "hash is 0: it must be a whole number from 1 on"),
+        ([{"column": "age", "steps": [{"words": "some"}]}], 'words is "some": it must be one of counts, tf-idf, hash'),
+        ([{"column": "age", "steps": [{"words": "hash"}]}], "has no member 'buckets', their number"),
+        ([{"column": "age", "steps": [{"words": "counts", "ngrams": [2, 1]}]}], "must be two numbers from 1 to 8"),
+        ([{"column": "age", "steps": [{"words": "tf-idf", "vocabulary": ["a"]}]}], "as many as the words"),
+        ([{"column": "age", "steps": [{"words": "counts", "vocabulary": ["a", "a"]}]}], "has a word twice"),
         ([{"ratio": ["age"]}], "names 1 columns: it takes two"),
         ([{"column": "age"}, {"column": "age"}], "is 'age' for the second time: give it another name"),
         ([{"columns": ["age", "fare"], "name": "x"}], "cannot be that of several columns"),
@@ -159,6 +164,10 @@ def test_features_that_are_refused(tmp_path: Path, features: list[dict[str, Any]
         ([{"column": "sex", "steps": [{"impute": "constant", "value": "x"}]}], "'x' is none of its categories"),
         ([{"column": "age", "steps": [{"impute": "constant", "value": "x"}]}], "'x' is no number"),
         ([{"column": "age", "into": "y"}], "into is 'y', and the model has no such input"),
+        (
+            [{"column": "age", "steps": [{"words": "hash", "buckets": 3}]}],
+            "words, and nothing else, is a step for text",
+        ),
         ([{"column": "age"}], "the features make 1 columns, and input 'x' has 3. They are age"),
         (
             [
@@ -167,7 +176,7 @@ def test_features_that_are_refused(tmp_path: Path, features: list[dict[str, Any]
                     "steps": [{"encode": "one-hot", "numbers": [["male", 0]], "width": 1}, {"log": 1}],
                 }
             ],
-            "one-hot columns can be no step's input",
+            "one-hot columns and words can be no step's input",
         ),
     ],
 )
@@ -268,6 +277,29 @@ def test_steps_learn_from_what_the_steps_before_them_make(tmp_path: Path) -> Non
     fares = [1.0, math.e, math.e**2, None]
     learned = fit(plan, slots_of(plan.record, {"fare": fares}))
     assert np.allclose(values_of(learned, {"fare": fares}), [[0], [0.5], [1], [0.5]])
+
+
+def test_words_are_learned_and_counted(tmp_path: Path) -> None:
+    record = {"note": {"type": "string", "maxLength": 40}, "age": {"type": "number"}}
+    features = [
+        {"column": "note", "name": "counts", "steps": [{"words": "counts", "stop-words": ["the"], "least": 2}]},
+        {"column": "age"},
+        {"column": "note", "name": "rare", "steps": [{"words": "tf-idf", "ngrams": [1, 2], "most": 3}]},
+        {"column": "note", "name": "hashed", "steps": [{"words": "hash", "buckets": 4, "norm": "l1"}]},
+    ]
+    plan = plan_of(tmp_path, features, record)
+    assert plan.record is not None
+    notes = ["the old Straße", "the old old dog", "STRASSE ÉTÉ", "a", ""]
+    table = {"note": notes, "age": [float(row) for row in range(5)]}
+    learned = fit(plan, slots_of(plan.record, table), texts=texts_of(plan.record, table))
+    (tmp_path / "processing.json").write_text(json.dumps(learned.document()))
+    for of in (learned, read_plan(tmp_path / "processing.json")):
+        ((labels, values),) = transform(of, table, inputs_of(of, "float64")).values()
+        assert labels[:5] == ("counts=old", "age", "rare=old", "rare=the", "rare=the old")
+        assert values[:, 0].tolist() == [1, 2, 0, 0, 0]
+        assert values[:, 1].tolist() == [0, 1, 2, 3, 4]
+        assert np.allclose(values[:2, 2:5], [[1 / 3**0.5] * 3, [2 / 6**0.5, 1 / 6**0.5, 1 / 6**0.5]])
+        assert values[:, 5:].sum(axis=1).tolist() == [1, 1, 1, 0, 0]
 
 
 def test_dates_make_parts_that_come_round(tmp_path: Path) -> None:

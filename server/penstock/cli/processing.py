@@ -75,17 +75,18 @@ def _learn(plan: Path, table: Path, target: str | None, output: Path) -> str:
     from penstock.processing.fit import fit
     from penstock.processing.offline import inputs_of, learnable
     from penstock.processing.plan import read_plan
-    from penstock.processing.slots import slots_of
+    from penstock.processing.slots import slots_of, texts_of
     from penstock.processing.tables import read_table, target_of
 
     read = read_plan(plan)
     record = learnable(read)
     values = read_table(table, record)
     slots = slots_of(record, values)
-    learned = fit(read, slots, None if target is None else target_of(table, values, target))
+    goal = None if target is None else target_of(table, values, target)
+    learned = fit(read, slots, goal, texts_of(record, values))
     _write(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
-    return f"{output}: {len(record.slots)} fields, {widths} columns, learned from {len(slots)} rows"
+    return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
 
 
 def _import(file: Path, trusted: list[str], output: Path) -> str:

@@ -1,6 +1,6 @@
 """Element types, lanes, and the kernels that tests compare with NumPy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,4 +140,33 @@ class Answers:
 
         Returns the number of an array with a NaN that nothing can be said about, or -1. ValueError when a size does not
         fit.
+        """
+
+class Words:
+    """
+    Counts of the words of texts (kernels/words.hpp). Used by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int | Sequence[str],
+        *,
+        weights: Sequence[float] = [],
+        stop_words: Sequence[str] = [],
+        ngram_min: int = 1,
+        ngram_max: int = 1,
+        lower: bool = True,
+        binary: bool = False,
+        sublinear: bool = False,
+        signs: bool = False,
+        norm: str = "l2",
+    ) -> None:
+        """
+        vocabulary: the words, or how many buckets their hashes fall into. ValueError for what cannot be.
+        """
+
+    def run(self, texts: list, result: NDArray, at: int, split: Callable) -> None:
+        """
+        Write the columns of each text into result, shape (texts, columns), from column `at` on. `split` gives the
+        words of a text that is not ASCII. ValueError when the sizes do not fit.
         """

@@ -19,6 +19,7 @@ from penstock.processing.program import given_columns, steps_of
 from penstock.processing.record import Category
 from penstock.processing.slots import Slots
 from penstock.processing.step import Column, Step, Steps
+from penstock.processing.text_steps import Words
 
 __all__ = ["fit"]
 
@@ -30,11 +31,11 @@ _SMOOTHING = 10.0
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-def fit(plan: Plan, slots: Slots, target: _Target = None) -> Plan:
+def fit(plan: Plan, slots: Slots, target: _Target = None, texts: Mapping[str, Sequence[str]] | None = None) -> Plan:
     """Return the plan with every number learned that it leaves out.
 
-    `slots` is of shape (rows, slots) as slots_of() makes it, `target` of shape (rows,). ModelLoadError says what cannot
-    be learned from them.
+    `slots` is of shape (rows, slots) as slots_of() makes it, `target` of shape (rows,), `texts` has the rows of each
+    field of text. ModelLoadError says what cannot be learned from them.
     """
     assert plan.record is not None
     if not len(slots):
@@ -44,6 +45,12 @@ def fit(plan: Plan, slots: Slots, target: _Target = None) -> Plan:
     for feature in plan.features:
         done = replace(feature, steps=())
         for step in feature.steps:
+            if isinstance(step, Words):
+                rows = (texts or {}).get(feature.sources[0])
+                if rows is None:
+                    raise ModelLoadError(f"words of {feature.name!r}: {feature.sources[0]!r} is no field of text")
+                done = replace(done, steps=(step.learned(rows, feature.name),))
+                continue
             # What the steps before it make of the table is what it learns from.
             columns, values = _values(plan, [*learned, done], known, slots)
             done = replace(done, steps=(*done.steps, _learn(step, columns, values, target, feature.name)))
@@ -56,6 +63,8 @@ def _values(
 ) -> tuple[list[Column], NDArray[np.float64]]:
     """Return the columns of the last feature and their values, shape (rows, columns)."""
     steps = Steps(slots.shape[1])
+    # Words are nobody's input.
+    features = [feature for feature in features if not any(isinstance(step, Words) for step in feature.steps)]
     made = steps_of(plan.file, features, known, steps)
     columns = made[features[-1].name]
     placements = [(column.x, at, 0) for at, column in enumerate(columns)]

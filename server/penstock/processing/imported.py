@@ -17,6 +17,7 @@ from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Po
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import Category, Field, FieldKind, Record
 from penstock.processing.step import Step
+from penstock.processing.text_steps import Words
 
 __all__ = ["import_fitted"]
 
@@ -42,7 +43,8 @@ def import_fitted(transformer: Any, columns: Sequence[str] = ()) -> Plan:
     """
     names = [str(name) for name in getattr(transformer, "feature_names_in_", columns)]
     if not names:
-        count = int(getattr(transformer, "n_features_in_", 0))
+        # A transformer of text takes one column, and counts none.
+        count = int(getattr(transformer, "n_features_in_", 1))
         names = [f"x{place}" for place in range(count)]
     tracks = _apply(transformer, [_Track(name) for name in names])
     fields = _fields(names, tracks)
@@ -66,9 +68,13 @@ def _apply(transformer: Any, tracks: list[_Track]) -> list[_Track]:
             f"{name} cannot be imported: a plan can have {', '.join(sorted(_READERS))}. Replace it, or serve the whole "
             "pipeline as a scikit-learn model"
         )
-    if any(isinstance(step, Encode) and step.kind == "one-hot" for track in tracks for step in track.steps):
-        raise ModelLoadError(f"{name} comes behind one-hot columns, which a plan makes last")
+    if any(_makes_many(step) for track in tracks for step in track.steps):
+        raise ModelLoadError(f"{name} comes behind one-hot columns or words, which a plan makes last")
     return read(transformer, tracks)
+
+
+def _makes_many(step: Step) -> bool:
+    return isinstance(step, Words) or (isinstance(step, Encode) and step.kind == "one-hot")
 
 
 def _pipeline(pipeline: Any, tracks: list[_Track]) -> list[_Track]:
@@ -237,6 +243,42 @@ def _one_hot(encoder: Any, place: int, categories: Any) -> Encode:
     )
 
 
+def _vectorizer(vectorizer: Any, tracks: list[_Track]) -> list[_Track]:
+    name = type(vectorizer).__name__
+    for setting, default in _PLAIN_WORDS.items():
+        if getattr(vectorizer, setting) != default:
+            raise ModelLoadError(
+                f"{name} has {setting}={getattr(vectorizer, setting)!r}: a plan splits words as {default!r}"
+            )
+    (track,) = tracks
+    least, most = vectorizer.ngram_range
+    words = Words(
+        "counts",
+        ngrams=(int(least), int(most)),
+        lower=bool(vectorizer.lowercase),
+        binary=bool(vectorizer.binary),
+        norm=getattr(vectorizer, "norm", None) or "none",
+        stop_words=tuple(sorted(vectorizer.get_stop_words() or ())),
+    )
+    if name == "HashingVectorizer":
+        signs = bool(vectorizer.alternate_sign)
+        return [track.then(replace(words, kind="hash", buckets=int(vectorizer.n_features), signs=signs))]
+    order = sorted(vectorizer.vocabulary_, key=lambda word: int(vectorizer.vocabulary_[word]))
+    words = replace(words, vocabulary=tuple(order), sublinear=bool(getattr(vectorizer, "sublinear_tf", False)))
+    if getattr(vectorizer, "use_idf", False):
+        words = replace(words, kind="tf-idf", weights=tuple(float(weight) for weight in vectorizer.idf_))
+    return [track.then(words)]
+
+
+_PLAIN_WORDS = {
+    "analyzer": "word",
+    "token_pattern": r"(?u)\b\w\w+\b",
+    "tokenizer": None,
+    "preprocessor": None,
+    "strip_accents": None,
+}
+
+
 def _grouped(encoder: Any, place: int, categories: Any) -> list[int]:
     """Return the place of each category once rare ones share the last."""
     mappings = getattr(encoder, "_default_to_infrequent_mappings", None)
@@ -268,7 +310,9 @@ def _plain(value: Any) -> Category:
 
 _READERS: Mapping[str, Callable[[Any, list[_Track]], list[_Track]]] = {
     "ColumnTransformer": _column_transformer,
+    "CountVectorizer": _vectorizer,
     "FunctionTransformer": _function_transformer,
+    "HashingVectorizer": _vectorizer,
     "KBinsDiscretizer": _discretizer,
     "MaxAbsScaler": _max_abs_scaler,
     "MinMaxScaler": _min_max_scaler,
@@ -281,6 +325,7 @@ _READERS: Mapping[str, Callable[[Any, list[_Track]], list[_Track]]] = {
     "SimpleImputer": _simple_imputer,
     "StandardScaler": _standard_scaler,
     "TargetEncoder": _target_encoder,
+    "TfidfVectorizer": _vectorizer,
 }
 
 
@@ -291,6 +336,8 @@ def _fields(names: Sequence[str], tracks: Sequence[_Track]) -> tuple[Field, ...]
 
 
 def _field(name: str, tracks: Sequence[_Track]) -> Field:
+    if any(isinstance(step, Words) for track in tracks for step in track.steps):
+        return Field((name,), FieldKind.TEXT, dtype="bytes")
     categories: dict[Category, None] = {}
     for step in (step for track in tracks for step in track.steps):
         if isinstance(step, Encode) and any(isinstance(of, str) for of, _ in step.numbers):
@@ -318,9 +365,12 @@ def _schema(fields: Sequence[Field]) -> dict[str, Any]:
                 if field.open
                 else {"enum": [*field.categories, None]}
             )
+        elif field.kind is FieldKind.TEXT:
+            properties[field.name] = {"type": "string"}
         else:
             properties[field.name] = {"type": ["number", "null"]}
-    return {"type": "object", "properties": properties, "required": [], "additionalProperties": False}
+    required = [field.name for field in fields if field.required]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _unique(track: _Track, place: int, tracks: Sequence[_Track]) -> str:

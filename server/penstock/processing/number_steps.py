@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.record import Category
-from penstock.processing.step import Column, Steps, UnlearnedError, given, needed, number_of
+from penstock.processing.step import Column, Steps, UnlearnedError, given, needed, number_of, numbers_of
 
 __all__ = ["Bin", "Clip", "Impute", "Log", "Missing", "Power", "Scale"]
 
@@ -199,7 +199,7 @@ class Bin:
     def read(cls, reading: WrittenFile, members: Mapping[str, Any], where: str) -> Bin:
         reading.members(members, where, needed=("bin",), allowed=("bins", "edges"))
         kind = reading.choice(members["bin"], f"{where}.bin", cls.KINDS)
-        edges = _numbers(reading, members.get("edges", []), f"{where}.edges")
+        edges = numbers_of(reading, members.get("edges", []), f"{where}.edges")
         if list(edges) != sorted(set(edges)):
             raise reading.error(f"{where}.edges", "must ascend")
         bins = reading.whole(members.get("bins", len(edges) + 1), f"{where}.bins", least=1)
@@ -218,8 +218,3 @@ class Bin:
             raise UnlearnedError(f"bin of {column.name!r} has no 'edges': learn them with penstock fit, or give them")
         binned = steps.make(column, "bin", table=self.edges)
         return [replace(binned, categories=tuple(float(place) for place in range(len(self.edges) + 1)))]
-
-
-def _numbers(reading: WrittenFile, value: object, where: str) -> tuple[float, ...]:
-    items = reading.items(value, where, "numbers")
-    return tuple(reading.number(item, f"{where}[{place}]") for place, item in enumerate(items))

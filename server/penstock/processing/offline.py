@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from penstock.core.errors import ConfigError
 from penstock.native._kernels import Program
 from penstock.processing.plan import Plan
-from penstock.processing.program import ModelInput, given_columns, sources_of, steps_of, wire
-from penstock.processing.record import Record
-from penstock.processing.slots import Table, slots_of
+from penstock.processing.program import ModelInput, given_columns, steps_of, wire
+from penstock.processing.record import FieldKind, Record
+from penstock.processing.slots import Table, slots_of, texts_of
 from penstock.processing.step import Steps
+from penstock.processing.text import WordCounter
 
 __all__ = ["inputs_of", "learnable", "transform"]
 
@@ -23,8 +24,9 @@ def learnable(plan: Plan) -> Record:
     """Return the record of a plan; ConfigError when a table cannot go through it."""
     if plan.record is None:
         raise ConfigError(f"{plan.file}: has no record, so no table can go through it")
-    if plan.record.tensors:
-        names = ", ".join(field.name for field in plan.record.tensors)
+    others = [field.name for field in plan.record.tensors if field.kind is not FieldKind.TEXT]
+    if others:
+        names = ", ".join(others)
         raise ConfigError(f"{plan.file}: has fields that are no columns of a table: {names}")
     return plan.record
 
@@ -48,10 +50,14 @@ def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str
 
     RequestError (invalid_input) names the first row that is no record; ModelLoadError when the plan does not fit.
     """
-    slots = slots_of(learnable(plan), table)
+    record = learnable(plan)
+    slots, texts = slots_of(record, table), texts_of(record, table)
     wiring = wire(plan, model)
-    matrices = [np.empty((len(slots), columns), dtype) for dtype, columns, _ in wiring.matrices]
-    assert sources_of(learnable(plan)) == wiring.sources
-    Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run([slots], matrices)
+    rows = len(slots) if record.slots else len(next(iter(texts.values())))
+    matrices = [np.empty((rows, columns), dtype) for dtype, columns, _ in wiring.matrices]
+    numbers = [slots] if record.slots else []
+    Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run(numbers, matrices)
+    for part in wiring.words:
+        WordCounter(part.words).write(texts[wiring.sources[part.source][0]], matrices[part.matrix], part.at)
     names = [name for (name, _, _), (made, _) in zip(model, wiring.inputs, strict=True) if made]
     return {name: (wiring.columns[at], matrices[at]) for at, name in enumerate(names)}

@@ -12,6 +12,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import FieldKind, Record
 from penstock.processing.step import Column, NativeStep, Steps
+from penstock.processing.text_steps import Words
 
 __all__ = ["RECORD", "ModelInput", "Wiring", "given_columns", "sources_of", "steps_of", "wire"]
 
@@ -28,6 +29,16 @@ _OPERATIONS = {"ratio": "divide", "difference": "subtract", "product": "multiply
 
 
 @dataclass(frozen=True, slots=True)
+class CountedWords:
+    """Columns of a matrix, from `at` on, that are the words of a source of strings."""
+
+    matrix: int
+    at: int
+    source: int
+    words: Words
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """A model's inputs, each a matrix of the program or one of the record's tensors as it came.
 
@@ -40,6 +51,7 @@ class Wiring:
     matrices: tuple[NativeMatrix, ...]
     inputs: tuple[tuple[bool, int], ...]
     columns: tuple[tuple[str, ...], ...]
+    words: tuple[CountedWords, ...] = ()
 
     @property
     def numbers(self) -> tuple[tuple[str, int], ...]:
@@ -93,8 +105,10 @@ def given_columns(record: Record) -> dict[str, list[Column]]:
             categories = (False, True)
         columns[field.name] = [Column(slot, field.name, categories)]
     first = len(record.slots)
-    for field in record.tensors:
+    for number, field in enumerate(record.tensors, start=1 if record.slots else 0):
         if field.dtype == "bytes":
+            if field.kind is FieldKind.TEXT:
+                columns[field.name] = [Column(0, field.name, source=number)]
             continue
         size = math.prod(field.shape)
         columns[field.name] = [Column(first + place, f"{field.name}[{place}]") for place in range(size)]
@@ -141,13 +155,17 @@ def _columns_of(file: Path, feature: Feature, known: Mapping[str, list[Column]],
     for step in feature.steps:
         for column in columns:
             if column.width:
-                raise ModelLoadError(f"{file}: feature {feature.name!r}: one-hot columns can be no step's input")
+                raise ModelLoadError(
+                    f"{file}: feature {feature.name!r}: one-hot columns and words can be no step's input"
+                )
+            if isinstance(step, Words) is (column.source is None):
+                raise ModelLoadError(f"{file}: feature {feature.name!r}: words, and nothing else, is a step for text")
         columns = [result for column in columns for result in step.emit(steps, column)]
     return columns
 
 
 def _combined(file: Path, feature: Feature, left: list[Column], right: list[Column], steps: Steps) -> Column:
-    if len(left) != 1 or len(right) != 1 or left[0].width or right[0].width:
+    if any(len(side) != 1 or side[0].width or side[0].source is not None for side in (left, right)):
         raise ModelLoadError(
             f"{file}: feature {feature.name!r} combines columns, one and one: {feature.sources} are more"
         )
@@ -167,15 +185,17 @@ def _wired(
     matrices: list[NativeMatrix] = []
     names: list[tuple[str, ...]] = []
     inputs: list[tuple[bool, int]] = []
+    words: list[CountedWords] = []
     for name, dtype, shape in model:
         if name in shown:
             matrix, columns = _matrix(file, name, dtype, shape, shown[name])
+            words += _words_of(file, len(matrices), dtype, shown[name])
             inputs.append((True, len(matrices)))
             matrices.append(matrix)
             names.append(columns)
         else:
             inputs.append((False, _source(file, name, dtype, shape, sources)))
-    return Wiring(sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names))
+    return Wiring(sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names), tuple(words))
 
 
 def _matrix(
@@ -196,6 +216,21 @@ def _matrix(
             f"{_some(names)}"
         )
     return (dtype, at, placements), tuple(names)
+
+
+def _words_of(file: Path, matrix: int, dtype: str, columns: Sequence[Column]) -> list[CountedWords]:
+    """Return the parts of a matrix that are words. A text that nothing was done to cannot be in one."""
+    found = []
+    at = 0
+    for column in columns:
+        if column.source is not None:
+            if column.words is None:
+                raise ModelLoadError(f"{file}: feature {column.name!r} is text: count its words, or leave it out")
+            if dtype not in ("float32", "float64"):
+                raise ModelLoadError(f"{file}: feature {column.name!r} has counts of words, which are no {dtype}")
+            found.append(CountedWords(matrix, at, column.source, column.words))
+        at += column.width or 1
+    return found
 
 
 def _some(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from penstock.core.errors import RequestError
 from penstock.native._kernels import hash_text
 from penstock.processing.record import WHOLE_MAX, Category, Field, FieldKind, Record
 
-__all__ = ["Slots", "Table", "Values", "slot_of", "slots_of"]
+__all__ = ["Slots", "Table", "Values", "slot_of", "slots_of", "texts_of"]
 
 Slots: TypeAlias = NDArray[np.float64]
 # Values by column; None, and NaN among numbers, are missing.
@@ -34,6 +34,21 @@ def slots_of(record: Record, table: Table) -> Slots:
                 raise RequestError("invalid_input", f"{field.name}: the table has no such column, and it is required")
             slots[:, place] = slot_of(field, [field.default])[0] if field.default is not None else math.nan
     return slots
+
+
+def texts_of(record: Record, table: Table) -> dict[str, list[str]]:
+    """Return the rows of each field of text; RequestError (invalid_input) names the first that has none."""
+    texts: dict[str, list[str]] = {}
+    for field in record.tensors:
+        if field.name not in table:
+            raise RequestError("invalid_input", f"{field.name}: the table has no such column")
+        texts[field.name] = []
+        for row, given in enumerate(table[field.name]):
+            value = field.default if given is None else given
+            if not isinstance(value, str) or not field.minimum <= len(value) <= field.maximum:
+                raise RequestError("invalid_input", f"row {row}: {field.name}: expected text, got {value!r:.60}")
+            texts[field.name].append(value)
+    return texts
 
 
 def slot_of(field: Field, values: Values) -> Slots:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.record import Category
 
-__all__ = ["Column", "NativeStep", "Step", "Steps", "UnlearnedError", "given", "needed", "number_of"]
+if TYPE_CHECKING:
+    from penstock.processing.text_steps import Words
+
+__all__ = [
+    "RESERVED",
+    "Column",
+    "NativeStep",
+    "Step",
+    "Steps",
+    "UnlearnedError",
+    "given",
+    "needed",
+    "number_of",
+    "numbers_of",
+]
 
 # kind, x, y, a, b, table: see kernels/steps.hpp.
 NativeStep: TypeAlias = tuple[str, int, int, float, float, list[float]]
+
+
+# In place of a column: somebody else than the program fills these.
+RESERVED = 0xFFFFFFFF
 
 
 class UnlearnedError(ModelLoadError):
@@ -25,7 +43,8 @@ class Column:
     """A column of a program: its number there and what it is called.
 
     `categories`, when they are known, are what its codes stand for. With a width it is a place that is spread over so
-    many columns, `labels` their names.
+    many columns, `labels` their names. A text has the number of its source instead of a column, and once its words are
+    counted `words` says how: then RESERVED columns are theirs.
     """
 
     x: int
@@ -33,6 +52,8 @@ class Column:
     categories: tuple[Category, ...] | None = None
     width: int = 0
     labels: tuple[str, ...] = ()
+    source: int | None = None
+    words: Words | None = None
 
 
 class Steps:
@@ -81,3 +102,9 @@ def given(members: dict[str, Any]) -> dict[str, Any]:
 def number_of(reading: WrittenFile, members: Mapping[str, Any], name: str, where: str) -> float | None:
     """Return a member that is a number, or None without it."""
     return reading.number(members[name], f"{where}.{name}") if name in members else None
+
+
+def numbers_of(reading: WrittenFile, value: object, where: str) -> tuple[float, ...]:
+    """Return a list of numbers."""
+    items = reading.items(value, where, "numbers")
+    return tuple(reading.number(item, f"{where}[{place}]") for place, item in enumerate(items))

@@ -14,6 +14,7 @@ from penstock.processing.category_steps import Encode, Hash
 from penstock.processing.date_steps import Cycle, Date
 from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
 from penstock.processing.step import Step
+from penstock.processing.text_steps import Words
 
 __all__ = ["STEPS", "read_step"]
 
@@ -30,6 +31,7 @@ STEPS: Mapping[str, _Read] = {
     "hash": Hash.read,
     "date": Date.read,
     "cycle": Cycle.read,
+    "words": Words.read,
 }
 
 

@@ -15,6 +15,7 @@ from penstock.native._kernels import Program
 from penstock.processing.answer import read_answer
 from penstock.processing.plan import FILE_BYTES_MAX, Plan, find_plan, read_plan
 from penstock.processing.program import Wiring, wire
+from penstock.processing.text import WordCounter
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.backends import Backend
@@ -86,6 +87,7 @@ class _Features:
         self._inputs = wiring.inputs
         self._numbers = [place for place, (_, dtype, _) in enumerate(wiring.sources) if dtype != "bytes"]
         self._program = Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
+        self._words = [(part, WordCounter(part.words)) for part in wiring.words]
         self._specs = matrices
         self._room = [aligned_room(tensor, 1) for tensor in matrices]
 
@@ -95,13 +97,20 @@ class _Features:
             self._room = [aligned_room(tensor, rows) for tensor in self._specs]
         made = [room[:rows] for room in self._room]
         self._program.run([sources[place] for place in self._numbers], made)
+        for part, counter in self._words:
+            counter.write(sources[part.source].tolist(), made[part.matrix], part.at)
         return [made[place] if is_matrix else sources[place] for is_matrix, place in self._inputs]
 
 
 def _record_inputs(wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Return the record's tensors. One that the model takes as it is is declared as the model declares it."""
     as_they_are = {place: tensor for tensor, (made, place) in zip(inputs, wiring.inputs, strict=True) if not made}
+    counted = {part.source for part in wiring.words}
+    for place in counted & {place for place, tensor in as_they_are.items() if tensor.dtype == "bytes"}:
+        raise ModelLoadError(
+            f"{wiring.sources[place][0]!r} goes into the model as bytes, and its words are counted: two fields needed"
+        )
     return tuple(
-        as_they_are.get(place, TensorSpec(name, dtype, shape))
+        as_they_are.get(place, TensorSpec(name, "str" if place in counted else dtype, shape))
         for place, (name, dtype, shape) in enumerate(wiring.sources)
     )
