@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array, room
@@ -36,10 +39,14 @@ FEATURES = [
 ]
 
 
-def model(tmp_path: Path, inputs: dict[str, tuple[str, tuple[int | None, ...]]], plan: dict[str, Any]) -> Backend:
-    """Open a model that answers with what it sees, with a plan beside it."""
+def model(
+    tmp_path: Path, inputs: dict[str, tuple[str, tuple[int | None, ...]]], plan: dict[str, Any], *beside: str
+) -> Backend:
+    """Open a model that answers with what it sees, with a plan beside it and files that are there already."""
     folder = tmp_path / "echo"
     folder.mkdir()
+    for name in beside:
+        (tmp_path / name).rename(folder / name)
     declared = {name: f"Tensor({dtype!r}, {shape!r})" for name, (dtype, shape) in inputs.items()}
     text = "{" + ", ".join(f"{name!r}: {of}" for name, of in declared.items()) + "}"
     seen = "{" + ", ".join(f"{name + '_seen'!r}: {of}" for name, of in declared.items()) + "}"
@@ -120,3 +127,45 @@ def test_plans_that_do_not_fit_the_model(
 ) -> None:
     with pytest.raises(ModelLoadError, match=reason):
         model(tmp_path, inputs, plan)
+
+
+def tokenizer(folder: Path) -> Tokenizer:
+    library = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "the": 2, "fox": 3}, unk_token="[UNK]"))
+    library.pre_tokenizer = Whitespace()
+    library.enable_padding(pad_id=0, pad_token="[PAD]")
+    library.save(str(folder / "tokenizer.json"))
+    return library
+
+
+TOKENS = {"tokens": "tokenizer.json", "length": 4, "mask": "mask"}
+
+
+def test_texts_become_tokens(tmp_path: Path) -> None:
+    tokenizer(tmp_path)
+    inputs = {"mask": ("int64", (4,)), "ids": ("int32", (4,)), "x": ("float32", (1,))}
+    record = {"note": {"type": "string"}, "age": {"type": "number"}}
+    features = [{"column": "note", "steps": [TOKENS]}, {"column": "age", "into": "x"}]
+    backend = model(tmp_path, inputs, {"record": record, "features": features}, "tokenizer.json")
+    assert backend.spec.inputs == (TensorSpec("$record", "float64", (1,)), TensorSpec("note", "str", ()))
+    mask, ids, x = seen(backend, np.array([[1.0], [2.0]]), np.array(["the fox", "a b c the fox"], object))
+    assert ids == [[2, 3, 0, 0], [1, 1, 1, 2]]
+    assert mask == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert x == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "step", "reason"),
+    [
+        ({"ids": ("int64", (5,)), "mask": ("int64", (4,))}, TOKENS, "makes 4 tokens, and input 'ids' is int64"),
+        ({"ids": ("int64", (4,))}, TOKENS, "fills ids, mask, and the model has not all of them"),
+        ({"ids": ("int64", (4,))}, {"tokens": "../t.json", "length": 4}, "must lie in the plan's folder"),
+        ({"ids": ("int64", (4,))}, {"tokens": "t.json", "length": 4}, "t.json: is no tokenizer that can be read"),
+    ],
+)
+def test_tokens_that_do_not_fit(
+    tmp_path: Path, inputs: dict[str, tuple[str, tuple[int | None, ...]]], step: dict[str, Any], reason: str
+) -> None:
+    tokenizer(tmp_path)
+    plan = {"record": {"note": {"type": "string"}}, "features": [{"column": "note", "steps": [step]}]}
+    with pytest.raises(ModelLoadError, match=reason):
+        model(tmp_path, inputs, plan, "tokenizer.json")

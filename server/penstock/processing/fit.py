@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from penstock.core.errors import ModelLoadError
 from penstock.native._kernels import Program
 from penstock.processing.category_steps import Encode
+from penstock.processing.columns import given_columns, steps_of
 from penstock.processing.number_steps import Bin, Clip, Impute, Power, Scale
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.power import best_exponent
-from penstock.processing.program import given_columns, steps_of
 from penstock.processing.record import Category
 from penstock.processing.slots import Slots
 from penstock.processing.step import Column, Step, Steps

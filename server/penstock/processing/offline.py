@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 from penstock.native._kernels import Program
+from penstock.processing.columns import given_columns, steps_of
 from penstock.processing.plan import Plan
-from penstock.processing.program import ModelInput, given_columns, steps_of, wire
+from penstock.processing.program import ModelInput, Origin, wire
 from penstock.processing.record import FieldKind, Record
 from penstock.processing.slots import Table, slots_of, texts_of
 from penstock.processing.step import Steps
@@ -59,5 +60,5 @@ def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str
     Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run(numbers, matrices)
     for part in wiring.words:
         WordCounter(part.words).write(texts[wiring.sources[part.source][0]], matrices[part.matrix], part.at)
-    names = [name for (name, _, _), (made, _) in zip(model, wiring.inputs, strict=True) if made]
+    names = [name for (name, _, _), (origin, _) in zip(model, wiring.inputs, strict=True) if origin is Origin.MATRIX]
     return {name: (wiring.columns[at], matrices[at]) for at, name in enumerate(names)}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
 from penstock.core.errors import ModelLoadError
+from penstock.processing.columns import given_columns, steps_of
 from penstock.processing.plan import Feature, Plan
-from penstock.processing.record import FieldKind, Record
+from penstock.processing.record import Record
 from penstock.processing.step import Column, NativeStep, Steps
 from penstock.processing.text_steps import Words
+from penstock.processing.token_steps import Tokens
 
-__all__ = ["RECORD", "ModelInput", "Wiring", "given_columns", "sources_of", "steps_of", "wire"]
+__all__ = ["RECORD", "ModelInput", "Origin", "Wiring", "sources_of", "wire"]
 
 # The tensor of a record's slots in the ring. Other fields are tensors of their own name.
 RECORD = "$record"
@@ -25,7 +28,6 @@ ModelInput: TypeAlias = tuple[str, str, tuple[int, ...]]
 NativeMatrix: TypeAlias = tuple[str, int, list[tuple[int, int, int]]]
 
 _MATRIX_DTYPES = ("float32", "float64", "int32", "int64")
-_OPERATIONS = {"ratio": "divide", "difference": "subtract", "product": "multiply", "sum": "add"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,40 @@ class CountedWords:
 
 
 @dataclass(frozen=True, slots=True)
-class Wiring:
-    """A model's inputs, each a matrix of the program or one of the record's tensors as it came.
+class TokenInputs:
+    """Inputs of the model that are the tokens of a source of strings.
 
-    `inputs[i]` is (True, number of the matrix) or (False, number of the source) for input i of the model. `columns`
-    names the columns of each matrix.
+    `inputs` has their numbers, and what each of them holds: ids, mask or types.
+    """
+
+    source: int
+    step: Tokens
+    inputs: tuple[tuple[int, str], ...]
+
+
+class Origin(Enum):
+    """What an input of the model is."""
+
+    MATRIX = "a matrix of the program"
+    SOURCE = "a tensor of the record as it came"
+    TOKENS = "made of a text"
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Where a model's inputs come from.
+
+    `inputs[i]` is the origin of input i, and the number of the matrix or the source. `columns` names the columns of each
+    matrix.
     """
 
     sources: tuple[ModelInput, ...]
     steps: tuple[NativeStep, ...]
     matrices: tuple[NativeMatrix, ...]
-    inputs: tuple[tuple[bool, int], ...]
+    inputs: tuple[tuple[Origin, int], ...]
     columns: tuple[tuple[str, ...], ...]
     words: tuple[CountedWords, ...] = ()
+    tokens: tuple[TokenInputs, ...] = ()
 
     @property
     def numbers(self) -> tuple[tuple[str, int], ...]:
@@ -76,44 +99,47 @@ def wire(plan: Plan, model: Sequence[ModelInput]) -> Wiring:
     elements = sum(math.prod(shape) for _, dtype, shape in sources if dtype != "bytes")
     steps = Steps(elements)
     features = plan.features or tuple(_same_names(record, model))
-    made = steps_of(plan.file, features, given_columns(record), steps)
+    given = given_columns(record)
+    alone = [feature for feature in features if any(isinstance(step, Tokens) for step in feature.steps)]
+    tokens = tuple(_token_inputs(plan.file, feature, given, features, sources, model) for feature in alone)
+    in_columns = [feature for feature in features if feature not in alone]
+    made = steps_of(plan.file, in_columns, given, steps)
     shown: dict[str, list[Column]] = {}
-    for feature in features:
+    for feature in in_columns:
         if not feature.hidden:
             into = feature.into or _rest(plan.file, features, sources, model)
             shown.setdefault(into, []).extend(made[feature.name])
-    return _wired(plan.file, sources, steps, shown, model)
+    return _wired(plan.file, sources, steps, shown, tokens, model)
 
 
-def steps_of(
-    file: Path, features: Sequence[Feature], given: Mapping[str, list[Column]], steps: Steps
-) -> dict[str, list[Column]]:
-    """Add the steps of features and return the columns of each, by name; ModelLoadError, UnlearnedError."""
-    made: dict[str, list[Column]] = {}
-    for feature in features:
-        # A feature may have the name of the field it is made of.
-        made[feature.name] = _columns_of(file, feature, {**given, **made}, steps)
-    return made
-
-
-def given_columns(record: Record) -> dict[str, list[Column]]:
-    """Return the columns that a record has before any step, by the name of the field."""
-    columns = {}
-    for slot, field in enumerate(record.slots):
-        categories = field.categories if field.kind is FieldKind.CATEGORY else None
-        if field.kind is FieldKind.BOOLEAN:
-            categories = (False, True)
-        columns[field.name] = [Column(slot, field.name, categories)]
-    first = len(record.slots)
-    for number, field in enumerate(record.tensors, start=1 if record.slots else 0):
-        if field.dtype == "bytes":
-            if field.kind is FieldKind.TEXT:
-                columns[field.name] = [Column(0, field.name, source=number)]
+def _token_inputs(
+    file: Path,
+    feature: Feature,
+    given: Mapping[str, list[Column]],
+    features: Sequence[Feature],
+    sources: Sequence[ModelInput],
+    model: Sequence[ModelInput],
+) -> TokenInputs:
+    step = feature.steps[0]
+    (column,) = given.get(feature.sources[0], [None])
+    if len(feature.steps) != 1 or not isinstance(step, Tokens) or column is None or column.source is None:
+        raise ModelLoadError(f"{file}: feature {feature.name!r}: tokens is the only step, of a field of text")
+    parts = step.inputs(feature.into or _rest(file, features, sources, model))
+    inputs = []
+    for number, (name, dtype, shape) in enumerate(model):
+        if name not in parts:
             continue
-        size = math.prod(field.shape)
-        columns[field.name] = [Column(first + place, f"{field.name}[{place}]") for place in range(size)]
-        first += size
-    return columns
+        if dtype not in ("int32", "int64") or shape != (step.length,):
+            raise ModelLoadError(
+                f"{file}: feature {feature.name!r} makes {step.length} tokens, and input {name!r} is {dtype} of shape "
+                f"{list(shape)}: int64 or int32 of shape [{step.length}] is needed"
+            )
+        inputs.append((number, parts[name]))
+    if len(inputs) != len(parts):
+        raise ModelLoadError(
+            f"{file}: feature {feature.name!r} fills {', '.join(parts)}, and the model has not all of them"
+        )
+    return TokenInputs(column.source, step, tuple(inputs))
 
 
 def _same_names(record: Record, model: Sequence[ModelInput]) -> list[Feature]:
@@ -128,6 +154,9 @@ def _same_names(record: Record, model: Sequence[ModelInput]) -> list[Feature]:
 def _rest(file: Path, features: Sequence[Feature], sources: Sequence[ModelInput], model: Sequence[ModelInput]) -> str:
     """Return the input that nothing else is for."""
     taken = {feature.into for feature in features} | {name for name, _, _ in sources}
+    taken |= {
+        name for feature in features for step in feature.steps if isinstance(step, Tokens) for name in step.inputs("")
+    }
     left = [name for name, _, _ in model if name not in taken]
     if len(left) != 1:
         raise ModelLoadError(
@@ -137,46 +166,12 @@ def _rest(file: Path, features: Sequence[Feature], sources: Sequence[ModelInput]
     return left[0]
 
 
-def _columns_of(file: Path, feature: Feature, known: Mapping[str, list[Column]], steps: Steps) -> list[Column]:
-    for name in feature.sources:
-        if name not in known:
-            raise ModelLoadError(
-                f"{file}: feature {feature.name!r} is made of {name!r}, which is no field with a number or category, "
-                "and no feature before it"
-            )
-    if feature.combination:
-        left, right = (known[name] for name in feature.sources)
-        columns = [_combined(file, feature, left, right, steps)]
-    else:
-        columns = [
-            replace(column, name=feature.name) if len(known[feature.sources[0]]) == 1 else column
-            for column in known[feature.sources[0]]
-        ]
-    for step in feature.steps:
-        for column in columns:
-            if column.width:
-                raise ModelLoadError(
-                    f"{file}: feature {feature.name!r}: one-hot columns and words can be no step's input"
-                )
-            if isinstance(step, Words) is (column.source is None):
-                raise ModelLoadError(f"{file}: feature {feature.name!r}: words, and nothing else, is a step for text")
-        columns = [result for column in columns for result in step.emit(steps, column)]
-    return columns
-
-
-def _combined(file: Path, feature: Feature, left: list[Column], right: list[Column], steps: Steps) -> Column:
-    if any(len(side) != 1 or side[0].width or side[0].source is not None for side in (left, right)):
-        raise ModelLoadError(
-            f"{file}: feature {feature.name!r} combines columns, one and one: {feature.sources} are more"
-        )
-    return Column(steps.add(_OPERATIONS[feature.combination], left[0].x, right[0].x), feature.name)
-
-
 def _wired(
     file: Path,
     sources: tuple[ModelInput, ...],
     steps: Steps,
     shown: Mapping[str, list[Column]],
+    tokens: tuple[TokenInputs, ...],
     model: Sequence[ModelInput],
 ) -> Wiring:
     for name in shown:
@@ -184,18 +179,21 @@ def _wired(
             raise ModelLoadError(f"{file}: into is {name!r}, and the model has no such input")
     matrices: list[NativeMatrix] = []
     names: list[tuple[str, ...]] = []
-    inputs: list[tuple[bool, int]] = []
+    inputs: list[tuple[Origin, int]] = []
+    of_tokens = {number for of in tokens for number, _ in of.inputs}
     words: list[CountedWords] = []
-    for name, dtype, shape in model:
-        if name in shown:
+    for number, (name, dtype, shape) in enumerate(model):
+        if number in of_tokens:
+            inputs.append((Origin.TOKENS, 0))
+        elif name in shown:
             matrix, columns = _matrix(file, name, dtype, shape, shown[name])
             words += _words_of(file, len(matrices), dtype, shown[name])
-            inputs.append((True, len(matrices)))
+            inputs.append((Origin.MATRIX, len(matrices)))
             matrices.append(matrix)
             names.append(columns)
         else:
-            inputs.append((False, _source(file, name, dtype, shape, sources)))
-    return Wiring(sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names), tuple(words))
+            inputs.append((Origin.SOURCE, _source(file, name, dtype, shape, sources)))
+    return Wiring(sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names), tuple(words), tokens)
 
 
 def _matrix(

@@ -15,6 +15,7 @@ from penstock.processing.date_steps import Cycle, Date
 from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
 from penstock.processing.step import Step
 from penstock.processing.text_steps import Words
+from penstock.processing.token_steps import Tokens
 
 __all__ = ["STEPS", "read_step"]
 
@@ -32,6 +33,7 @@ STEPS: Mapping[str, _Read] = {
     "date": Date.read,
     "cycle": Cycle.read,
     "words": Words.read,
+    "tokens": Tokens.read,
 }
 
 

@@ -14,12 +14,13 @@ from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
 from penstock.processing.answer import read_answer
 from penstock.processing.plan import FILE_BYTES_MAX, Plan, find_plan, read_plan
-from penstock.processing.program import Wiring, wire
+from penstock.processing.program import Origin, Wiring, wire
 from penstock.processing.text import WordCounter
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.backends import Backend
 from penstock.worker.model import TensorSpec
+from penstock.worker.tokens import Tokenizer
 
 __all__ = ["Processed", "with_plan"]
 
@@ -51,8 +52,7 @@ class Processed:
         if self.spec.varies:
             raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
         wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
-        matrices = [tensor for tensor, (made, _) in zip(inputs, wiring.inputs, strict=True) if made]
-        self._features = _Features(wiring, matrices)
+        self._features = _Features(wiring, inputs, plan.file.parent)
         self.spec = replace(self.spec, inputs=_record_inputs(wiring, inputs))
 
     @property
@@ -83,13 +83,16 @@ class Processed:
 class _Features:
     """Makes a model's inputs of a record's tensors. Arrays are kept from batch to batch."""
 
-    def __init__(self, wiring: Wiring, matrices: Sequence[TensorSpec]) -> None:
+    def __init__(self, wiring: Wiring, inputs: Sequence[TensorSpec], folder: Path) -> None:
         self._inputs = wiring.inputs
+        self._dtypes = [tensor.dtype for tensor in inputs]
         self._numbers = [place for place, (_, dtype, _) in enumerate(wiring.sources) if dtype != "bytes"]
         self._program = Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
         self._words = [(part, WordCounter(part.words)) for part in wiring.words]
-        self._specs = matrices
-        self._room = [aligned_room(tensor, 1) for tensor in matrices]
+        self._tokens = [(of, Tokenizer(folder, of.step)) for of in wiring.tokens]
+        is_matrix = [origin is Origin.MATRIX for origin, _ in wiring.inputs]
+        self._specs = [tensor for tensor, made in zip(inputs, is_matrix, strict=True) if made]
+        self._room = [aligned_room(tensor, 1) for tensor in self._specs]
 
     def of(self, sources: Sequence[Array]) -> list[Array]:
         rows = len(sources[0])
@@ -99,16 +102,23 @@ class _Features:
         self._program.run([sources[place] for place in self._numbers], made)
         for part, counter in self._words:
             counter.write(sources[part.source].tolist(), made[part.matrix], part.at)
-        return [made[place] if is_matrix else sources[place] for is_matrix, place in self._inputs]
+        inputs = [made[place] if origin is Origin.MATRIX else sources[place] for origin, place in self._inputs]
+        for of, tokenizer in self._tokens:
+            arrays = tokenizer.arrays(sources[of.source].tolist(), [part for _, part in of.inputs])
+            for (number, _), array in zip(of.inputs, arrays, strict=True):
+                inputs[number] = array.astype(self._dtypes[number], copy=False)
+        return inputs
 
 
 def _record_inputs(wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Return the record's tensors. One that the model takes as it is is declared as the model declares it."""
-    as_they_are = {place: tensor for tensor, (made, place) in zip(inputs, wiring.inputs, strict=True) if not made}
-    counted = {part.source for part in wiring.words}
+    as_they_are = {
+        place: tensor for tensor, (origin, place) in zip(inputs, wiring.inputs, strict=True) if origin is Origin.SOURCE
+    }
+    counted = {part.source for part in wiring.words} | {of.source for of in wiring.tokens}
     for place in counted & {place for place, tensor in as_they_are.items() if tensor.dtype == "bytes"}:
         raise ModelLoadError(
-            f"{wiring.sources[place][0]!r} goes into the model as bytes, and its words are counted: two fields needed"
+            f"{wiring.sources[place][0]!r} goes into the model as bytes, and is split into words: it takes two fields"
         )
     return tuple(
         as_they_are.get(place, TensorSpec(name, "str" if place in counted else dtype, shape))
