@@ -82,10 +82,6 @@ def refusal(tmp_path: Path, answer: Any) -> str:
         ),
         (SOFTMAX | {"top": 0}, "answer.y.top is 0: it must be a whole number from 1 on"),
         (
-            SOFTMAX | {"conformal": {"rule": "lac", "alpha": 0.1}},
-            "answer.y.conformal has no member 'quantile': learn it with penstock calibrate, or give it",
-        ),
-        (
             SOFTMAX | {"conformal": {"rule": "lac", "alpha": 1, "quantile": 0.9}},
             "answer.y.conformal.alpha is 1: it must be between 0 and 1, the share that may be wrong",
         ),
@@ -194,6 +190,16 @@ Y3 = ("y", "float32", (3,))
             {"y": SOFTMAX | {"threshold": {"cat": 0.5}}},
             outputs(Y3),
             "answer.y.threshold is for 'cat', which is no label: 0, 1, 2",
+        ),
+        (
+            {"y": SOFTMAX | {"conformal": {"rule": "lac", "alpha": 0.1}}},
+            outputs(Y3),
+            "answer.y.conformal has no 'quantile': learn it with penstock calibrate, or give it",
+        ),
+        (
+            {"y": {"interval": {"alpha": 0.1}}},
+            outputs(Y3),
+            "answer.y.interval has no 'quantile': learn it with penstock calibrate, or give it",
         ),
         (
             {"y": {"shape": [2, 2]}},

@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 # Commands with commands of their own, each in the module of its name.
 _GROUPS = ("models", "keys")
 # Commands that are one of several in a module.
-_ELSEWHERE = {"fit": "processing", "transform": "processing"}
+_ELSEWHERE = {"fit": "processing", "transform": "processing", "calibrate": "calibrate"}
 
 
 class _Commands(TyperGroup):

@@ -15,7 +15,7 @@ from penstock.core.errors import ConfigError
 if TYPE_CHECKING:
     from penstock.processing.plan import Plan
 
-__all__ = ["app"]
+__all__ = ["app", "write_plan"]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -84,7 +84,7 @@ def _learn(plan: Path, table: Path, target: str | None, output: Path) -> str:
     slots = slots_of(record, values)
     goal = None if target is None else target_of(table, values, target)
     learned = fit(read, slots, goal, texts_of(record, values))
-    _write(learned, output)
+    write_plan(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
     return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
 
@@ -97,7 +97,7 @@ def _import(file: Path, trusted: list[str], output: Path) -> str:
     from penstock.worker.backends.sklearn import open_estimator
 
     plan = import_fitted(open_estimator(file, LoadOptions(trusted_types=trusted)))
-    _write(plan, output)
+    write_plan(plan, output)
     assert plan.record is not None
     widths = sum(shape[0] for _, _, shape in inputs_of(plan))
     return f"{output}: {len(plan.record.fields)} fields, {widths} columns, from {file}"
@@ -119,7 +119,8 @@ def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
     return f"{output}: {rows} rows, {sum(len(names) for names, _ in matrices.values())} columns"
 
 
-def _write(plan: Plan, output: Path) -> None:
+def write_plan(plan: Plan, output: Path) -> None:
+    """Write a plan, all of it or nothing; ConfigError when that cannot be done."""
     if output.suffix != ".json":
         raise ConfigError(f"{output}: a plan is written as .json")
     text = json.dumps(plan.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -46,11 +46,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Conformal:
-    """Sets that hold the true label with a probability of 1 - alpha. `most` is the room for labels, 0 for all."""
+    """Sets that hold the true label with a probability of 1 - alpha. `most` is the room for labels, 0 for all.
+
+    Without a quantile it is still to be learned.
+    """
 
     rule: str
     alpha: float
-    quantile: float
+    quantile: float | None = None
     most: int = 0
 
 
@@ -228,10 +231,10 @@ def _conformal(reading: WrittenFile, value: object, where: str) -> Conformal:
     )
 
 
-def read_quantile(reading: WrittenFile, members: Mapping[str, Any], where: str) -> float:
+def read_quantile(reading: WrittenFile, members: Mapping[str, Any], where: str) -> float | None:
     """Read what penstock calibrate finds out."""
     if "quantile" not in members:
-        raise reading.error(where, "has no member 'quantile': learn it with penstock calibrate, or give it")
+        return None
     quantile = reading.number(members["quantile"], f"{where}.quantile")
     if quantile < 0:
         raise reading.error(f"{where}.quantile", f"is {quantile:g}: it must be 0 or more")

@@ -25,10 +25,10 @@ _NUMBER_MEMBERS = ("name", "unit", "inverse", "minimum", "maximum", "round", "ca
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """It reaches `quantile` to both sides, or so many times what the output `by` says."""
+    """It reaches `quantile` to both sides, or so many times what the output `by` says. Without it is to be learned."""
 
     alpha: float
-    quantile: float
+    quantile: float | None = None
     by: str = ""
 
 

@@ -13,7 +13,7 @@ from penstock.processing.answer import Answer
 from penstock.processing.answer_classes import Classes
 from penstock.processing.answer_numbers import Numbers
 from penstock.processing.number_steps import Log, Power, Scale
-from penstock.processing.step import Step
+from penstock.processing.step import Step, UnlearnedError
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.model import TEXTS, ModelSpec, NoNumberError, TensorSpec
 
@@ -72,6 +72,13 @@ class Answers:
 
     def _error(self, where: str, text: str) -> ModelLoadError:
         return ModelLoadError(f"{self._file}: answer.{where} {text}")
+
+    def _learned(self, where: str, quantile: float | None) -> float:
+        if quantile is None:
+            raise UnlearnedError(
+                f"{self._file}: answer.{where} has no 'quantile': learn it with penstock calibrate, or give it"
+            )
+        return quantile
 
     def _check_names(self, answer: Answer) -> None:
         for name in answer:
@@ -176,7 +183,7 @@ class Answers:
             thresholds=thresholds,
             cuts=cuts[-1:] if exclusive else cuts,
             set="" if conformal is None else conformal.rule,
-            quantile=1.0 if conformal is None else conformal.quantile,
+            quantile=1.0 if conformal is None else self._learned(f"{tensor.name}.conformal", conformal.quantile),
             set_width=width,
             top=part.top,
             results=results,
@@ -221,7 +228,8 @@ class Answers:
         shape = () if part.element is not None else self._shape(tensor, part, elements)
         dtype = _number_dtype(tensor, part)
         results: list[_Result] = []
-        bounds = ("low", "high") if part.interval is not None else ()
+        interval = part.interval
+        bounds = ("low", "high") if interval is not None else ()
         for given in ("value", *bounds):
             results.append((given, len(self.outputs), []))
             name = part.name if given == "value" else f"{part.name}_{given}"
@@ -235,7 +243,7 @@ class Answers:
             steps=[_undone(step) for step in reversed(part.inverse)],
             bounds=(part.minimum, part.maximum),
             decimals=-1 if part.decimals is None else part.decimals,
-            quantile=0.0 if part.interval is None else part.interval.quantile,
+            quantile=0.0 if interval is None else self._learned(f"{tensor.name}.interval", interval.quantile),
             by=self._by(tensor, part),
             to=dtype,
             results=results,

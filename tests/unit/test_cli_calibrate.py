@@ -1,0 +1,177 @@
+"""penstock calibrate: what is learned from a table gets into the plan."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from click.testing import Result
+from numpy.typing import NDArray
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from penstock.cli.commands import app
+
+LABELS = ["cat", "dog", "bird"]
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    """Run the command in a folder."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, ["calibrate", *arguments])
+
+
+def learned(folder: Path, *arguments: str) -> tuple[list[str], dict[str, Any]]:
+    result = run(folder, *arguments)
+    assert result.exit_code == 0, result.stderr
+    *_, written = lines = result.stdout.splitlines()
+    file = folder / written.removesuffix(": written")
+    return lines[:-1], json.loads(file.read_text())["answer"]
+
+
+def plan(folder: Path, answer: Any) -> None:
+    (folder / "processing.json").write_text(json.dumps({"format": 1, "answer": answer}))
+
+
+def drawn(rows: int, classes: int = 3) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return logits that are twice too sure, and truths."""
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 3, (rows, classes)).astype(np.float32)
+    shares = np.exp(logits / 2)
+    shares = (shares / shares.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    return logits, (random.random((rows, 1)) > shares).sum(axis=1).clip(max=classes - 1)
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet", "lists"])
+def test_all_at_once_from_every_kind_of_table(tmp_path: Path, kind: str) -> None:
+    logits, truth = drawn(4000)
+    names = np.array(LABELS)[truth]
+    plan(tmp_path, {"logits": {"scores": "softmax", "labels": LABELS, "give": ["label"]}})
+    file = tmp_path / f"rows.{'parquet' if kind == 'lists' else kind}"
+    columns: dict[str, Any] = {f"logits[{at}]": logits[:, at] for at in range(3)} | {"animal": names}
+    if kind == "npz":
+        np.savez(file, logits=logits, animal=names)
+    elif kind == "csv":
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        file.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
+    elif kind == "parquet":
+        parquet.write_table(pyarrow.table(columns), file)
+    else:
+        parquet.write_table(pyarrow.table({"logits": logits.tolist(), "animal": names}), file)
+    flags = ("--method", "temperature", "--alpha", "0.1", "--precision", "0.9", "-o", "new.json")
+    lines, answer = learned(tmp_path, "processing.json", file.name, "--truth", "animal", *flags)
+    part = answer["logits"]
+    assert abs(part["calibration"]["temperature"] - 2) < 0.15
+    assert part["conformal"].items() >= {"rule": "lac", "alpha": 0.1}.items()
+    assert 0.5 < part["conformal"]["quantile"] < 1
+    assert list(part["threshold"]) == LABELS
+    assert part["give"] == ["label", "set", "set_size", "abstained"]
+    assert lines[0].startswith("temperature from 2000 rows; over 2000 negative log-likelihood ")
+    assert [line.split(":")[0] for line in lines[2:]] == [f"threshold of {label}" for label in LABELS]
+    assert answer == GIVEN.setdefault("answer", answer)  # of every kind the same
+
+
+GIVEN: dict[str, Any] = {}
+
+
+def test_platt_and_isotonic_are_for_each_class_and_for_two_once(tmp_path: Path) -> None:
+    logits, truth = drawn(1000)
+    np.savez(tmp_path / "rows.npz", y=logits, truth=truth)
+    for method in ("platt", "isotonic"):
+        plan(tmp_path, {"y": {"scores": "softmax"}})
+        _, answer = learned(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--method", method)
+        assert len(answer["y"]["calibration"][method]) == 3
+    for one, scores in ((logits[:, :1], "sigmoid"), (logits[:, 0], "none"), (logits[:, :2], "softmax")):
+        np.savez(tmp_path / "two.npz", y=one, truth=truth > 0)
+        plan(tmp_path, {"y": {"scores": scores, "labels": ["False", "True"]}})
+        _, answer = learned(tmp_path, "processing.json", "two.npz", "--truth", "truth", "--method", "platt")
+        assert np.shape(answer["y"]["calibration"]["platt"]) == (2,)
+
+
+def test_multilabel_gets_cuts(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    logits = random.normal(0, 3, (3000, 3))
+    truth = random.random((3000, 3)) < 1 / (1 + np.exp(-logits / 2))
+    np.savez(tmp_path / "rows.npz", y=logits, truth=truth)
+    plan(tmp_path, {"y": {"scores": "sigmoid", "multilabel": True, "labels": LABELS}})
+    flags = ("--truth", "truth", "--precision", "0.9", "--method")
+    for method in ("temperature", "platt", "isotonic"):
+        _, answer = learned(tmp_path, "processing.json", "rows.npz", *flags, method)
+        assert list(answer["y"]["cut"]) == LABELS
+        assert all(0.5 < cut < 0.95 for cut in answer["y"]["cut"].values())
+    _, answer = learned(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--method", "temperature")
+    assert abs(answer["y"]["calibration"]["temperature"] - 2) < 0.1
+
+
+def test_intervals_are_in_the_unit_of_the_answer(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    price = random.uniform(50, 500, 2000)
+    spread = random.uniform(1, 10, 2000)
+    truth = price + random.normal(0, spread)
+    np.savez(tmp_path / "rows.npz", y=np.log1p(price), spread=spread, price=truth)
+    undone = {"inverse": [{"log": 1}], "unit": "EUR"}
+    for interval, least, most, told in (({}, 8, 14, " EUR"), ({"by": "spread"}, 1.5, 1.8, " times spread")):
+        members = undone | ({"interval": {"alpha": 0.1, **interval}} if interval else {})
+        plan(tmp_path, {"y": members, "spread": {"drop": True}})
+        flags = ("--truth", "price", "--of", "y", "--alpha", "0.1")
+        lines, answer = learned(tmp_path, "processing.json", "rows.npz", *flags)
+        found = answer["y"]["interval"]
+        assert least < found["quantile"] < most
+        assert found == {"alpha": 0.1, "quantile": found["quantile"], **interval}
+        assert lines == [f"interval from 2000 rows: {found['quantile']:.4g}{told} to both sides"]
+
+
+Y = {"y": {"scores": "softmax", "labels": LABELS}}
+METHOD = ("--method", "temperature")
+
+
+@pytest.mark.parametrize(
+    ("answer", "flags", "text"),
+    [
+        (Y, (), "say what is to be learned: --method, --alpha or --precision"),
+        (Y, ("--method", "beta"), "--method is 'beta': it can be temperature, platt, isotonic"),
+        (Y, ("--alpha", "1"), "--alpha is 1: it must be between 0 and 1"),
+        (Y, ("--alpha", "0.1", "--rule", "raps"), "--rule is 'raps': it can be lac, aps"),
+        (Y, ("--alpha", "0.01"), "20 rows are too few for an alpha of 0.01: 99 are the least"),
+        (Y | {"z": {"round": 1}}, METHOD, "processing.json: the answer has 2 outputs: name one with --of"),
+        (Y, ("--of", "z", *METHOD), "rows.npz: has neither a column 'z' nor 'z[0]', the model's output"),
+        ({"y": {"drop": True}}, METHOD, "processing.json: answer.y is dropped or taken apart: nothing can be learned"),
+        ({"y": {"unit": "m"}}, METHOD, "y holds numbers: for an interval say --alpha, and nothing else"),
+        ({"y": {"unit": "m"}}, ("--alpha", "0.1"), "rows.npz: truth has the shape (20, 1), and y has (20, 3)"),
+        ({"y": Y["y"] | {"labels": ["a", "b"]}}, METHOD, "answer.y.labels are 2, and the model has 3 classes"),
+        ({"y": Y["y"] | {"labels": ["a", "b", "c"]}}, METHOD, "rows.npz: truth: row 0 is "),
+        (Y, ("--truth", "right", *METHOD), "rows.npz: there is no column 'right' to be the truth"),
+        (Y, ("--of", "gaps", *METHOD), "rows.npz: gaps: row 3 is missing or no number"),
+        (Y, ("--of", "truth", *METHOD), "rows.npz: truth: holds something that is no number"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(tmp_path: Path, answer: Any, flags: tuple[str, ...], text: str) -> None:
+    logits, truth = drawn(20)
+    gaps = np.where(np.arange(60).reshape(20, 3) == 10, np.nan, logits)
+    names = truth if "unit" in json.dumps(answer) else np.array(LABELS)[truth]
+    np.savez(tmp_path / "rows.npz", y=logits, gaps=gaps, truth=names)
+    plan(tmp_path, answer)
+    before = (tmp_path / "processing.json").read_text()
+    truth_flag = () if "--truth" in flags else ("--truth", "truth")
+    result = run(tmp_path, "processing.json", "rows.npz", *truth_flag, *flags)
+    assert result.exit_code != 0
+
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (tmp_path / "processing.json").read_text() == before
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    plan(tmp_path, Y)
+    (tmp_path / "bad.npz").write_text("no archive")
+    for table, text in (("none.npz", "none.npz: cannot be read"), ("bad.npz", "bad.npz: is no .npz of numbers")):
+        result = run(tmp_path, "processing.json", table, "--truth", "truth", *METHOD)
+        assert result.exit_code != 0
+        assert text in result.stderr
+    logits, truth = drawn(50)
+    np.savez(tmp_path / "rows.npz", y=logits, truth=np.array(LABELS)[truth])
+    result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", *METHOD, "-o", "plan.toml")
+    assert "plan.toml: a plan is written as .json" in result.stderr
