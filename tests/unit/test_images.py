@@ -68,11 +68,11 @@ def test_a_photograph_is_resized_as_pillow_does() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (4, 4), (16, 3), (7, 31)])
 def test_normalisation_is_a_product_and_a_sum(lane: str, planes: bool, channels: int, size: tuple[int, int]) -> None:
-    pixels = drawn(channels, *size, channels)
+    pixels = np.stack([drawn(seed, *size, channels) for seed in range(3)])
     scale, offset = np.float32([0.1, 0.5, -2, 3])[:channels], np.float32([1, -1, 0.25, 7])[:channels]
     expected = pixels.astype(np.float32) * scale + offset
     if planes:
-        expected = np.ascontiguousarray(expected.transpose(2, 0, 1))
+        expected = np.ascontiguousarray(expected.transpose(0, 3, 1, 2))
     result = np.empty(expected.shape, np.float32)
     _kernels.normalize(pixels, result, scale.tolist(), offset.tolist(), planes, lane)
     assert np.array_equal(result, expected)
@@ -100,8 +100,13 @@ def test_what_cannot_be_resized(
 
 @pytest.mark.parametrize(
     ("result", "scale", "planes"),
-    [((3, 2, 2), [1.0] * 3, False), ((2, 2, 3), [1.0] * 3, True), ((3, 2, 2), [1.0] * 2, True)],
+    [
+        ((1, 3, 2, 2), [1.0] * 3, False),
+        ((1, 2, 2, 3), [1.0] * 3, True),
+        ((1, 3, 2, 2), [1.0] * 2, True),
+        ((2, 3, 2, 2), [1.0] * 3, True),
+    ],
 )
 def test_what_cannot_be_normalised(result: tuple[int, ...], scale: list[float], planes: bool) -> None:
     with pytest.raises(ValueError, match=r"shape|channels"):
-        _kernels.normalize(np.zeros((2, 2, 3), np.uint8), np.zeros(result, np.float32), scale, [0.0] * 3, planes)
+        _kernels.normalize(np.zeros((1, 2, 2, 3), np.uint8), np.zeros(result, np.float32), scale, [0.0] * 3, planes)

@@ -11,6 +11,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from penstock.core.errors import ModelLoadError
+from penstock.core.status import ImageFit
 from penstock.worker.arrays import Array, room
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import TensorSpec
@@ -169,3 +170,53 @@ def test_tokens_that_do_not_fit(
     plan = {"record": {"note": {"type": "string"}}, "features": [{"column": "note", "steps": [step]}]}
     with pytest.raises(ModelLoadError, match=reason):
         model(tmp_path, inputs, plan, "tokenizer.json")
+
+
+PICTURE = {"image": "RGB", "resize": 4, "crop": [2, 3], "mean": [0.5, 0.25, 0], "std": [0.5, 1, 2]}
+
+
+def test_pixels_become_planes_of_floats(tmp_path: Path) -> None:
+    record = {"photo": {"type": "string", "contentMediaType": "image/*"}, "age": {"type": "number"}}
+    features = [{"column": "photo", "steps": [PICTURE], "into": "x"}, {"column": "age", "into": "y"}]
+    inputs = {"x": ("float32", (3, 2, 3)), "y": ("float32", ())}
+    backend = model(tmp_path, inputs, {"record": record, "features": features})
+    slots, photo = backend.spec.inputs
+    assert slots == TensorSpec("$record", "float64", (1,))
+    assert photo == TensorSpec("photo", "uint8", (2, 3, 3), fit=ImageFit((4,), (2, 3), "bilinear"))
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 2, 3, 3), np.uint8)
+    x, y = seen(backend, np.arange(5, dtype=np.float64)[:, None], pixels.copy())
+    expected = (pixels / 255 - [0.5, 0.25, 0]) / [0.5, 1, 2]
+    assert np.allclose(x, expected.transpose(0, 3, 1, 2), atol=1e-6)
+    assert y == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("layout", ["channels-first", "channels-last"])
+def test_pixels_may_stay_bytes(tmp_path: Path, layout: str) -> None:
+    shape = (1, 2, 3) if layout == "channels-first" else (2, 3, 1)
+    record = {"photo": {"type": "string", "contentMediaType": "image/*"}}
+    features = [{"column": "photo", "steps": [{"image": "L", "resize": [2, 3], "layout": layout}]}]
+    backend = model(tmp_path, {"x": ("uint8", shape)}, {"record": record, "features": features})
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3, 1)
+    (x,) = seen(backend, pixels.copy())
+    assert x == (pixels.transpose(0, 3, 1, 2) if layout == "channels-first" else pixels).tolist()
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ({"image": "CMYK", "crop": [2, 2]}, 'image is "CMYK": it must be one of L, RGB, RGBA'),
+        ({"image": "RGB", "resize": 4}, "does not say how large images become"),
+        ({"image": "RGB", "resize": [4, 4], "crop": [5, 2]}, "more than resize"),
+        ({"image": "RGB", "resize": 4, "crop": [5, 2]}, "more than the short side 4"),
+        ({"image": "RGB", "crop": [2]}, r"crop must be \[HEIGHT, WIDTH\]"),
+        ({"image": "RGB", "crop": [2, 2], "mean": [1, 2], "std": [1, 2]}, "a mean and a std for each of 3 channels"),
+        ({"image": "RGB", "crop": [2, 2], "mean": [1, 2, 3], "std": [1, 0, 1]}, "std has a 0"),
+        ({"image": "RGB", "crop": [2, 2]}, "makes uint8 of shape \\[3, 2, 2\\], and input 'x' is float32 of shape"),
+        ({"scale": "standard"}, "have no image step for the field 'photo'"),
+    ],
+)
+def test_image_steps_that_are_refused(tmp_path: Path, step: dict[str, Any], reason: str) -> None:
+    record = {"photo": {"type": "string", "contentMediaType": "image/*"}}
+    plan = {"record": record, "features": [{"column": "photo", "steps": [step]}]}
+    with pytest.raises(ModelLoadError, match=reason):
+        model(tmp_path, {"x": ("float32", (3, 2, 3))}, plan)

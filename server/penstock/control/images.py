@@ -16,7 +16,7 @@ from gevent.os import make_nonblocking, nb_read, nb_write
 from penstock.core.config import ImageLayout, ModelConfig
 from penstock.core.errors import RequestError
 from penstock.core.problems import PROBLEMS
-from penstock.core.status import Tensor
+from penstock.core.status import ModelStatus, Tensor
 
 __all__ = ["ImageGoal", "ImageReader", "goal_of"]
 
@@ -38,7 +38,10 @@ _HEIGHT_MAX = 65_535
 
 
 class ImageGoal(NamedTuple):
-    """What an image has to be for an input; `height` is None where it varies."""
+    """What an image has to be for an input; `height` is None where it varies.
+
+    `fit` is how it comes to that size: None where it must have it.
+    """
 
     name: str
     height: int | None
@@ -46,16 +49,22 @@ class ImageGoal(NamedTuple):
     width: int
     channels: int
     planes: bool
+    fit: tuple[tuple[int, ...], tuple[int, ...], str] | None = None
 
 
-def goal_of(tensor: Tensor, config: ModelConfig) -> ImageGoal | None:
+def goal_of(tensor: Tensor, status: ModelStatus) -> ImageGoal | None:
     """Return what an image has to be for a tensor; None when the tensor is no image.
 
     RequestError (`unsupported_media_type`) when the shape alone does not say where its channels are.
     """
     name, dtype, shape = tensor
+    config = status.config
     if dtype != "uint8" or len(shape) not in (2, 3):
         return None
+    fit = status.fits.get(name)
+    if fit is not None:
+        goal = _goal(name, shape[0], shape[1], shape[2], 0, planes=False)
+        return goal._replace(fit=(fit.resize, fit.crop, fit.filter))
     height_max = config.lengths[-1] if config.lengths else _HEIGHT_MAX
     if len(shape) == 2:
         return _goal(name, shape[0], shape[1], 1, height_max, planes=False)

@@ -9,10 +9,22 @@ from typing import TypeAlias
 
 from penstock.core.config import ModelConfig
 
-__all__ = ["ModelState", "ModelStatus", "Origin", "Tensor", "WorkerState", "WorkerStatus"]
+__all__ = ["ImageFit", "ModelState", "ModelStatus", "Origin", "Tensor", "WorkerState", "WorkerStatus"]
 
 # Name, NumPy dtype name, shape of one row without the batch dimension; a first size of None varies.
 Tensor: TypeAlias = tuple[str, str, tuple[int | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFit:
+    """How an image becomes the size that an input has: it is resized, and then cropped around its middle.
+
+    `resize` is one size for the shorter side, a height and a width, or nothing; `crop` a height and a width or nothing.
+    """
+
+    resize: tuple[int, ...]
+    crop: tuple[int, ...]
+    filter: str
 
 
 class ModelState(StrEnum):
@@ -64,7 +76,7 @@ class ModelStatus:
     """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model.
 
     `digest` and `aliases` are those of the registry. `memory_bytes` is what its workers take, once that is known.
-    `units` are those of outputs' numbers, where its plan says them.
+    `units` are those of outputs' numbers and `fits` those of inputs that are images, where its plan says them.
     """
 
     config: ModelConfig
@@ -83,3 +95,4 @@ class ModelStatus:
     origin: Origin = Origin.CONFIGURATION
     memory_bytes: int | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    fits: Mapping[str, ImageFit] = field(default_factory=dict)

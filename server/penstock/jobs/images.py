@@ -15,11 +15,12 @@ import sys
 import warnings
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from secrets import token_hex
 from typing import IO, Any, NamedTuple
 
 from penstock.core.errors import RequestError
+from penstock.jobs.fitting import fitted
 
 __all__ = ["main"]
 
@@ -27,6 +28,10 @@ __all__ = ["main"]
 _MEMORY_BYTES_MAX = 1 << 30
 # Of the bodies that one body may become: it goes to /predict/batch, which takes no more.
 _BODY_BYTES_MAX = 32 << 20
+
+# Of an image that is to be resized.
+_PIXELS_MAX = 50_000_000
+_SIDE_MAX = 32_768
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _MEDIA_TYPES = {
@@ -65,6 +70,8 @@ class _Goal(NamedTuple):
     width: int
     channels: int
     planes: bool
+    # How it comes to that size (core.status.ImageFit); None: it must have it.
+    fit: tuple[Sequence[int], Sequence[int], str] | None = None
 
     @property
     def bytes(self) -> int | None:
@@ -181,6 +188,9 @@ def _turn_of(image: Any) -> int | None:
 
 def _check_size(size: tuple[int, int], goal: _Goal, *, turned: bool, exactly: bool) -> None:
     """Compare before decoding: what has another size is not decoded at all."""
+    if goal.fit is not None:
+        _check_pixels(size, goal)
+        return
     for width, height in (size[::-1] if turned else size, *(() if exactly else (size[::-1],))):
         if width == goal.width and (height == goal.height or (goal.height is None and height <= goal.height_max)):
             return
@@ -193,6 +203,15 @@ def _check_size(size: tuple[int, int], goal: _Goal, *, turned: bool, exactly: bo
         f"inputs.{goal.name}: the image has {width} x {height} pixels (width x height), the model takes {takes}; the "
         "server resizes nothing, so send it in that size",
     )
+
+
+def _check_pixels(size: tuple[int, int], goal: _Goal) -> None:
+    if size[0] * size[1] > _PIXELS_MAX or not all(1 <= side <= _SIDE_MAX for side in size):
+        raise RequestError(
+            "body_too_large",
+            f"inputs.{goal.name}: the image has {size[0]} x {size[1]} pixels; {_PIXELS_MAX} is the most, and "
+            f"{_SIDE_MAX} either way",
+        )
 
 
 def _turned(image: Any, turn: int) -> Any:
@@ -224,6 +243,8 @@ def _samples(image: Any, goal: _Goal) -> bytes:
     wanted = _MODES[goal.channels]
     if image.mode != wanted:
         image = image.convert(wanted)
+    if goal.fit is not None:
+        return fitted(image.tobytes(), image.size, goal.channels, goal.fit)
     return b"".join(band.tobytes() for band in image.split()) if goal.planes else bytes(image.tobytes())
 
 

@@ -51,8 +51,8 @@ def normalize(
     lane: str = "",
 ) -> None:
     """
-    pixel * scale + offset by channel: float32 of shape (channels, height, width) with planes, else as the image has
-    it. ValueError when a shape does not fit.
+    pixel * scale + offset by channel, of images (uint8, shape (n, height, width, channels)): float32 of shape (n,
+    channels, height, width) with planes, else as the images have it. ValueError when a shape does not fit.
     """
 
 class Program:
@@ -165,7 +165,7 @@ class Words:
         vocabulary: the words, or how many buckets their hashes fall into. ValueError for what cannot be.
         """
 
-    def run(self, texts: list, result: NDArray, at: int, split: Callable) -> None:
+    def run(self, texts: list[str], result: NDArray[np.floating], at: int, split: Callable[[str], list[str]]) -> None:
         """
         Write the columns of each text into result, shape (texts, columns), from column `at` on. `split` gives the
         words of a text that is not ASCII. ValueError when the sizes do not fit.

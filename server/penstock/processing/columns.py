@@ -13,7 +13,7 @@ from penstock.processing.record import FieldKind, Record
 from penstock.processing.step import Column, Steps
 from penstock.processing.text_steps import Words
 
-__all__ = ["given_columns", "steps_of"]
+__all__ = ["count_elements", "given_columns", "steps_of"]
 
 _OPERATIONS = {"ratio": "divide", "difference": "subtract", "product": "multiply", "sum": "add"}
 
@@ -29,6 +29,12 @@ def steps_of(
     return made
 
 
+def count_elements(record: Record) -> int:
+    """Return how many columns a record has before any step."""
+    tensors = (field for field in record.tensors if field.kind is FieldKind.TENSOR)
+    return len(record.slots) + sum(math.prod(field.shape) for field in tensors)
+
+
 def given_columns(record: Record) -> dict[str, list[Column]]:
     """Return the columns that a record has before any step, by the name of the field."""
     columns = {}
@@ -39,9 +45,9 @@ def given_columns(record: Record) -> dict[str, list[Column]]:
         columns[field.name] = [Column(slot, field.name, categories)]
     first = len(record.slots)
     for number, field in enumerate(record.tensors, start=1 if record.slots else 0):
-        if field.dtype == "bytes":
-            if field.kind is FieldKind.TEXT:
-                columns[field.name] = [Column(0, field.name, source=number)]
+        if field.kind is FieldKind.TEXT:
+            columns[field.name] = [Column(0, field.name, source=number)]
+        if field.kind is not FieldKind.TENSOR:
             continue
         size = math.prod(field.shape)
         columns[field.name] = [Column(first + place, f"{field.name}[{place}]") for place in range(size)]

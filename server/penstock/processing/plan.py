@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from penstock.core.written_file import WrittenFile
 from penstock.processing.answer import read_answer
-from penstock.processing.record import Record, read_record
+from penstock.processing.image_steps import Picture
+from penstock.processing.record import FieldKind, Record, read_record
 from penstock.processing.step import Step
 from penstock.processing.steps import read_step
 
@@ -101,6 +102,8 @@ def read_plan(file: Path) -> Plan:
     for place, value in enumerate(reading.items(document.get("features", []), "features", "features")):
         features.extend(_features(reading, value, f"features[{place}]"))
     _check_names(reading, features)
+    if record is not None:
+        record = _with_pictures(reading, record, features)
     answer = reading.mapping(document["answer"], "answer") if "answer" in document else None
     if answer is not None:
         read_answer(reading, answer)
@@ -136,6 +139,22 @@ def _features(reading: WrittenFile, value: object, where: str) -> Iterator[Featu
         raise reading.error(f"{where}.name", "cannot be that of several columns")
     for column in columns:
         yield Feature(reading.text(members.get("name", column), f"{where}.name"), (column,), "", steps, hidden, into)
+
+
+def _with_pictures(reading: WrittenFile, record: Record, features: Sequence[Feature]) -> Record:
+    """Give fields that are images the size that their feature makes of them."""
+    steps = {feature.sources[0]: feature.steps[0] for feature in features if len(feature.steps) == 1}
+    fields = []
+    for field in record.fields:
+        if field.kind is FieldKind.IMAGE:
+            step = steps.get(field.name)
+            if not isinstance(step, Picture):
+                raise reading.error(
+                    "features", f"have no image step for the field {field.name!r}, which would say how large it becomes"
+                )
+            field = replace(field, dtype="uint8", shape=(*step.size, step.channels))
+        fields.append(field)
+    return replace(record, fields=tuple(fields))
 
 
 def _names(reading: WrittenFile, value: object, where: str) -> tuple[str, ...]:

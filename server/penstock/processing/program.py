@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.columns import given_columns, steps_of
+from penstock.processing.columns import count_elements, given_columns, steps_of
+from penstock.processing.image_steps import Picture
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import Record
 from penstock.processing.step import Column, NativeStep, Steps
@@ -52,20 +53,30 @@ class TokenInputs:
     inputs: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An input of the model, by its number, that is the pixels of a source."""
+
+    source: int
+    step: Picture
+    input: int
+
+
 class Origin(Enum):
     """What an input of the model is."""
 
     MATRIX = "a matrix of the program"
     SOURCE = "a tensor of the record as it came"
     TOKENS = "made of a text"
+    IMAGE = "made of an image"
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """Where a model's inputs come from.
 
-    `inputs[i]` is the origin of input i, and the number of the matrix or the source. `columns` names the columns of each
-    matrix.
+    `inputs[i]` is the origin of input i, and the number of the matrix or the source. `columns` names the columns of
+    each matrix.
     """
 
     sources: tuple[ModelInput, ...]
@@ -75,11 +86,20 @@ class Wiring:
     columns: tuple[tuple[str, ...], ...]
     words: tuple[CountedWords, ...] = ()
     tokens: tuple[TokenInputs, ...] = ()
+    images: tuple[ImageInput, ...] = ()
 
     @property
     def numbers(self) -> tuple[tuple[str, int], ...]:
-        """The sources of the program: dtype and elements. Strings are none."""
-        return tuple((dtype, math.prod(shape)) for _, dtype, shape in self.sources if dtype != "bytes")
+        """The sources of the program: dtype and elements. Strings and images are none."""
+        return tuple((self.sources[place][1], math.prod(self.sources[place][2])) for place in self.numeric)
+
+    @property
+    def numeric(self) -> tuple[int, ...]:
+        """The numbers of those sources."""
+        images = {of.source for of in self.images}
+        return tuple(
+            place for place, (_, dtype, _) in enumerate(self.sources) if dtype != "bytes" and place not in images
+        )
 
 
 def sources_of(record: Record) -> tuple[ModelInput, ...]:
@@ -96,20 +116,51 @@ def wire(plan: Plan, model: Sequence[ModelInput]) -> Wiring:
     record = plan.record
     assert record is not None
     sources = sources_of(record)
-    elements = sum(math.prod(shape) for _, dtype, shape in sources if dtype != "bytes")
+    elements = count_elements(record)
     steps = Steps(elements)
     features = plan.features or tuple(_same_names(record, model))
     given = given_columns(record)
-    alone = [feature for feature in features if any(isinstance(step, Tokens) for step in feature.steps)]
-    tokens = tuple(_token_inputs(plan.file, feature, given, features, sources, model) for feature in alone)
-    in_columns = [feature for feature in features if feature not in alone]
+    of_texts, of_images = ([of for of in features if _has(of, kind)] for kind in (Tokens, Picture))
+    tokens = tuple(_token_inputs(plan.file, feature, given, features, sources, model) for feature in of_texts)
+    images = tuple(_image_input(plan.file, feature, features, sources, model) for feature in of_images)
+    in_columns = [feature for feature in features if feature not in of_texts and feature not in of_images]
     made = steps_of(plan.file, in_columns, given, steps)
     shown: dict[str, list[Column]] = {}
     for feature in in_columns:
         if not feature.hidden:
             into = feature.into or _rest(plan.file, features, sources, model)
             shown.setdefault(into, []).extend(made[feature.name])
-    return _wired(plan.file, sources, steps, shown, tokens, model)
+    return _wired(plan.file, sources, steps, shown, (tokens, images), model)
+
+
+def _has(feature: Feature, kind: type[Tokens] | type[Picture]) -> bool:
+    return any(isinstance(step, kind) for step in feature.steps)
+
+
+def _image_input(
+    file: Path,
+    feature: Feature,
+    features: Sequence[Feature],
+    sources: Sequence[ModelInput],
+    model: Sequence[ModelInput],
+) -> ImageInput:
+    step = feature.steps[0]
+    place = next((number for number, (name, _, _) in enumerate(sources) if name == feature.sources[0]), None)
+    fits = len(feature.steps) == 1 and place is not None and len(sources[place][2]) == 3
+    if not isinstance(step, Picture) or not fits or place is None:
+        raise ModelLoadError(f"{file}: feature {feature.name!r}: image is the only step, of a field that is one")
+    into = feature.into or _rest(file, features, sources, model)
+    dtype = "float32" if step.mean else "uint8"
+    for number, (name, of, shape) in enumerate(model):
+        if name != into:
+            continue
+        if shape != step.shape or of not in ("float32", dtype):
+            raise ModelLoadError(
+                f"{file}: feature {feature.name!r} makes {dtype} of shape {list(step.shape)}, and input {name!r} is "
+                f"{of} of shape {list(shape)}"
+            )
+        return ImageInput(place, step, number)
+    raise ModelLoadError(f"{file}: into is {into!r}, and the model has no such input")
 
 
 def _token_inputs(
@@ -171,7 +222,7 @@ def _wired(
     sources: tuple[ModelInput, ...],
     steps: Steps,
     shown: Mapping[str, list[Column]],
-    tokens: tuple[TokenInputs, ...],
+    alone: tuple[tuple[TokenInputs, ...], tuple[ImageInput, ...]],
     model: Sequence[ModelInput],
 ) -> Wiring:
     for name in shown:
@@ -180,11 +231,15 @@ def _wired(
     matrices: list[NativeMatrix] = []
     names: list[tuple[str, ...]] = []
     inputs: list[tuple[Origin, int]] = []
+    tokens, images = alone
     of_tokens = {number for of in tokens for number, _ in of.inputs}
+    of_images = {of.input for of in images}
     words: list[CountedWords] = []
     for number, (name, dtype, shape) in enumerate(model):
         if number in of_tokens:
             inputs.append((Origin.TOKENS, 0))
+        elif number in of_images:
+            inputs.append((Origin.IMAGE, 0))
         elif name in shown:
             matrix, columns = _matrix(file, name, dtype, shape, shown[name])
             words += _words_of(file, len(matrices), dtype, shown[name])
@@ -193,7 +248,9 @@ def _wired(
             names.append(columns)
         else:
             inputs.append((Origin.SOURCE, _source(file, name, dtype, shape, sources)))
-    return Wiring(sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names), tuple(words), tokens)
+    return Wiring(
+        sources, tuple(steps.native), tuple(matrices), tuple(inputs), tuple(names), tuple(words), tokens, images
+    )
 
 
 def _matrix(

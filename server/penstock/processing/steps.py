@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from penstock.core.written_file import WrittenFile
 from penstock.processing.category_steps import Encode, Hash
 from penstock.processing.date_steps import Cycle, Date
+from penstock.processing.image_steps import Picture
 from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
 from penstock.processing.step import Step
 from penstock.processing.text_steps import Words
@@ -32,6 +33,7 @@ STEPS: Mapping[str, _Read] = {
     "hash": Hash.read,
     "date": Date.read,
     "cycle": Cycle.read,
+    "image": Picture.read,
     "words": Words.read,
     "tokens": Tokens.read,
 }

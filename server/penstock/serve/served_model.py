@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
-from penstock.core.status import ModelState, ModelStatus, Tensor, WorkerStatus
+from penstock.core.status import ImageFit, ModelState, ModelStatus, Tensor, WorkerStatus
 from penstock.worker.messages import CostSample, Loaded
 from penstock.worker.model import TensorSpec
 
@@ -58,6 +58,7 @@ class ServedModel:
             inputs=_tensors(self.loaded.spec.inputs) if self.loaded else (),
             outputs=_tensors(self.loaded.spec.outputs) if self.loaded else (),
             units=_units(self.loaded.spec.outputs) if self.loaded else {},
+            fits=_fits(self.loaded.spec.inputs) if self.loaded else {},
             backend=self.loaded.backend if self.loaded else None,
             ring=self.ring,
             max_batch_size=self.max_batch_size,
@@ -79,6 +80,10 @@ def latest_versions(configs: Iterable[ModelConfig]) -> dict[str, str]:
 
 def _tensors(specs: Iterable[TensorSpec]) -> tuple[Tensor, ...]:
     return tuple((spec.name, spec.dtype, spec.declared_shape) for spec in specs)
+
+
+def _fits(specs: Iterable[TensorSpec]) -> dict[str, ImageFit]:
+    return {spec.name: spec.fit for spec in specs if spec.fit is not None}
 
 
 def _units(specs: Iterable[TensorSpec]) -> dict[str, str]:

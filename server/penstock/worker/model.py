@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock.core.status import ImageFit
+
 __all__ = ["DTYPES", "TEXTS", "BadOutputError", "ModelSpec", "NoNumberError", "Tensor", "TensorSpec"]
 
 # The element types a ring can hold, by NumPy's names (kernels/dtype.hpp).
@@ -48,7 +50,8 @@ class TensorSpec:
     """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it.
 
     If the tensor varies in length, the first size is the longest. `sample` is what a warm-up puts into an input of
-    strings: one for all elements, or one for each. `unit` is what its numbers count; empty where nobody said.
+    strings: one for all elements, or one for each. `unit` is what its numbers count; empty where nobody said. `fit` is
+    how images come to the size of an input that is one; None where they must have it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class TensorSpec:
     varies: bool = False
     sample: str | tuple[str, ...] = field(default="", compare=False)
     unit: str = ""
+    fit: ImageFit | None = None
 
     @property
     def ring_dtype(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from penstock.core.cpus import CPU_MAX
+from penstock.core.status import ImageFit
 from penstock.worker.messages import (
     Attach,
     CostSample,
@@ -68,8 +69,9 @@ def _to_members(message: Message) -> dict[str, object]:
             return {"kind": type(message).__name__.lower(), **asdict(message)}
 
 
-def _parts(tensor: TensorSpec) -> tuple[str, str, list[int], bool, str]:
-    return tensor.name, tensor.dtype, list(tensor.shape), tensor.varies, tensor.unit
+def _parts(tensor: TensorSpec) -> tuple[str, str, list[int], bool, str, dict[str, object] | None]:
+    fit = None if tensor.fit is None else asdict(tensor.fit)
+    return tensor.name, tensor.dtype, list(tensor.shape), tensor.varies, tensor.unit, fit
 
 
 class _Fields:
@@ -140,14 +142,22 @@ def _tensors(fields: _Fields, name: str) -> tuple[TensorSpec, ...]:
     tensors = []
     for item in fields.items(name):
         match item:
-            case [str(tensor), str(dtype), [*sizes], bool(varies), str(unit)] if dtype in DTYPES and (
+            case [str(tensor), str(dtype), [*sizes], bool(varies), str(unit), fit] if dtype in DTYPES and (
                 sizes or not varies
             ):
                 shape = tuple(_integer(size, name) for size in sizes)
-                tensors.append(TensorSpec(tensor, dtype, shape, varies, unit=unit))
+                tensors.append(TensorSpec(tensor, dtype, shape, varies, unit=unit, fit=_fit(fit)))
             case _:
                 raise ProtocolError(f"{name!r} does not describe tensors")
     return tuple(tensors)
+
+
+def _fit(value: object) -> ImageFit | None:
+    if value is None:
+        return None
+    fields = _Fields(_object(value, "fit"))
+    resize, crop = (tuple(_integer(side, name) for side in fields.items(name)) for name in ("resize", "crop"))
+    return ImageFit(resize, crop, fields.text("filter"))
 
 
 def _labels(fields: _Fields) -> dict[str, tuple[int | str, ...]]:

@@ -20,6 +20,7 @@ from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.backends import Backend
 from penstock.worker.model import TensorSpec
+from penstock.worker.pixels import Pixels
 from penstock.worker.tokens import Tokenizer
 
 __all__ = ["Processed", "with_plan"]
@@ -86,7 +87,8 @@ class _Features:
     def __init__(self, wiring: Wiring, inputs: Sequence[TensorSpec], folder: Path) -> None:
         self._inputs = wiring.inputs
         self._dtypes = [tensor.dtype for tensor in inputs]
-        self._numbers = [place for place, (_, dtype, _) in enumerate(wiring.sources) if dtype != "bytes"]
+        self._numbers = wiring.numeric
+        self._images = [(of, Pixels(of.step, inputs[of.input].dtype)) for of in wiring.images]
         self._program = Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
         self._words = [(part, WordCounter(part.words)) for part in wiring.words]
         self._tokens = [(of, Tokenizer(folder, of.step)) for of in wiring.tokens]
@@ -107,6 +109,8 @@ class _Features:
             arrays = tokenizer.arrays(sources[of.source].tolist(), [part for _, part in of.inputs])
             for (number, _), array in zip(of.inputs, arrays, strict=True):
                 inputs[number] = array.astype(self._dtypes[number], copy=False)
+        for image, pixels in self._images:
+            inputs[image.input] = pixels.of(sources[image.source])
         return inputs
 
 
@@ -120,7 +124,8 @@ def _record_inputs(wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[Tensor
         raise ModelLoadError(
             f"{wiring.sources[place][0]!r} goes into the model as bytes, and is split into words: it takes two fields"
         )
+    fits = {of.source: of.step.fit for of in wiring.images}
     return tuple(
-        as_they_are.get(place, TensorSpec(name, "str" if place in counted else dtype, shape))
+        as_they_are.get(place, TensorSpec(name, "str" if place in counted else dtype, shape, fit=fits.get(place)))
         for place, (name, dtype, shape) in enumerate(wiring.sources)
     )

@@ -44,7 +44,7 @@ class FilePrediction(Resource):  # type: ignore[misc]  # flask_restful has no ty
         status = Schema(self._state.models.models(), names, self._fast_path).loaded
 
         def decode(part: Part, tensor: Tensor) -> bytes | None:
-            goal = goal_of(tensor, status.config)
+            goal = goal_of(tensor, status)
             return None if goal is None else self._images.tensor(part.content, goal, part.media_type)
 
         body = inputs_of(parts_of(request.get_data(), request.content_type or ""), status.inputs, decode)
@@ -99,7 +99,7 @@ def _answer(reply: Reply) -> Response:
 def _goal_or_none(tensor: Tensor, status: ModelStatus) -> Any:
     # An input whose channels nobody has declared is for tensors only; a field of base64 is one.
     with suppress(RequestError):
-        return goal_of(tensor, status.config)
+        return goal_of(tensor, status)
     return None
 
 
