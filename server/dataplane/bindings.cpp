@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -15,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings_record.hpp"
 #include "engine/engine.hpp"
 
 namespace nb = nanobind;
@@ -25,7 +27,7 @@ namespace penstock::dataplane {
 void bind_coding(nb::module_& module);  // bindings_coding.cpp
 void bind_lines(nb::module_& module);   // bindings_lines.cpp
 void bind_traces(nb::module_& module);  // bindings_traces.cpp
-nb::dict stats(const Engine& engine);   // bindings_stats.cpp
+void bind_record(nb::module_& module);  // bindings_record.cpp
 
 namespace {
 
@@ -67,7 +69,8 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        bool rerun_on_worker_death, double slo_ms, std::uint32_t weight,
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
                        const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens,
-                       std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s, const nb::bytes& cache_fingerprint) {
+                       std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s, const nb::bytes& cache_fingerprint,
+                       const std::optional<RecordTuple>& record) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
@@ -83,8 +86,9 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
   config.reproducible_batch_size = reproducible_batch_size;
   config.lengths = std::move(lengths);
   config.max_batch_tokens = max_batch_tokens;
+  std::shared_ptr<const RecordPlan> plan = record_plan_of(record, config.schema);
   return engine.add_ring(model, version, std::move(config), group, cache_ttl_s,
-                         {cache_fingerprint.c_str(), cache_fingerprint.size()});
+                         {cache_fingerprint.c_str(), cache_fingerprint.size()}, std::move(plan));
 }
 
 std::uint32_t checked_bucket(const ModelEntry& entry, std::uint32_t bucket) {
@@ -219,6 +223,7 @@ NB_MODULE(_dataplane, module) {
   penstock::dataplane::bind_coding(module);
   penstock::dataplane::bind_lines(module);
   penstock::dataplane::bind_traces(module);
+  penstock::dataplane::bind_record(module);
   module.def("has_http2", &has_http2, "Whether HTTP/2, and gRPC with it, were built.");
   module.def("has_tls", &has_tls, "Whether TLS was built.");
   module.def("codings_taken", &codings_taken, "Content codings that were built, as Accept-Encoding lists them.");
@@ -259,8 +264,9 @@ NB_MODULE(_dataplane, module) {
            "rerun_on_worker_death"_a = false, "slo_ms"_a = 0.0, "weight"_a = 100,
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
-           "cache_ttl_s"_a = 0, "cache_fingerprint"_a = nb::bytes(""),
-           "Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.")
+           "cache_ttl_s"_a = 0, "cache_fingerprint"_a = nb::bytes(""), "record"_a = nb::none(),
+           "Make the ring of a model version; its id. `record`, as penstock.processing.described has it, is what clients "
+           "send instead of the inputs. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
           "The ring's memfd, owned by the engine: send it to a worker, do not close it.")

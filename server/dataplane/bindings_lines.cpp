@@ -55,10 +55,11 @@ Rows json_rows(const nb::bytes& text, bool last, std::uint32_t rows_max) {
 }
 
 Rows csv_rows(const nb::bytes& text, bool last, std::uint32_t rows_max, std::vector<std::string> prefixes,
-              std::string suffix, const std::vector<bool>& are_text) {
-  CsvForm form{std::move(prefixes), std::move(suffix), {}};
+              std::string suffix, const std::vector<bool>& are_text, const std::vector<bool>& blank_nulls) {
+  CsvForm form{std::move(prefixes), std::move(suffix), {}, blank_nulls};
   for (const bool is_text : are_text) form.kinds.push_back(is_text ? CsvKind::kText : CsvKind::kNumber);
-  if (form.kinds.size() != form.prefixes.size()) throw std::invalid_argument("as many prefixes as columns are needed");
+  if (form.kinds.size() != form.prefixes.size() || form.kinds.size() != blank_nulls.size())
+    throw std::invalid_argument("as many prefixes as columns are needed");
   const std::string_view view = view_of(text);
   LineRows rows;
   {
@@ -109,8 +110,10 @@ void bind_lines(nb::module_& module) {
       "json_rows", &json_rows, "text"_a, "last"_a, "rows_max"_a,
       "Rows of NDJSON as the inside of a JSON list, where each ends (uint32), bytes consumed, and the lines that "
       "are no rows: null in the list, and why.");
-  module.def("csv_rows", &csv_rows, "text"_a, "last"_a, "rows_max"_a, "prefixes"_a, "suffix"_a, "are_text"_a,
-             "Likewise the records of CSV: what stands before each field, behind the last, and which are text.");
+  module.def(
+      "csv_rows", &csv_rows, "text"_a, "last"_a, "rows_max"_a, "prefixes"_a, "suffix"_a, "are_text"_a, "blank_nulls"_a,
+      "Likewise the records of CSV: what stands before each field, behind the last, which are text, and which are "
+      "null where they are empty.");
   module.def("csv_record", &csv_record, "text"_a, "last"_a,
              "The fields of the first record and its bytes; None while it is not complete.");
   module.def("json_answers", &json_answers, "reply"_a, "rows"_a, "first"_a, "faults"_a,

@@ -35,7 +35,7 @@ class RowFixture final : public dataplane::RowResolver {
     }
     model_bytes_ = copy(model, model_);
     version_bytes_ = copy(version, version_);
-    return {&schema_, row()};
+    return {&schema_, row(), record_};
   }
 
   void clear() {
@@ -44,6 +44,7 @@ class RowFixture final : public dataplane::RowResolver {
     std::memset(memory_, kFill, bytes_ + 2 * kGuard);
   }
 
+  void set_record(const dataplane::RecordPlan* record) { record_ = record; }
   [[nodiscard]] const ModelSchema& schema() const { return schema_; }
   [[nodiscard]] std::byte* row() const { return memory_ + kGuard; }
   [[nodiscard]] std::size_t row_bytes() const { return bytes_; }
@@ -83,6 +84,7 @@ class RowFixture final : public dataplane::RowResolver {
   }
 
   ModelSchema schema_;
+  const dataplane::RecordPlan* record_ = nullptr;
   std::size_t bytes_;
   std::byte* memory_ = nullptr;
   char model_[kNameBytesMax];

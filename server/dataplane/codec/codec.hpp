@@ -17,6 +17,8 @@
 
 namespace penstock::dataplane {
 
+class RecordPlan;  // record_plan.hpp
+
 enum class Encoding : std::uint8_t { kJson, kMsgpack, kRaw };
 
 // Bounds of a schema: decoding keeps its state on the stack.
@@ -28,6 +30,7 @@ inline constexpr std::size_t kRankMax = 32;
 struct RowTarget {
   const ModelSchema* schema = nullptr;
   std::byte* row = nullptr;
+  const RecordPlan* record = nullptr;  // what clients send instead of the tensors; null: the tensors
 };
 
 // Turns the names in a request into a row to fill. Called at most once per body, as soon as both names are known or

@@ -3,6 +3,7 @@
 
 #include "codec/codec_json_tensor.hpp"
 #include "codec/codec_json_text.hpp"
+#include "codec/codec_record_json.hpp"
 #include "codec/codec_request.hpp"
 
 namespace penstock::dataplane {
@@ -125,6 +126,8 @@ class JsonDecoder {
   }
 
   [[nodiscard]] bool decode_row() noexcept {
+    if (request_.record() != nullptr) [[unlikely]]
+      return read_json_record(text_, *request_.record(), request_.record_place());
     text_.skip_space();
     if (text_.at == text_.end) return text_.refuse_at(text_.at, "a value");
     if (*text_.at == '{') return decode_named_inputs();

@@ -259,6 +259,62 @@ bool JsonText::skip_value() noexcept {
   return true;
 }
 
+bool JsonText::read_raw_string(std::string_view& raw, bool& escaped) noexcept {
+  if (!expect('"', "a string")) return false;
+  const char* const first = at;
+  escaped = false;
+  for (;;) {
+    while (at != end && is_plain(*at)) ++at;
+    if (at == end) return refuse_at(at, "the end of a string");
+    if (*at == '"') break;
+    if (*at == '\\') {
+      escaped = true;
+      const char* const backslash = at++;
+      if (read_escape(at, end) < 0) return refuse_at(backslash, "an escape of JSON");
+      continue;
+    }
+    if (static_cast<unsigned char>(*at) < 0x20) return refuse_at(at, "no control character in a string");
+    const std::size_t length = utf8_length(at, end);
+    if (length == 0) return refuse_at(at, "UTF-8");
+    at += length;
+  }
+  raw = {first, static_cast<std::size_t>(at - first)};
+  ++at;
+  return true;
+}
+
+bool JsonText::check_value(std::size_t depth) noexcept {
+  skip_space();
+  const char c = at == end ? '\0' : *at;
+  std::string_view raw;
+  bool escaped = false;
+  if (c == '"') return read_raw_string(raw, escaped);
+  if (c != '[' && c != '{') {
+    const std::string_view rest(at, static_cast<std::size_t>(end - at));
+    Decimal unused;
+    const char* const number = scan_number(at, end, unused);
+    if (number != nullptr) {
+      at = number;
+    } else if (rest.starts_with("true") || rest.starts_with("null")) {
+      at += 4;
+    } else if (rest.starts_with("false")) {
+      at += 5;
+    } else {
+      return refuse_at(at, "a value");
+    }
+    return true;
+  }
+  if (depth == kNestingMax) return refuse_at(at, "no deeper nesting than 64");
+  const char close = c == '[' ? ']' : '}';
+  ++at;
+  if (consume(close)) return true;
+  do {
+    if (c == '{' && (!read_raw_string(raw, escaped) || !expect(':', "':' behind a name"))) return false;
+    if (!check_value(depth + 1)) return false;
+  } while (consume(','));
+  return expect(close, c == '[' ? "',' or ']' behind an element" : "',' or '}' behind a member");
+}
+
 const char* JsonText::describe_value() noexcept {
   const std::string_view rest(at, static_cast<std::size_t>(end - at));
   if (rest.starts_with('[')) return "an array";

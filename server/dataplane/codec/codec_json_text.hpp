@@ -61,6 +61,13 @@ struct JsonText {
   // whoever decodes the value later judges what is inside.
   [[nodiscard]] bool skip_value() noexcept;
 
+  // Moves behind a value of any kind that nobody decodes later: it is checked as JSON.
+  [[nodiscard]] bool check_value(std::size_t depth = 0) noexcept;
+
+  // A string behind white space, checked as JSON and left where it is: `raw` is what stands between its quotes.
+  // `escaped` says whether that is its text.
+  [[nodiscard]] bool read_raw_string(std::string_view& raw, bool& escaped) noexcept;
+
   // "an array", "a string", ... for the value at `at`; nullptr and a problem when no value is there.
   [[nodiscard]] const char* describe_value() noexcept;
 };

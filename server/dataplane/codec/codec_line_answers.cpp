@@ -91,6 +91,7 @@ struct Answers {
       if (name == "status") std::from_chars(value.data(), value.data() + value.size(), fault.status);
       if (name == "code") fault.code = plain_text(value);
       if (name == "detail") fault.detail = plain_text(value);
+      if (name == "errors") fault.errors = value;
     });
     if (read) faults.push_back(std::move(fault));
   }
@@ -174,6 +175,7 @@ std::optional<std::string> write_json_answers(std::string_view reply, std::uint3
         append_json_text(out, fault.code);
         out.append(",\"status\":").append(std::to_string(fault.status)).append(",\"detail\":");
         append_json_text(out, fault.detail);
+        if (!fault.errors.empty()) out.append(",\"errors\":").append(fault.errors);
         out.append("}}\n");
       });
   return out;

@@ -106,7 +106,13 @@ void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
 }
 
-void append_field(std::string& out, std::string_view field, CsvKind kind) {
+bool is_missing(std::string_view field) noexcept { return field.empty() || equals_ignoring_case(field, "nan"); }
+
+void append_field(std::string& out, std::string_view field, CsvKind kind, bool blank_is_null) {
+  if (blank_is_null && (field.empty() || (kind == CsvKind::kNumber && is_missing(trim_blanks(field))))) {
+    out.append("null");
+    return;
+  }
   if (kind == CsvKind::kText) {
     append_json_string(out, field);
     return;
@@ -237,7 +243,7 @@ LineRows read_csv_rows(std::string_view text, bool last, std::uint32_t rows_max,
       blank = ends && fields == 0 && field.empty() && form.kinds.size() != 1;
       if (fields >= form.kinds.size()) continue;
       read.rows.append(form.prefixes[fields]);
-      append_field(read.rows, field, form.kinds[fields]);
+      append_field(read.rows, field, form.kinds[fields], !form.blank_nulls.empty() && form.blank_nulls[fields]);
     }
     read.consumed = csv.at();
     if (blank) {

@@ -37,6 +37,7 @@ struct CsvForm {
   std::vector<std::string> prefixes;
   std::string suffix;
   std::vector<CsvKind> kinds;
+  std::vector<bool> blank_nulls = {};  // empty fields of these columns are null, and "nan" is; empty: of none
 };
 
 // The fields of the first record of `text` (RFC 4180; LF ends a record as well), and how many bytes it has. Nothing
@@ -57,6 +58,7 @@ struct AnswerFault {
   std::string code;
   unsigned status = 0;
   std::string detail;
+  std::string errors = {};  // JSON: what is wrong with each field of a record; empty: nothing is said of them
 };
 
 // An output in CSV: `width` columns for a list of so many scalars, 1 for a scalar; 0: one column with JSON in it.

@@ -1,5 +1,7 @@
 // The members of codec_json.cpp as msgpack: a map with string keys, in any order.
 #include "codec/codec_msgpack_tensor.hpp"
+#include "codec/codec_record_msgpack.hpp"
+#include "codec/codec_record_raw.hpp"
 #include "codec/codec_request.hpp"
 #include "codec/codec_utf8.hpp"
 
@@ -73,6 +75,8 @@ class MsgpackDecoder {
   [[nodiscard]] bool decode_rows() {
     MsgpackToken token;
     if (!text_.next(token)) return false;
+    if (token.kind == MsgpackKind::kBinary && request_.record() != nullptr)
+      return read_raw_records(token.bytes, *request_.record(), request_.inputs(), *rows_, text_.problem);
     if (token.kind == MsgpackKind::kBinary)
       return refer_raw_rows(token.bytes, request_.inputs(), *rows_, text_.problem);
     if (token.kind != MsgpackKind::kArray) {
@@ -93,6 +97,8 @@ class MsgpackDecoder {
   }
 
   [[nodiscard]] bool decode_row() noexcept {
+    if (request_.record() != nullptr) [[unlikely]]
+      return read_msgpack_record(text_, *request_.record(), request_.record_place());
     const char* const start = text_.at;
     MsgpackToken token;
     if (!text_.next(token)) return false;

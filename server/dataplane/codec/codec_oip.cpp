@@ -7,6 +7,7 @@
 #include "codec/codec_number.hpp"
 #include "codec/codec_oip_inputs.hpp"
 #include "codec/codec_oip_tensor.hpp"
+#include "codec/codec_record_infer.hpp"
 #include "codec/codec_request.hpp"
 
 namespace penstock::dataplane {
@@ -25,8 +26,12 @@ class InferDecoder {
         problem_(problem),
         inputs_(schema_, problem) {}
 
-  [[nodiscard]] bool decode(const ModelSchema& schema) {
-    schema_ = &schema;
+  [[nodiscard]] bool decode(const RowTarget& target) {
+    schema_ = target.schema;
+    if (target.record != nullptr) [[unlikely]] {
+      schema_ = &target.record->face();
+      if (!fits_infer(*schema_, problem_)) return false;
+    }
     if (!text_.expect('{', "an object") || !read_members([this](std::string_view name) { return read_member(name); }))
       return false;
     text_.skip_space();
@@ -35,6 +40,8 @@ class InferDecoder {
     for (InferRequest::Output& output : request_.outputs) {
       if (!output.says_binary) output.binary = binary_by_default_;
     }
+    if (target.record != nullptr) [[unlikely]]
+      return read_records(*target.record, target.schema->inputs);
     return inputs_.match(request_.inputs) && read_tensors();
   }
 
@@ -219,15 +226,42 @@ class InferDecoder {
         if (!read_infer_data(text_, spec, input.tensor, tensors, rows_)) return false;
       }
     }
-    if (!binary_.empty()) {
-      problem_.set(ProblemCode::kInvalidInput, "the body has %zu bytes behind the binary data of its inputs",
-                   binary_.size());
-      return false;
+    return end_binary();
+  }
+
+  [[nodiscard]] bool end_binary() {
+    if (binary_.empty()) return true;
+    problem_.set(ProblemCode::kInvalidInput, "the body has %zu bytes behind the binary data of its inputs",
+                 binary_.size());
+    return false;
+  }
+
+  [[nodiscard]] bool read_records(const RecordPlan& record, const RowLayout& layout) {
+    std::vector<RecordInput> inputs;
+    inputs.reserve(request_.inputs.size());
+    for (const Input& input : request_.inputs) {
+      if (!input.has_name || (!input.has_binary && input.data == nullptr)) {
+        problem_.set(ProblemCode::kInvalidInput, "inputs: an input without a name or without data");
+        return false;
+      }
+      RecordInput& given = inputs.emplace_back(RecordInput{&input, {}, !input.has_binary});
+      if (input.has_binary) {
+        if (!cut_binary(input, schema_->inputs.tensors()[input.tensor], given.data)) return false;
+        continue;
+      }
+      text_.at = input.data;
+      if (!text_.check_value()) return false;
+      given.data = {input.data, static_cast<std::size_t>(text_.at - input.data)};
     }
-    return true;
+    return end_binary() && read_infer_records(inputs, record, layout, rows_, problem_);
   }
 
   [[nodiscard]] bool take_binary(const Input& input, const TensorSpec& spec, const InferTensors& tensors) {
+    std::string_view bytes;
+    return cut_binary(input, spec, bytes) && refer_infer_data(bytes, spec, input.tensor, tensors, rows_, problem_);
+  }
+
+  [[nodiscard]] bool cut_binary(const Input& input, const TensorSpec& spec, std::string_view& bytes) {
     const std::string_view name = clip(spec.name);
     if (input.binary_bytes > binary_.size()) {
       problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: binary_data_size: %llu, but only %zu bytes are left",
@@ -235,9 +269,9 @@ class InferDecoder {
                    binary_.size());
       return false;
     }
-    const std::string_view bytes = binary_.substr(0, static_cast<std::size_t>(input.binary_bytes));
+    bytes = binary_.substr(0, static_cast<std::size_t>(input.binary_bytes));
     binary_.remove_prefix(bytes.size());
-    return refer_infer_data(bytes, spec, input.tensor, tensors, rows_, problem_);
+    return true;
   }
 
   // --- outputs -------------------------------------------------------------------------------------------------------
@@ -306,7 +340,7 @@ bool decode_infer(std::string_view body, std::size_t header_bytes, const QueryNa
   }
   const RowTarget target = rows.resolve(names.model, names.version, problem);
   if (target.schema == nullptr) return false;
-  return InferDecoder(body, header_bytes, rows, request, problem).decode(*target.schema);
+  return InferDecoder(body, header_bytes, rows, request, problem).decode(target);
 }
 
 std::string_view infer_name_of(DType dtype) noexcept {

@@ -120,6 +120,13 @@ bool InferInputs::begin(RowsSink& rows) {
   return true;
 }
 
+bool fits_infer(const ModelSchema& face, Problem& problem) {
+  if (face.inputs.size() <= kTensorsMax) return true;
+  problem.set(ProblemCode::kInvalidInput, "the record has %zu fields, more than this protocol takes here: use /predict",
+              face.inputs.size());
+  return false;
+}
+
 bool find_infer_output(const ModelSchema& schema, std::string_view name, const std::vector<InferRequest::Output>& asked,
                        std::uint32_t& tensor, Problem& problem) {
   const std::vector<TensorSpec>& tensors = schema.outputs.tensors();

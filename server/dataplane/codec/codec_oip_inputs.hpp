@@ -35,6 +35,9 @@ class InferInputs {
   std::bitset<kTensorsMax> seen_;
 };
 
+// A record may have more fields than a request can have inputs. False: `problem` is set.
+[[nodiscard]] bool fits_infer(const ModelSchema& face, Problem& problem);
+
 // The output that a request asks for by this name; `asked`: those before it. False: `problem` is set.
 [[nodiscard]] bool find_infer_output(const ModelSchema& schema, std::string_view name,
                                      const std::vector<InferRequest::Output>& asked, std::uint32_t& tensor,

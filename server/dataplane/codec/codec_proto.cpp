@@ -4,6 +4,7 @@
 
 #include "codec/codec_oip_inputs.hpp"
 #include "codec/codec_proto_tensor.hpp"
+#include "codec/codec_record_infer.hpp"
 #include "codec/codec_request.hpp"
 #include "codec/proto_reader.hpp"
 
@@ -40,12 +41,14 @@ class MessageDecoder {
     if (!each_field(message_, read_name)) return false;
     const RowTarget target = rows_.resolve(model, version, problem_);
     if (target.schema == nullptr) return false;
-    schema_ = target.schema;
+    schema_ = target.record != nullptr ? &target.record->face() : target.schema;
+    if (target.record != nullptr && !fits_infer(*schema_, problem_)) return false;
     if (!each_field(message_, [this](const ProtoField& field) { return read_field(field); })) return false;
     if (request_.outputs.empty()) {
       for (std::uint32_t i = 0; i < schema_->outputs.size(); ++i)
         request_.outputs.push_back({.tensor = i, .binary = true});
     }
+    if (target.record != nullptr) return read_records(*target.record, target.schema->inputs);
     return inputs_.match(request_.inputs) && inputs_.begin(rows_) && read_tensors();
   }
 
@@ -185,6 +188,18 @@ class MessageDecoder {
     if (!read) return false;
     request_.outputs.push_back(output);
     return named || refuse("outputs: an output without a name");
+  }
+
+  [[nodiscard]] bool read_records(const RecordPlan& record, const RowLayout& layout) {
+    if (request_.raw.size() != request_.inputs.size())
+      return refuse("raw_input_contents: expected one for each of the inputs, which are fields of a record");
+    std::vector<RecordInput> inputs;
+    inputs.reserve(request_.inputs.size());
+    for (std::size_t i = 0; i < request_.inputs.size(); ++i) {
+      if (!request_.inputs[i].has_name) return refuse("inputs: an input without a name");
+      inputs.push_back({&request_.inputs[i], request_.raw[i], false});
+    }
+    return read_infer_records(inputs, record, layout, rows_, problem_);
   }
 
   [[nodiscard]] bool read_tensors() {

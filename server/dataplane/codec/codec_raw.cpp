@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "codec/codec_record_raw.hpp"
 #include "codec/codec_request.hpp"
 
 namespace penstock::dataplane {
@@ -37,6 +38,8 @@ void refuse_wrong_bools(std::string_view bytes, const TensorSpec& tensor, RowsSi
 bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& resolver, Problem& problem) {
   RowRequest request(names, resolver, problem);
   if (!request.resolve()) return false;
+  if (request.record() != nullptr) [[unlikely]]
+    return read_raw_record(body, *request.record(), request.record_place(), problem);
   if (request.inputs().size() != 1) {
     problem.set(ProblemCode::kInvalidInput, "raw tensors are for models of one input; this model has %zu",
                 request.inputs().size());
@@ -53,7 +56,10 @@ bool decode_raw(std::string_view body, const QueryNames& names, RowResolver& res
 
 bool decode_raw_rows(std::string_view body, const QueryNames& names, RowsSink& rows, Problem& problem) {
   RowRequest request(names, rows, problem);
-  return request.resolve() && refer_raw_rows(body, request.inputs(), rows, problem);
+  if (!request.resolve()) return false;
+  if (request.record() != nullptr) [[unlikely]]
+    return read_raw_records(body, *request.record(), request.inputs(), rows, problem);
+  return refer_raw_rows(body, request.inputs(), rows, problem);
 }
 
 bool refer_raw_rows(std::string_view bytes, const RowLayout& inputs, RowsSink& rows, Problem& problem) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@ struct RowFault {
   std::uint32_t row = 0;
   ProblemCode code = ProblemCode::kNone;
   std::string detail;
+  std::shared_ptr<const FieldFaults> fields = nullptr;  // what is wrong with each field of a record
 };
 
 // As replies in JSON have it: {"row", "code", "status", "detail"}. Returns one past the last byte, of at most

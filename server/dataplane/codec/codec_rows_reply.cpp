@@ -6,6 +6,7 @@
 #include "codec/codec_msgpack_write.hpp"
 #include "codec/codec_reply_value.hpp"
 #include "codec/codec_rows.hpp"
+#include "http/field_faults.hpp"
 #include "http/json_text.hpp"
 
 namespace penstock::dataplane {
@@ -18,18 +19,34 @@ char* write_text(std::string_view text, char* out) noexcept {
   return out + text.size();
 }
 
+char* write_msgpack_fields(const FieldFaults& faults, char* out) noexcept {
+  out = write_msgpack_array(static_cast<std::uint32_t>(faults.size()), write_msgpack_string("errors", out));
+  for (std::size_t i = 0; i < faults.size(); ++i) {
+    const FieldFaults::Fault fault = faults[i];
+    out = write_msgpack_map(3, out);
+    out = write_msgpack_string(fault.field, write_msgpack_string("field", out));
+    out = write_msgpack_string(fault.rule, write_msgpack_string("rule", out));
+    out = write_msgpack_string(fault.detail, write_msgpack_string("detail", out));
+  }
+  return out;
+}
+
 char* write_msgpack_fault(const RowFault& fault, char* out) noexcept {
   const ProblemInfo& info = info_of(fault.code);
-  out = write_msgpack_map(4, out);
+  out = write_msgpack_map(fault.fields == nullptr ? 4 : 5, out);
   out = write_msgpack(fault.row, write_msgpack_string("row", out));
   out = write_msgpack_string(info.code, write_msgpack_string("code", out));
   out = write_msgpack(info.status, write_msgpack_string("status", out));
-  return write_msgpack_string(fault.detail, write_msgpack_string("detail", out));
+  out = write_msgpack_string(fault.detail, write_msgpack_string("detail", out));
+  return fault.fields == nullptr ? out : write_msgpack_fields(*fault.fields, out);
 }
 
 }  // namespace
 
-std::size_t fault_bytes_max(const RowFault& fault) noexcept { return kFaultBytesMax + 6 * fault.detail.size(); }
+std::size_t fault_bytes_max(const RowFault& fault) noexcept {
+  const std::size_t bytes = kFaultBytesMax + 6 * fault.detail.size();
+  return fault.fields == nullptr ? bytes : bytes + 16 + fault.fields->json_bytes_max();
+}
 
 char* write_json_fault(const RowFault& fault, char* out) noexcept {
   const ProblemInfo& info = info_of(fault.code);
@@ -41,6 +58,8 @@ char* write_json_fault(const RowFault& fault, char* out) noexcept {
   out = std::to_chars(out, out + 20, info.status).ptr;
   out = write_text(",\"detail\":", out);
   out = write_json_string(out, fault.detail);
+  if (fault.fields != nullptr) [[unlikely]]
+    out = fault.fields->write_json(write_text(",\"errors\":", out), fault.fields->json_bytes_max());
   *out++ = '}';
   return out;
 }

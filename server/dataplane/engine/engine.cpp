@@ -75,7 +75,8 @@ void Engine::stop() {
 }
 
 std::uint32_t Engine::add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
-                               const std::string& group, std::uint64_t cache_ttl_s, std::string_view fingerprint) {
+                               const std::string& group, std::uint64_t cache_ttl_s, std::string_view fingerprint,
+                               std::shared_ptr<const RecordPlan> record) {
   config.loops = state_.options.io_threads;
   std::shared_ptr<CacheAccount> account;
   if (cache_ttl_s != 0) {
@@ -90,7 +91,7 @@ std::uint32_t Engine::add_ring(const std::string& model, const std::string& vers
       account->second = state_.second_level.get();
     }
   }
-  return rings_.add(model, version, std::move(config), group, std::move(account));
+  return rings_.add(model, version, std::move(config), group, std::move(account), std::move(record));
 }
 
 void Engine::attach_second_level(int fd) {

@@ -37,10 +37,11 @@ class Engine {
 
   // The id of the new ring. std::invalid_argument, std::system_error as BatchRing.
   // Rings of one `group` share workers; empty: the ring has its own. Answers are kept for `cache_ttl_s`; 0: they are
-  // not. `fingerprint`: of all that they depend on, where the second level keeps them, too; empty: it does not.
+  // not. `fingerprint`: of all that they depend on, where the second level keeps them, too; empty: it does not. With a
+  // `record` clients send it instead of the tensors.
   std::uint32_t add_ring(const std::string& model, const std::string& version, batcher::RingConfig config,
                          const std::string& group = {}, std::uint64_t cache_ttl_s = 0,
-                         std::string_view fingerprint = {});
+                         std::string_view fingerprint = {}, std::shared_ptr<const RecordPlan> record = nullptr);
   // The socket to a process that speaks for the second level, which is closed when the next one comes.
   // std::logic_error without a second level.
   void attach_second_level(int fd);

@@ -133,7 +133,7 @@ void HttpSession::refuse(Connection& connection, Pending& pending, const Problem
     mark_dirty(connection);
     return;
   }
-  char* out = begin_reply(connection, pending, kProblemBytesMax);
+  char* out = begin_reply(connection, pending, problem_bytes_max(problem));
   end_reply(connection, pending, write_problem(out, problem, options));
 }
 

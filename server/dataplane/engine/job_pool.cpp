@@ -31,13 +31,13 @@ RowTarget TableResolver::resolve(std::string_view model, std::string_view versio
       return {};
     }
     slot_ = *slot;
-    return {&schema, entry_->ring.slot(slot_)};
+    return {&schema, entry_->ring.slot(slot_), entry_->record.get()};
   }
   if (row_ == nullptr) {
     owned_row_ = std::make_unique<std::byte[]>(schema.inputs.bytes());
     row_ = owned_row_.get();
   }
-  return {&schema, row_};
+  return {&schema, row_, entry_->record.get()};
 }
 
 void JobPool::start(std::uint32_t threads) {

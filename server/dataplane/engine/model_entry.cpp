@@ -11,7 +11,10 @@ namespace {
 // Of a request of many rows: one client's body is not most of the memory for all bodies.
 constexpr std::uint64_t kRowsBytesMax = 16ull << 20;
 
-std::uint64_t largest_body(const RowLayout& inputs) {
+// What a field of a record may take beside its number: its name, and what categories and hashed strings are made of.
+constexpr std::uint64_t kFieldBytesMax = 512;
+
+std::uint64_t largest_body(const RowLayout& inputs, const RecordPlan* record) {
   // The longest honest JSON number is about 25 bytes; white space beyond that is on the client.
   std::uint64_t elements = 0;
   std::uint64_t text_bytes = 0;  // of strings in which every byte is escaped
@@ -19,6 +22,7 @@ std::uint64_t largest_body(const RowLayout& inputs) {
     elements += tensor.elements();
     text_bytes += std::uint64_t{6} * tensor.heap_bytes;
   }
+  if (record != nullptr) text_bytes += kFieldBytesMax * record->elements().size();
   const std::uint64_t one_row = elements * 32 + text_bytes + 64 * 1024;
   const std::uint64_t many_rows = std::min(kRowsBytesMax, inputs.tensors().front().bytes() * kRequestRowsMax);
   return inputs.size() == 1 ? std::max(one_row, many_rows) : one_row;
@@ -27,7 +31,8 @@ std::uint64_t largest_body(const RowLayout& inputs) {
 }  // namespace
 
 ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name,
-                       const batcher::RingConfig& config, std::string group_name, std::shared_ptr<CacheAccount> account)
+                       const batcher::RingConfig& config, std::string group_name, std::shared_ptr<CacheAccount> account,
+                       std::shared_ptr<const RecordPlan> record_plan)
     : id(ring_id),
       model(std::move(model_name)),
       version(std::move(version_name)),
@@ -36,9 +41,10 @@ ModelEntry::ModelEntry(std::uint32_t ring_id, std::string model_name, std::strin
       ring(config),
       encoder(model, version, ring.schema()),
       infer_encoder(model, version, ring.schema()),
-      body_bytes_max(largest_body(ring.schema().inputs)),
+      body_bytes_max(largest_body(ring.schema().inputs, record_plan.get())),
       costs(ring),
       cache(std::move(account)),
+      record(std::move(record_plan)),
       stats(config.loops),
       tickets_(std::make_unique<Ticket[]>(ring.rows())),
       lane_rows_(ring.lanes()) {

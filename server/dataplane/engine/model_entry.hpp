@@ -13,6 +13,7 @@
 
 #include "codec/codec.hpp"
 #include "codec/codec_oip.hpp"
+#include "codec/record_plan.hpp"
 #include "engine/arrival_rate.hpp"
 #include "engine/cost_keeper.hpp"
 #include "engine/stats.hpp"
@@ -49,7 +50,8 @@ class ModelEntry {
  public:
   // `group`: models of one name share workers; empty: it has its own.
   ModelEntry(std::uint32_t ring_id, std::string model_name, std::string version_name, const batcher::RingConfig& config,
-             std::string group_name = {}, std::shared_ptr<CacheAccount> account = nullptr);
+             std::string group_name = {}, std::shared_ptr<CacheAccount> account = nullptr,
+             std::shared_ptr<const RecordPlan> record_plan = nullptr);
 
   [[nodiscard]] Ticket& ticket(std::uint32_t buffer, std::uint32_t row) noexcept {
     return tickets_[ring.row_index(buffer, row)];
@@ -85,7 +87,8 @@ class ModelEntry {
   const InferReplyEncoder infer_encoder;
   std::uint64_t body_bytes_max = 0;
   CostKeeper costs;
-  const std::shared_ptr<CacheAccount> cache;  // null: its answers are not kept
+  const std::shared_ptr<CacheAccount> cache;       // null: its answers are not kept
+  const std::shared_ptr<const RecordPlan> record;  // what clients send; null: the tensors of the ring
   // That admission counts on, as the supervisor says; 0: as many as have the ring. Relaxed: a number, not a message.
   std::atomic<std::uint32_t> workers{0};
   std::atomic<bool> closed{false};  // a loop has seen it and told the others; relaxed: who is told looks at the ring

@@ -169,6 +169,7 @@ bool PredictPath::accept_faults(const Pending& pending, const Rejoin& rejoin, Pr
   if (rejoin.faults.empty() || rejoin.has_place_for_faults(pending.encoding)) return true;
   const RowFault& fault = rejoin.faults.front();
   problem.set(fault.code, "row %u: %s", fault.row, fault.detail.c_str());
+  problem.set_fields(fault.fields);
   return false;
 }
 

@@ -14,7 +14,8 @@ constexpr std::uint32_t kGroupBlocks = 64;  // of a batch, where models share a 
 }  // namespace
 
 std::uint32_t RingDirectory::add(const std::string& model, const std::string& version, batcher::RingConfig config,
-                                 const std::string& group, std::shared_ptr<CacheAccount> cache) {
+                                 const std::string& group, std::shared_ptr<CacheAccount> cache,
+                                 std::shared_ptr<const RecordPlan> record) {
   const std::lock_guard lock(mutex_);
   // A ring that was lost takes nobody in: its region may hold anything.
   const auto first = std::ranges::find_if(entries_, [&](const auto& entry) {
@@ -23,7 +24,7 @@ std::uint32_t RingDirectory::add(const std::string& model, const std::string& ve
   if (!group.empty()) config.blocks_per_batch = kGroupBlocks;
   config.group = group.empty() || first == entries_.end() ? nullptr : &(*first)->ring;
   const auto id = free_.empty() ? static_cast<std::uint32_t>(entries_.size()) : free_.back();
-  auto entry = std::make_shared<ModelEntry>(id, model, version, config, group, std::move(cache));
+  auto entry = std::make_shared<ModelEntry>(id, model, version, config, group, std::move(cache), std::move(record));
   if (free_.empty()) {
     entries_.push_back(std::move(entry));
   } else {

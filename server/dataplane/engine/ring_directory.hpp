@@ -18,7 +18,8 @@ class RingDirectory {
  public:
   // Any thread. The id of the new ring: the lowest that nobody uses. Throws as BatchRing.
   std::uint32_t add(const std::string& model, const std::string& version, batcher::RingConfig config,
-                    const std::string& group, std::shared_ptr<CacheAccount> cache = nullptr);
+                    const std::string& group, std::shared_ptr<CacheAccount> cache = nullptr,
+                    std::shared_ptr<const RecordPlan> record = nullptr);
   // Throws std::out_of_range when there is none.
   [[nodiscard]] std::shared_ptr<ModelEntry> entry(std::uint32_t ring) const;
   // By id; null where a ring was removed.

@@ -5,13 +5,18 @@
 #include "codec/codec_proto.hpp"
 
 namespace penstock::dataplane {
+namespace {
+
+constexpr std::size_t kFieldFaultsRowsMax = 256;
+
+}  // namespace
 
 RowTarget RejoinSink::resolve(std::string_view model, std::string_view version, Problem& problem) {
   ModelEntry* const entry = known_ != nullptr ? known_ : table_.find(model, version, problem);
   if (entry == nullptr) return {};
   rejoin_.entry = entry;
   columns_.resize(entry->ring.schema().inputs.size());
-  return {&entry->ring.schema(), nullptr};
+  return {&entry->ring.schema(), nullptr, entry->record.get()};
 }
 
 bool RejoinSink::begin(std::uint32_t rows, Problem& problem) {
@@ -37,7 +42,10 @@ bool RejoinSink::allocate(std::size_t tensor, Problem& problem) {
 }
 
 void RejoinSink::refuse_row(std::uint32_t row, const Problem& problem) {
-  rejoin_.faults.push_back({row, problem.code(), std::string(problem.detail())});
+  // What is wrong with each field takes memory: it is told of the first rows only.
+  const bool says_fields = rejoin_.faults.size() < kFieldFaultsRowsMax;
+  rejoin_.faults.push_back(
+      {row, problem.code(), std::string(problem.detail()), says_fields ? problem.fields() : nullptr});
 }
 
 void RejoinSink::set_row_length(std::uint32_t row, std::uint32_t length) {

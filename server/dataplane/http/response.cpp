@@ -6,6 +6,7 @@
 
 #include "http/content_coding.hpp"
 #include "http/cors.hpp"
+#include "http/field_faults.hpp"
 #include "http/json_text.hpp"
 
 namespace penstock::dataplane {
@@ -62,6 +63,10 @@ class Cursor {
   Cursor& json_string(std::string_view text) noexcept {
     at_ = write_json_string(at_, text);
     return *this;
+  }
+  void json_faults(const FieldFaults& faults) noexcept {
+    constexpr std::string_view kName = R"(,"errors":)";
+    at_ = faults.write_json(text(kName).at_, kFieldFaultsBytesMax - kName.size());
   }
   [[nodiscard]] std::size_t bytes() const noexcept { return static_cast<std::size_t>(at_ - begin_); }
 
@@ -172,7 +177,7 @@ std::size_t write_problem(char* out, const Problem& problem, const ResponseOptio
   // catalogue.
   constexpr std::size_t kBodyBytesMax = 6 * (2 * Problem::kDetailBytes + kRequestIdBytesKept) + 512;
   static_assert(kHeadBytesMax + kBodyBytesMax <= kProblemBytesMax);
-  char body[kBodyBytesMax];
+  char body[kBodyBytesMax + kFieldFaultsBytesMax];
   const ProblemInfo& info = info_of(problem.code());
   Cursor json(body);
   json.text(R"({"type":"/problems/)").text(info.code);
@@ -181,6 +186,8 @@ std::size_t write_problem(char* out, const Problem& problem, const ResponseOptio
   json.text(R"(,"detail":)").json_string(problem.detail());
   json.text(R"(,"code":")").text(info.code);
   json.text(R"(","request_id":)").json_string(options.request_id.substr(0, kRequestIdBytesKept));
+  if (problem.fields() != nullptr) [[unlikely]]
+    json.json_faults(*problem.fields());
   if (options.oip_error) json.text(R"(,"error":)").json_string(problem.detail());
   json.text("}");
 

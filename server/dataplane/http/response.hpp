@@ -14,6 +14,8 @@ namespace penstock::dataplane {
 // Bounds on what the writers below write, whatever they are given.
 inline constexpr std::size_t kHeadBytesMax = 1536;
 inline constexpr std::size_t kProblemBytesMax = 6144;
+// On top of it, what a problem says of the fields of a record.
+inline constexpr std::size_t kFieldFaultsBytesMax = 6144;
 
 // To a request with "Expect: 100-continue" whose body is wanted.
 inline constexpr std::string_view kContinueResponse = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -58,7 +60,12 @@ struct ResponseOptions {
 [[nodiscard]] std::size_t write_head(char* out, unsigned status, std::string_view content_type,
                                      std::size_t content_length, const ResponseOptions& options) noexcept;
 
-// Writes a whole application/problem+json reply (RFC 9457) into `out` (kProblemBytesMax bytes) and returns its length.
+// How much write_problem() needs.
+[[nodiscard]] inline std::size_t problem_bytes_max(const Problem& problem) noexcept {
+  return kProblemBytesMax + (problem.fields() == nullptr ? 0 : kFieldFaultsBytesMax);
+}
+
+// Writes a whole application/problem+json reply (RFC 9457) into `out` (problem_bytes_max()) and returns its length.
 // The detail is escaped, and bytes of it that are not UTF-8 are replaced.
 [[nodiscard]] std::size_t write_problem(char* out, const Problem& problem, const ResponseOptions& options) noexcept;
 

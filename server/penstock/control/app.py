@@ -91,7 +91,7 @@ def make_app(state: ServerState) -> Flask:
     api.add_resource(ServerMetadata, "/v2")
     for resource, *paths in _WITH_STATE:
         api.add_resource(resource, *paths, **given)
-    api.add_resource(OpenApi, "/openapi.json")
+    api.add_resource(OpenApi, "/openapi.json", **given)
     if state.fast_path is not None:
         streaming = {"state": state, "fast_path": FastPath(state.fast_path), "images": ImageReader()}
         api.add_resource(StreamedBatch, "/predict/batch", resource_class_kwargs=streaming)

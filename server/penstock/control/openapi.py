@@ -5,7 +5,9 @@ Errors come from the problem catalogue, so the document cannot name one that the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from urllib.parse import quote
 
 from penstock import __version__
 from penstock.control.openapi_models import MODEL_PATHS
@@ -26,8 +28,9 @@ from penstock.control.openapi_predict import PREDICT_PATHS
 from penstock.control.schemas import SCHEMAS
 from penstock.control.schemas_oip import OIP_SCHEMAS
 from penstock.control.schemas_registry import REGISTRY_SCHEMAS
+from penstock.core.status import ModelStatus
 
-__all__ = ["openapi_document"]
+__all__ = ["openapi_document", "with_records"]
 
 
 @cache
@@ -63,6 +66,30 @@ def openapi_document() -> Json:
             },
         },
     }
+
+
+def with_records(document: Json, models: Iterable[ModelStatus]) -> Json:
+    """Return the document with a schema for the record of each model's latest version, NAME.record, and an example."""
+    schemas: Json = {}
+    examples: Json = {}
+    for status in models:
+        if status.record is None or not status.latest:
+            continue
+        name = status.config.name
+        # With an id of its own a schema's references stay inside it.
+        schemas[f"{name}.record"] = {
+            **status.record,
+            "$id": f"/models/{quote(name, safe='')}/versions/{quote(status.config.version, safe='')}/record",
+        }
+        examples[f"{name}.request"] = {
+            "summary": f"A record of {name}",
+            "value": {"model": name, "inputs": status.record["examples"][0]},
+        }
+    if not schemas:
+        return document
+    components = document["components"]
+    more = {"schemas": {**components["schemas"], **schemas}, "examples": {**components["examples"], **examples}}
+    return {**document, "components": {**components, **more}}
 
 
 def _metrics() -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
+from penstock.control.schemas import FIELD_FAULTS
 from penstock.core.problems import PROBLEMS
 from penstock.registry.records import Role
 
@@ -151,6 +152,7 @@ def problem_schema() -> Json:
             "detail": {"type": "string", "description": "For people; may change."},
             "code": {"enum": list(PROBLEMS), "description": "Stable; for programs."},
             "request_id": {"type": "string"},
+            "errors": FIELD_FAULTS,
             "error": {
                 "type": "string",
                 "description": "The detail again, under /v2: clients of the Open Inference Protocol look for it here.",

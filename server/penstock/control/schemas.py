@@ -7,7 +7,7 @@ from typing import Any
 from penstock.core.config import OnWorkerDeath
 from penstock.core.status import ModelState, Origin, WorkerState
 
-__all__ = ["COUNT", "NAME", "SCHEMAS", "SECONDS", "TEXT_OR_NULL", "VERSION_PROPERTIES", "record"]
+__all__ = ["COUNT", "FIELD_FAULTS", "NAME", "SCHEMAS", "SECONDS", "TEXT_OR_NULL", "VERSION_PROPERTIES", "record"]
 
 COUNT = {"type": "integer", "minimum": 0}
 SECONDS = {"type": "number", "minimum": 0}
@@ -27,6 +27,17 @@ def record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[s
     return {"type": "object", "properties": properties, "required": required}
 
 
+FIELD_FAULTS: dict[str, Any] = {
+    "type": "array",
+    "description": "Of a record that does not fit: what is wrong with each of its fields, as far as there is room.",
+    "items": record(
+        {
+            "field": {"type": "string", "description": "Its path with dots."},
+            "rule": {"type": "string", "description": "The keyword of JSON Schema that it breaks, or a word like it."},
+            "detail": {"type": "string", "description": "What was expected and what came. For people; may change."},
+        }
+    ),
+}
 VERSION_PROPERTIES: dict[str, Any] = {
     "version": NAME,
     "latest": {"type": "boolean"},
@@ -36,6 +47,10 @@ VERSION_PROPERTIES: dict[str, Any] = {
     "origin": _ORIGIN,
     "aliases": _NAMES,
     "inputs": _TENSORS,
+    "record": {
+        "type": ["object", "null"],
+        "description": "JSON Schema of the record that each row is, where the model has a plan; `inputs` are its fields.",
+    },
     "outputs": _TENSORS,
     "batching": {
         "anyOf": [{"$ref": "#/components/schemas/Batching"}, {"type": "null"}],
@@ -155,7 +170,16 @@ SCHEMAS: dict[str, Any] = {
             "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
         }
     ),
-    "RowError": record({"row": COUNT, "code": {"type": "string"}, "status": COUNT, "detail": {"type": "string"}}),
+    "RowError": record(
+        {
+            "row": COUNT,
+            "code": {"type": "string"},
+            "status": COUNT,
+            "detail": {"type": "string"},
+            "errors": FIELD_FAULTS,
+        },
+        optional=("errors",),
+    ),
     "TensorSpec": record(
         {
             "name": {"type": "string"},

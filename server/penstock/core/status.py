@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from penstock.core.config import ModelConfig
 
@@ -75,6 +75,8 @@ class WorkerStatus:
 class ModelStatus:
     """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model.
 
+    Of a model with a plan `inputs` are the fields of the record that clients send, and `record` is its JSON Schema; those
+    in `optional` may be absent, those in `nullable` null.
     `digest` and `aliases` are those of the registry. `memory_bytes` is what its workers take, once that is known.
     `units` are those of outputs' numbers and `fits` those of inputs that are images, where its plan says them.
     """
@@ -96,3 +98,6 @@ class ModelStatus:
     memory_bytes: int | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     fits: Mapping[str, ImageFit] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
+    optional: frozenset[str] = frozenset()
+    nullable: frozenset[str] = frozenset()

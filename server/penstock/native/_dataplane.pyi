@@ -3,10 +3,32 @@ from typing import Any
 
 # Name, NumPy dtype name, row shape without the batch dimension. A first extent of None varies from row to row.
 Tensor = tuple[str, str, tuple[int | None, ...]]
+# Fields and objects of a record: see penstock/processing/described.py.
+RecordField = tuple[
+    list[str],
+    str,
+    bool,
+    bool,
+    bool,
+    bool,
+    float,
+    bool,
+    float,
+    bool,
+    list[str | bool | float],
+    str | bool | float | None,
+]
+RecordObject = tuple[list[str], bool, bool]
 
 def json_rows(text: bytes, last: bool, rows_max: int) -> tuple[bytes, bytes, int, list[tuple[int, str]]]: ...
 def csv_rows(
-    text: bytes, last: bool, rows_max: int, prefixes: Sequence[str], suffix: str, are_text: Sequence[bool]
+    text: bytes,
+    last: bool,
+    rows_max: int,
+    prefixes: Sequence[str],
+    suffix: str,
+    are_text: Sequence[bool],
+    blank_nulls: Sequence[bool],
 ) -> tuple[bytes, bytes, int, list[tuple[int, str]]]: ...
 def csv_record(text: bytes, last: bool) -> tuple[list[str], int] | None: ...
 def json_answers(reply: bytes, rows: int, first: int, faults: Sequence[tuple[int, str, int, str]]) -> bytes: ...
@@ -52,6 +74,15 @@ def has_tls() -> bool:
 
 def codings_taken() -> str:
     """Content codings that were built, as Accept-Encoding lists them."""
+
+class RecordReader:
+    """Reads records as the data plane does: of those that have slots and nothing else. One thread."""
+
+    def __init__(self, record: tuple[Sequence[RecordField], Sequence[RecordObject]]) -> None: ...
+    def read(self, body: bytes, is_msgpack: bool = False) -> tuple[list[float] | None, str, list[tuple[str, str, str]]]:
+        """Return the slots of a request body's record, or None, the code of the problem, and what is wrong with each
+        field (field, rule, detail).
+        """
 
 class Engine:
     """The data plane: public sockets, I/O loops, rings. Its threads never take the GIL."""
@@ -106,6 +137,7 @@ class Engine:
         string_bytes_max: int = 0,
         cache_ttl_s: int = 0,
         cache_fingerprint: bytes = b"",
+        record: tuple[Sequence[RecordField], Sequence[RecordObject]] | None = None,
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 

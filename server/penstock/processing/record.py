@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from penstock.core.written_file import WrittenFile, shown
 
-__all__ = ["SLOT_KINDS", "WHOLE_MAX", "Category", "Field", "FieldKind", "Record", "read_record"]
+__all__ = ["SLOT_KINDS", "WHOLE_MAX", "Category", "Field", "FieldKind", "Record", "RecordObject", "read_record"]
 
 Category: TypeAlias = str | bool | float
 
@@ -83,12 +83,22 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordObject:
+    """An object that has fields; an empty path is the record itself. `required` are those of its members that are."""
+
+    path: tuple[str, ...]
+    closed: bool
+    required: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """The fields of a record, and the schema that says the same to clients. `closed`: no other members are taken."""
 
     fields: tuple[Field, ...]
     schema: Mapping[str, Any]
     closed: bool = False
+    objects: tuple[RecordObject, ...] = ()
 
     @property
     def slots(self) -> tuple[Field, ...]:
@@ -120,13 +130,14 @@ def read_record(reading: WrittenFile, document: Mapping[str, Any], where: str = 
         raise reading.error(where, "has no fields: it needs one at least")
     if len(fields) > _FIELDS_MAX:
         raise reading.error(where, f"has {len(fields)} fields: {_FIELDS_MAX} is the most")
-    return Record(fields, schema, schema.get("additionalProperties") is False)
+    return Record(fields, schema, schema.get("additionalProperties") is False, tuple(walk.objects))
 
 
 class _Walk:
     def __init__(self, reading: WrittenFile, schema: Mapping[str, Any]) -> None:
         self._reading = reading
         self._definitions = schema.get("$defs", {})
+        self.objects: list[RecordObject] = []
 
     def object(
         self, schema: Mapping[str, Any], where: str, path: tuple[str, ...], *, required: bool = True
@@ -149,6 +160,7 @@ class _Walk:
                 raise self._reading.error(f"{where}.required", f"names {shown(name)}, which is no property")
         if schema.get("additionalProperties") not in (None, True, False):
             raise self._reading.error(f"{where}.additionalProperties", "must be true or false")
+        self.objects.append(RecordObject(path, schema.get("additionalProperties") is False, tuple(needed)))
         for name, value in properties.items():
             place = f"{where}.properties.{name}"
             of = self._resolved(self._reading.mapping(value, place), place)

@@ -56,6 +56,9 @@ def curl_example(url: str, status: ModelStatus) -> str:
     """Return a shell command that asks a model with a row of zeros."""
     request = f"curl {shlex.quote(url + '/predict')} -H 'Content-Type: application/json'"
     name = status.config.name
+    if status.record is not None:
+        body = json.dumps({"model": name, "inputs": status.record["examples"][0]}, separators=(",", ":"))
+        return f"{request} -d {shlex.quote(body)}"
     if sum(math.prod(_row_shape(tensor)) for tensor in status.inputs) <= _ELEMENTS_SHOWN_MAX:
         values = {tensor[0]: _zeros(tensor) for tensor in status.inputs}
         body = json.dumps({"model": name, "inputs": _only(values)}, separators=(",", ":"))

@@ -44,6 +44,7 @@ def fingerprint(config: ModelConfig, loaded: Loaded) -> bytes:
         "convert": str(config.convert),
         "inputs": [(each.name, each.ring_dtype, each.declared_shape) for each in loaded.spec.inputs],
         "outputs": [(each.name, each.ring_dtype, each.declared_shape) for each in loaded.spec.outputs],
+        "record": loaded.spec.record,
         "lengths": config.lengths,
         "string_bytes_max": config.string_bytes_max,
         "reproducible_rows": config.reproducible_rows,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.config import ModelConfig
+from penstock.core.errors import ModelLoadError
+from penstock.processing.described import described, digest_of
+from penstock.processing.plan import find_plan, read_plan
+from penstock.processing.record import Record
 from penstock.serve.content import fingerprint
 from penstock.serve.objectives import Priced
 from penstock.serve.served_model import ServedModel
@@ -41,7 +46,11 @@ class Rings:
             return f"it takes at most {most} rows and batch_sizes allows only {allowed}: allow {most} or fewer"
         model.loaded = loaded
         try:
+            model.record = _record(model.config, loaded)
             ring = self._add(model, loaded, sizes[-1] if sizes else most, sizes)
+        except ModelLoadError as error:
+            model.loaded = None
+            return str(error)
         except (ValueError, OSError) as error:
             model.loaded = None
             return f"no ring can hold its rows: {error}"
@@ -76,6 +85,7 @@ class Rings:
             string_bytes_max=config.string_bytes_max,
             cache_ttl_s=config.cache_ttl_s,
             cache_fingerprint=fingerprint(config, loaded),
+            record=None if model.record is None else described(model.record),
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:
@@ -153,6 +163,20 @@ class Rings:
 
 def _rings(models: Iterable[ServedModel]) -> list[int]:
     return [model.ring for model in models if model.ring is not None]
+
+
+def _record(config: ModelConfig, loaded: Loaded) -> Record | None:
+    """Return the record that clients send. It is read here, not told by the worker, which runs a user's code."""
+    if not loaded.spec.record:
+        return None
+    path = Path(config.path)
+    file = find_plan(path)
+    record = None if file is None else read_plan(file).record
+    if record is None or digest_of(record) != loaded.spec.record:
+        raise ModelLoadError(
+            f"the plan of the model at {path} has changed while it was loaded: restore it, or load the model again"
+        )
+    return record
 
 
 def _curve(cost: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:

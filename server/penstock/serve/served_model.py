@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.status import ImageFit, ModelState, ModelStatus, Tensor, WorkerStatus
+from penstock.processing.described import fields_of, shown_schema
+from penstock.processing.record import Record
 from penstock.worker.messages import CostSample, Loaded
 from penstock.worker.model import TensorSpec
 
@@ -27,6 +29,7 @@ class ServedModel:
     workers_told: int = 0  # how many the ring's admission counts on
     max_batch_size: int | None = None
     detail: str | None = None
+    record: Record | None = None  # that clients send instead of the ring's inputs
 
     def facts(self, **more: object) -> dict[str, object]:
         """Return what a log record about it carries."""
@@ -50,12 +53,13 @@ class ServedModel:
 
     def status(self, state: ModelState, workers: Sequence[WorkerStatus]) -> ModelStatus:
         """Return what others may know."""
+        fields = () if self.record is None else self.record.fields
         return ModelStatus(
             config=self.config,
             state=state,
             latest=self.latest,
             workers=tuple(workers),
-            inputs=_tensors(self.loaded.spec.inputs) if self.loaded else (),
+            inputs=self._inputs(),
             outputs=_tensors(self.loaded.spec.outputs) if self.loaded else (),
             units=_units(self.loaded.spec.outputs) if self.loaded else {},
             fits=_fits(self.loaded.spec.inputs) if self.loaded else {},
@@ -64,7 +68,16 @@ class ServedModel:
             max_batch_size=self.max_batch_size,
             rerun_on_worker_death=self.rerun if self.loaded else None,
             detail=self.detail,
+            record=None if self.record is None else shown_schema(self.record),
+            optional=frozenset(field.name for field in fields if not field.required),
+            nullable=frozenset(field.name for field in fields if field.nullable),
         )
+
+    def _inputs(self) -> tuple[Tensor, ...]:
+        """Return what clients send: the fields of a record, else the tensors."""
+        if self.loaded is None:
+            return ()
+        return _tensors(self.loaded.spec.inputs) if self.record is None else fields_of(self.record)
 
 
 def latest_versions(configs: Iterable[ModelConfig]) -> dict[str, str]:

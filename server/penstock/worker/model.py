@@ -82,13 +82,15 @@ class ModelSpec:
     """What a loaded model takes and gives.
 
     `max_batch_size` is None when any number of rows will do. `labels` names the classes along an output's last
-    dimension, where the model says them.
+    dimension, where the model says them. `record` is the digest of the record that clients send instead of the inputs,
+    empty where they send those.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int | None = None
     labels: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    record: str = ""
 
     @property
     def varies(self) -> bool:

@@ -62,6 +62,7 @@ def _to_members(message: Message) -> dict[str, object]:
                 "outputs": [[*_parts(tensor)] for tensor in spec.outputs],
                 "max_batch_size": spec.max_batch_size,
                 "labels": {name: list(labels) for name, labels in spec.labels.items()},
+                "record": spec.record,
             }
         case Failed(detail, model):
             return {"kind": "failed", "detail": detail[:DETAIL_CHARACTERS_MAX], "model": model}
@@ -175,6 +176,7 @@ def _loaded(fields: _Fields) -> Loaded:
         outputs=_tensors(fields, "outputs"),
         max_batch_size=fields.number_or_none("max_batch_size"),
         labels=_labels(fields),
+        record=fields.text("record"),
     )
     return Loaded(fields.number("model"), fields.text("backend"), spec, fields.flag("rerun"))
 

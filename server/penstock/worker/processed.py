@@ -13,6 +13,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
 from penstock.processing.answer import read_answer
+from penstock.processing.described import digest_of
 from penstock.processing.plan import FILE_BYTES_MAX, Plan, find_plan, read_plan
 from penstock.processing.program import Origin, Wiring, wire
 from penstock.processing.text import WordCounter
@@ -54,7 +55,7 @@ class Processed:
             raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
         wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
         self._features = _Features(wiring, inputs, plan.file.parent)
-        self.spec = replace(self.spec, inputs=_record_inputs(wiring, inputs))
+        self.spec = replace(self.spec, inputs=_record_inputs(wiring, inputs), record=digest_of(plan.record))
 
     @property
     def name(self) -> str:

@@ -148,7 +148,10 @@ class _Closing:
 
 
 def _reader(media_type: str, model: Schema) -> LineReader:
-    return CsvRows(model.loaded.inputs) if media_type == _CSV else JsonRows()
+    if media_type != _CSV:
+        return JsonRows()
+    loaded = model.loaded
+    return CsvRows(loaded.inputs, optional=loaded.optional, nullable=loaded.nullable)
 
 
 def _writer(sent: str, model: Schema) -> LineWriter:

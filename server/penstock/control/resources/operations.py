@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from penstock import __version__
 from penstock.control.metrics import make_registry
-from penstock.control.openapi import openapi_document
+from penstock.control.openapi import openapi_document, with_records
 from penstock.control.state import ServerState
 
 __all__ = ["Index", "Metrics", "OpenApi"]
@@ -38,9 +38,12 @@ class Index(Resource):  # type: ignore[misc]  # flask_restful has no types
 class OpenApi(Resource):  # type: ignore[misc]  # flask_restful has no types
     """The interface description."""
 
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
     def get(self) -> Mapping[str, object]:
-        """Return the OpenAPI 3.1 document."""
-        return openapi_document()
+        """Return the OpenAPI 3.1 document, with the records of the models that are served now."""
+        return with_records(openapi_document(), self._state.models.models())
 
 
 class Metrics(Resource):  # type: ignore[misc]  # flask_restful has no types

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,9 +63,14 @@ class JsonRows:
 class CsvRows:
     """CSV with a header: its columns are the model's inputs, or the elements of its only one."""
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(
+        self, inputs: Sequence[Tensor], *, optional: Collection[str] = (), nullable: Collection[str] = ()
+    ) -> None:
+        """Columns of `optional` inputs may be missing; empty fields of those in `nullable` are null."""
         self._inputs = inputs
-        self._form: tuple[list[str], str, list[bool]] | None = None
+        self._optional = optional
+        self._nullable = nullable
+        self._form: tuple[list[str], str, list[bool], list[bool]] | None = None
 
     def read(self, text: bytes, *, last: bool, rows_max: int) -> tuple[Rows, int]:
         """Read records behind the header; see LineReader. RequestError (`invalid_input`) for another header."""
@@ -77,7 +82,9 @@ class CsvRows:
             header, start = record
             if header:
                 header[0] = header[0].removeprefix("\ufeff")
-            self._form = _form_of([name.strip() for name in header], self._inputs)
+            columns = [name.strip() for name in header]
+            blank_nulls = [name in self._nullable for name in columns]
+            self._form = (*_form_of(columns, self._inputs, self._optional), blank_nulls)
         rows, consumed = _rows(_dataplane.csv_rows(text[start:], last, rows_max, *self._form))
         return rows, start + consumed
 
@@ -130,7 +137,9 @@ def _width(shape: Sequence[int | None]) -> int:
     return shape[0] or 0 if fixed else 0
 
 
-def _form_of(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str], str, list[bool]]:
+def _form_of(
+    header: list[str], inputs: Sequence[Tensor], optional: Collection[str]
+) -> tuple[list[str], str, list[bool]]:
     """Return what stands before each field and behind the last, and which are text."""
     if len(inputs) == 1 and not _names_inputs(header, inputs):
         name, dtype, shape = inputs[0]
@@ -143,10 +152,12 @@ def _form_of(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str], st
             )
         prefixes, suffix = _brackets(extents)
         return prefixes, suffix, [dtype in _TEXTS] * len(header)
-    return _named_form(header, inputs)
+    return _named_form(header, inputs, optional)
 
 
-def _named_form(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str], str, list[bool]]:
+def _named_form(
+    header: list[str], inputs: Sequence[Tensor], optional: Collection[str]
+) -> tuple[list[str], str, list[bool]]:
     prefixes: list[str] = []
     texts: list[bool] = []
     behind = "{"
@@ -167,8 +178,9 @@ def _named_form(header: list[str], inputs: Sequence[Tensor]) -> tuple[list[str],
         prefixes += [f"{behind}{json.dumps(name)}:{own[0]}", *own[1:]]
         texts += [dtype in _TEXTS] * len(own)
         behind = f"{suffix},"
-    if waiting:
-        raise RequestError("invalid_input", f"the header has no column for {', '.join(waiting)}")
+    missing = [name for name in waiting if name not in optional]
+    if missing:
+        raise RequestError("invalid_input", f"the header has no column for {', '.join(missing)}")
     return prefixes, behind[:-1] + "}", texts
 
 

@@ -1,0 +1,87 @@
+#include "codec/codec_record_raw.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+namespace penstock::dataplane {
+namespace {
+
+// The keyword that a slot breaks; empty: it is stored. NaN is missing.
+std::string_view take_slot(RecordRow& row, const RecordElement& element, double value) noexcept {
+  if (std::isnan(value)) {
+    if (row.store_null(element)) return {};
+    if (element.required && std::isnan(element.absent)) return "required";
+    row.store(element, element.absent);
+    return {};
+  }
+  const bool is_whole = value == std::trunc(value);
+  switch (element.kind) {
+    case RecordKind::kNumber:
+    case RecordKind::kInteger:
+      return std::isfinite(value) ? row.take_number(element, value) : std::string_view("type");
+    case RecordKind::kBoolean:
+      if (value != 0 && value != 1) return "type";
+      break;
+    case RecordKind::kCategory:
+      if (!is_whole || value >= element.places || value < (element.open ? -1 : 0)) return "enum";
+      break;
+    case RecordKind::kHash:
+      if (!is_whole || value < 0 || value > kWholeMax) return "type";
+      break;
+    default:
+      if (!std::isfinite(value)) return "format";
+  }
+  row.store(element, value);
+  return {};
+}
+
+[[gnu::cold]] bool refuse(std::string_view bytes, const RecordPlan& plan, Problem& problem) noexcept {
+  if (!plan.is_slots()) {
+    problem.set(ProblemCode::kInvalidInput,
+                "raw slots are for records of numbers, categories and dates alone; send this one as application/json "
+                "or application/msgpack");
+  } else {
+    problem.set(ProblemCode::kInvalidInput,
+                "inputs: expected rows of %zu bytes, a float64 for each of %zu fields, got %zu",
+                plan.slots() * sizeof(double), plan.slots(), bytes.size());
+  }
+  return false;
+}
+
+}  // namespace
+
+bool read_raw_record(std::string_view bytes, const RecordPlan& plan, const RecordPlace& place,
+                     Problem& problem) noexcept {
+  if (!plan.is_slots() || bytes.size() != plan.slots() * sizeof(double)) return refuse(bytes, plan, problem);
+  RecordRow row(plan, place);
+  for (std::size_t slot = 0; slot < plan.slots(); ++slot) {
+    double value = 0;
+    std::memcpy(&value, bytes.data() + slot * sizeof value, sizeof value);
+    const RecordElement& element = plan.of_slot(slot);
+    const std::string_view rule = take_slot(row, element, value);
+    if (rule.empty()) continue;
+    char got[32];
+    const char* const end = std::to_chars(got, got + sizeof got, value).ptr;
+    row.fault_slot(element, rule, {got, static_cast<std::size_t>(end - got)});
+  }
+  return row.finish_slots(problem);
+}
+
+bool read_raw_records(std::string_view bytes, const RecordPlan& plan, const RowLayout& layout, RowsSink& rows,
+                      Problem& problem) {
+  const std::size_t row_bytes = plan.slots() * sizeof(double);
+  const bool fits = plan.is_slots() && !bytes.empty() && bytes.size() % row_bytes == 0;
+  if (!fits || bytes.size() / row_bytes > UINT32_MAX) return refuse(bytes, plan, problem);
+  const auto count = static_cast<std::uint32_t>(bytes.size() / row_bytes);
+  if (!rows.begin(count, problem) || !rows.allocate(0, problem)) return false;
+  for (std::uint32_t index = 0; index < count; ++index) {
+    const std::string_view row = bytes.substr(index * row_bytes, row_bytes);
+    if (read_raw_record(row, plan, {&layout, nullptr, &rows, index}, problem)) continue;
+    rows.refuse_row(index, problem);
+    problem.clear();
+  }
+  return true;
+}
+
+}  // namespace penstock::dataplane

@@ -1,0 +1,205 @@
+// Records in JSON, msgpack and raw slots: what is taken, where it goes, and what is said of everything that does not
+// fit.
+#include <cmath>
+#include <string>
+
+#include "http/response.hpp"
+#include "penstock/kernels/hash_text.hpp"
+#include "record_fixture.hpp"
+
+namespace {
+
+using namespace penstock::dataplane;
+using penstock::test::RecordFixture;
+
+std::string json(RecordFixture& record, const std::string& fields) {
+  return record.read(Encoding::kJson, R"({"inputs":{)" + fields + "}}");
+}
+
+const std::string kLeast = R"("id":1,"age":null,"sex":"male","point":[1,2])";
+
+void check_slots() {
+  RecordFixture record;
+  CHECK(json(record, R"( "id" : 1.0, "age":22.5,"fare":1e-3,"tall":true,"sex":"female","city":"Ulm",)"
+                     R"("born":"1990-02-03T10:00:00.5+02:00","agent":"a\u00e9\n","address":{"zip":89073,"floor":-1},)"
+                     R"("comment":"good","point":[1,2]})") == "!malformed_body");
+  CHECK(json(record, R"( "id" : 1.0, "age":22.5,"fare":1e-3,"tall":true,"sex":"female","city":"Ulm",)"
+                     R"("born":"1990-02-03T10:00:00.5+02:00","agent":"a\u00e9\n","address":{"zip":89073,"floor":-1},)"
+                     R"("comment":"g\u00f6\n","point":[1,2])")
+            .empty());
+  const double expected[] = {
+      1, 22.5, 1e-3, 1, 0, 0, 634032000.5, static_cast<double>(penstock::hash_text("a\xC3\xA9\n")), 89073, -1};
+  for (std::size_t slot = 0; slot < 10; ++slot) CHECK(record.slot(slot) == expected[slot]);
+  CHECK(record.text() == "g\xC3\xB6\n");
+}
+
+void check_absent() {
+  RecordFixture record;
+  CHECK(json(record, kLeast).empty());
+  CHECK(record.slot(0) == 1 && std::isnan(record.slot(1)) && record.slot(2) == 7.5 && std::isnan(record.slot(3)));
+  CHECK(record.slot(4) == 1 && std::isnan(record.slot(5)) && std::isnan(record.slot(8)) && record.text() == "none");
+  CHECK(json(record, R"("point":[1,2],"sex":"male","age":3,"id":9007199254740992)").empty());  // any order
+  CHECK(record.slot(0) == 9007199254740992.0 && record.slot(1) == 3);
+  CHECK(json(record, kLeast + R"(,"address":{})") == "address.zip required");
+  CHECK(json(record, "") == "id required, age required, sex required, point required");
+}
+
+void check_faults() {
+  RecordFixture record;
+  CHECK(json(record, R"("id":1.5,"age":121,"fare":0,"tall":"maybe","sex":"f","born":"1990-02-30","address":3,)"
+                     R"("comment":"more than twenty characters","point":[1]})") == "!malformed_body");
+  CHECK(
+      json(record, R"("id":1.5,"age":121,"fare":0,"tall":"maybe","sex":"f","born":"1990-02-30","address":3,)"
+                   R"("comment":"more than twenty characters","point":[1])") ==
+      "id type, age maximum, fare exclusiveMinimum, tall type, sex enum, born format, address type, comment maxLength, "
+      "point items");
+  CHECK(json(record, R"("id":9007199254740993,"age":true,"sex":null,"sex":"male","point":"x")") ==
+        "id range, age type, sex type, sex unique, point type");
+  CHECK(json(record, R"("id":1e300,"age":1e999,"sex":"male","point":[1,2])") == "id range, age type");
+  CHECK(json(record, R"("id":"1","age":[{"deep":[1,2]}],"sex":{"a":1},"point":[1,2])") ==
+        "id type, age type, sex type");
+  for (const char* wrong : {R"("id":01)", R"("id":NaN)", R"("id":-Infinity)", R"("id":1,)", R"("id":1 "age":2)",
+                            R"("id":tru)", R"("sex":"m)", "\"sex\":\"\xFF\"", R"("other":[1,,2])", R"("other":"\x")"}) {
+    CHECK(json(record, wrong) == "!malformed_body");
+  }
+  CHECK(record.read(Encoding::kJson, R"({"inputs":[1,2]})") == "!invalid_input");
+}
+
+void check_closed() {
+  RecordFixture open;
+  RecordFixture closed(true);
+  const std::string fields = kLeast + R"(,"other":{"a":[1,"]",null]},"address":{"zip":1,"inner":2})";
+  CHECK(json(open, fields).empty());
+  CHECK(json(closed, fields) == "other additionalProperties, address.inner additionalProperties");
+  CHECK(json(closed, kLeast + R"(,"address.zip":5)").empty());  // by its path
+  CHECK(closed.slot(8) == 5);
+  CHECK(json(closed, kLeast + R"(,"address.floor":5)") == "address.zip required");
+}
+
+void check_coerced() {
+  RecordFixture record;
+  const auto slot_of = [&](const std::string& field, std::size_t slot) {
+    CHECK(json(record, kLeast + "," + field).empty());
+    return record.slot(slot);
+  };
+  CHECK(slot_of(R"("tall":1)", 3) == 1 && slot_of(R"("tall":"false")", 3) == 0 &&
+        slot_of(R"("tall":" True ")", 3) == 1);
+  CHECK(slot_of(R"("city":"7")", 5) == 1 && slot_of(R"("city":7.0)", 5) == 1 && slot_of(R"("city":"true")", 5) == 2);
+  CHECK(slot_of(R"("city":"Bonn")", 5) == -1 && slot_of(R"("city":8)", 5) == -1 && slot_of(R"("city":false)", 5) == -1);
+  CHECK(slot_of(R"("address":{"zip":" 12 "})", 8) == 12);
+  CHECK(json(record, kLeast + R"(,"tall":2,"address":{"zip":"12.5"})") == "tall type, address.zip type");
+  CHECK(json(record, kLeast + R"(,"address":{"zip":"NaN"})") == "address.zip type");
+}
+
+void check_long_strings() {
+  RecordFixture record;
+  const std::string plain(4999, 'a');
+  CHECK(json(record, kLeast + R"(,"agent":")" + plain + R"(\n")").empty());
+  CHECK(record.slot(7) == static_cast<double>(penstock::hash_text(plain + "\n")));
+  CHECK(json(record, kLeast + R"(,"agent":")" + plain + R"(aa")") == "agent maxLength");
+  CHECK(json(record, kLeast + R"(,"city":"\u0055lm")").empty());
+  CHECK(record.slot(5) == 0);
+  CHECK(json(record, kLeast + R"(,"comment":")" + plain + R"(")") == "comment maxLength");
+}
+
+void check_msgpack() {
+  RecordFixture record(true);
+  const auto read = [&](const std::string& pairs, int count) {
+    return record.read(Encoding::kMsgpack,
+                       std::string("\x81\xa6inputs").append(1, static_cast<char>(0x80 + count)).append(pairs));
+  };
+  const std::string least =
+      "\xa2id\x01\xa3"
+      "age\xc0\xa3sex\xa4male\xa5point\x92\x01\x02";
+  CHECK(read(least, 4).empty());
+  CHECK(record.slot(0) == 1 && std::isnan(record.slot(1)) && record.slot(4) == 1 && record.text() == "none");
+  CHECK(read(least + "\xa7"
+                     "address\x81\xa3zip\xcd\x01\x02",
+             5)
+            .empty());
+  CHECK(record.slot(8) == 258);
+  CHECK(read(least + "\xa7"
+                     "comment\xa2hi",
+             5)
+            .empty() &&
+        record.text() == "hi");
+  CHECK(read(least +
+                 "\xa4"
+                 "fare\xcb\x7f\xf8" +
+                 std::string(6, '\0'),
+             5) == "fare type");  // NaN
+  CHECK(read(std::string("\xa2id\xcf").append(8, '\xff') + "\xa3"
+                                                           "age\xc3\xa3sex\x93\x01\x02\x03\xa5point\x91\x01\xa1x\x80",
+             5) == "id range, age type, sex type, point items, x additionalProperties");
+  CHECK(read("\xa2id\x01\xa2id", 2) == "!malformed_body");
+  CHECK(record.read(Encoding::kMsgpack, "\x81\xa6inputs\x91\x01") == "!invalid_input");
+}
+
+void check_raw() {
+  using penstock::DType;
+  penstock::test::RowFixture row(
+      {penstock::RowLayout({{"$record", DType::kFloat64, {3}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+  auto fields = penstock::test::record_fields();
+  const RecordPlan plan({fields[1], fields[2], fields[4]}, penstock::test::record_objects(false), row.schema());
+  row.set_record(&plan);
+  const auto read = [&](std::initializer_list<double> slots) {
+    Problem problem;
+    row.clear();
+    const std::string_view body(reinterpret_cast<const char*>(slots.begin()), slots.size() * sizeof(double));
+    const bool taken = decode_raw(body, {}, row, problem);
+    CHECK(row.guards_hold(taken) && taken == (problem.code() == ProblemCode::kNone));
+    return taken ? std::string("taken") : std::string(problem.detail());
+  };
+  CHECK(read({3, 4, 1}) == "taken");
+  CHECK(read({NAN, NAN, 0}) == "taken");
+  CHECK(std::memcmp(row.row() + 8, "\0\0\0\0\0\0\x1e\x40", 8) == 0);  // its default
+  CHECK(read({-1, 0, 2}).starts_with("age: ") && read({3, 4, NAN}).starts_with("sex: "));
+  CHECK(read({3, 4}).find("24 bytes") != std::string::npos);
+}
+
+void check_problem() {
+  RecordFixture record;
+  Problem problem;
+  record.row().clear();
+  CHECK(!decode_json(R"({"inputs":{"id":"a\"b","age":121,"sex":"\u0007","point":[1,2]}})", {}, record.row(), problem));
+  std::string out(problem_bytes_max(problem), '\0');
+  out.resize(write_problem(out.data(), problem, {.request_id = "r"}));
+  CHECK(out.find(
+            R"("detail":"id: expected a whole number, got \"a\\\"b\"; age: expected a number from 0 up to 120, or )"
+            R"(null, got 121; sex: expected one of \"female\", \"male\", got \"\\u0007\"","code":"invalid_input")") !=
+        std::string::npos);
+  CHECK(out.find(R"("errors":[{"field":"id","rule":"type","detail":"expected a whole number, got \"a\\\"b\""},)"
+                 R"({"field":"age","rule":"maximum",)") != std::string::npos);
+}
+
+// More faults than are kept: they are counted, and the reply has its bound.
+void check_many_faults() {
+  std::vector<RecordFieldSpec> fields(3000);
+  for (std::size_t i = 0; i < fields.size(); ++i) fields[i].path = {std::string(100, 'x') + std::to_string(i)};
+  penstock::test::RowFixture row({penstock::RowLayout({{"$record", penstock::DType::kFloat64, {3000}}}),
+                                  penstock::RowLayout({{"y", penstock::DType::kFloat32, {}}})});
+  const RecordPlan plan(fields, {{{}, true, false}}, row.schema());
+  row.set_record(&plan);
+  Problem problem;
+  CHECK(!decode_json(R"({"inputs":{}})", {}, row, problem));
+  CHECK(problem.fields()->size() + problem.fields()->more() == 3000);
+  CHECK(problem.detail().ends_with(" more"));
+  std::string out(problem_bytes_max(problem), '\0');
+  CHECK(write_problem(out.data(), problem, {}) <= out.size());
+}
+
+}  // namespace
+
+int main() {
+  check_slots();
+  check_absent();
+  check_faults();
+  check_closed();
+  check_coerced();
+  check_long_strings();
+  check_msgpack();
+  check_raw();
+  check_problem();
+  check_many_faults();
+  return 0;
+}
