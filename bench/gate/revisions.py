@@ -45,7 +45,7 @@ class Product(Enum):
     MICRO = (
         "replay",
         ("-DPENSTOCK_TESTS=ON", "-DPENSTOCK_MODULES=OFF"),
-        ("kernels_bench", "ring_bench", "scheduler_bench", "http_bench", "codec_bench", "cache_bench"),
+        ("kernels_bench", "ring_bench", "scheduler_bench", "http_bench", "codec_bench", "record_bench", "cache_bench"),
     )
 
     def __init__(self, folder: str, options: tuple[str, ...], targets: tuple[str, ...]) -> None:

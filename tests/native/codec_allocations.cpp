@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "codec_fixture.hpp"
+#include "record_fixture.hpp"
 
 namespace {
 
@@ -59,6 +60,23 @@ void check_decoding() {
   expect_none(Encoding::kJson, uneven, R"({"inputs":{"x":[1,2],"y":[[1,2],[3,4]]}})", true);
   expect_none(Encoding::kJson, uneven, R"({"inputs":{"x":[1,2],"y":[[1,2]]}})", false);
   expect_none(Encoding::kMsgpack, uneven, "\x81\xa6inputs\x82\xa1x\x91\x01\xa1y\x91\x92\x01\x02", true);
+}
+
+// A record that fits: with escapes in its strings, in another order, with members that are none of its own.
+void check_records() {
+  penstock::test::RecordFixture record;
+  const std::string text(200, 'a');
+  expect_none(Encoding::kJson, record.row(),
+              R"({"inputs":{"id":1,"age":22.5,"fare":1e-3,"tall":"true","sex":"female","city":"\u0055lm",)"
+              R"("born":"1990-02-03T10:00:00.5+02:00","agent":")" +
+                  text + R"(\n","address":{"zip":89073,"floor":-1},"comment":"g\u00f6","point":[1,2]}})",
+              true);
+  expect_none(Encoding::kJson, record.row(),
+              R"({"inputs":{"point":[1,2],"sex":"male","more":{"a":[1,{}]},"age":null,"id":3}})", true);
+  expect_none(Encoding::kMsgpack, record.row(),
+              "\x81\xa6inputs\x84\xa2id\x01\xa3"
+              "age\xc0\xa3sex\xa4male\xa5point\x92\x01\x02",
+              true);
 }
 
 // The strings of a row, in and out again.
@@ -148,6 +166,7 @@ void check_bounds() {
 
 int main() {
   check_decoding();
+  check_records();
   check_strings();
   check_encoding();
   check_cut_outputs();

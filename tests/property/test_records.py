@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from penstock.native._dataplane import RecordReader
 from penstock.native._kernels import hash_text
 from penstock.processing.described import described, example_of
 from penstock.processing.record import FieldKind, Record, read_record
+from penstock.processing.slots import slots_of
 
 EXACT = 1 << 53
 # A checkout of https://github.com/json-schema-org/JSON-Schema-Test-Suite.
@@ -193,6 +195,24 @@ def test_slots_are_what_the_row_says(case: tuple[Json, list[Any]]) -> None:
                     assert slot == (places[0] if places else -1)
                 else:
                     assert slot == float(value)
+
+
+@given(rows_of_schemas)
+def test_offline_slots_are_the_same(case: tuple[Json, list[Any]]) -> None:
+    schema, rows = case
+    record = record_of(schema)
+    reader = RecordReader(described(record))
+    for row in rows:
+        slots, _ = read(reader, row)
+        if slots is None or beyond_exact(row):
+            continue
+        table = {}
+        for field in record.slots:
+            value: Any = row
+            for name in field.path:
+                value = value.get(name) if isinstance(value, dict) else None
+            table[field.name] = [value]
+        np.testing.assert_array_equal(slots_of(record, table)[0], slots)
 
 
 @given(rows_of_schemas)

@@ -49,7 +49,7 @@ VERSION_PROPERTIES: dict[str, Any] = {
     "inputs": _TENSORS,
     "record": {
         "type": ["object", "null"],
-        "description": "JSON Schema of the record that each row is, where the model has a plan; `inputs` are its fields.",
+        "description": "JSON Schema of the record that a row is, where the model has a plan; `inputs` are its fields.",
     },
     "outputs": _TENSORS,
     "batching": {

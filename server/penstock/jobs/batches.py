@@ -44,6 +44,11 @@ class Model:
     tensors_target: str
     rows_max: int  # of JSON at a time
     answers_columns: bool
+    optional: frozenset[str] = frozenset()  # inputs that a row may lack
+
+    def given(self, columns: Sequence[str]) -> Sequence[_Tensor]:
+        """Return the inputs without the optional ones that have no column."""
+        return [tensor for tensor in self.inputs if tensor[0] in columns or tensor[0] not in self.optional]
 
     @property
     def dense_rows_max(self) -> int:

@@ -110,6 +110,7 @@ class _Job:
             order["tensors_target"],
             order["rows_max"],
             order["answer"] == "arrow",
+            frozenset(order["optional"]),
         )
         fast_path = FastPath(order["socket"], order["headers"])
         writer: Writer = ArrowWriter(self._answer, model.outputs) if model.answers_columns else LineWriter(self._answer)
@@ -119,7 +120,7 @@ class _Job:
             for batch in batches:
                 _check_rows(batch)
                 batch.validate(full=True)  # or its offsets could lead anywhere
-                for part in parts_of(batch, Layout(model.inputs, batch.schema.names), model):
+                for part in parts_of(batch, Layout(model.given(batch.schema.names), batch.schema.names), model):
                     under_way.append(threads.submit(run, fast_path, model, part))
                     while under_way and (len(under_way) == _BATCHES_UNDER_WAY or under_way[0].done()):
                         first += self._write(writer, *under_way.popleft().result(), first)

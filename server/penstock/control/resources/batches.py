@@ -90,6 +90,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             "format": columns,
             "answer": "arrow" if wanted == _ARROW else "lines",
             "inputs": model.loaded.inputs,
+            "optional": sorted(model.loaded.optional),
             "outputs": model.loaded.outputs,
             "rows_max": model.rows_max,
             "spool": None if spool is None else str(spool),
