@@ -25,7 +25,10 @@ constexpr const char* kWords[] = {"ash", "elm", "oak", "yew", "fir", "box", "bay
 std::vector<RecordFieldSpec> fields_of_record() {
   std::vector<RecordFieldSpec> fields;
   const auto add = [&](const std::string& name, RecordKind kind) {
-    fields.push_back({.path = {name}, .kind = kind, .nullable = true});
+    RecordFieldSpec& field = fields.emplace_back();
+    field.path = {name};
+    field.kind = kind;
+    field.nullable = true;
   };
   for (std::size_t i = 0; i < kNumbers; ++i) {
     add("number" + std::to_string(i), RecordKind::kNumber);

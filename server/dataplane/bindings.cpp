@@ -28,6 +28,7 @@ void bind_coding(nb::module_& module);  // bindings_coding.cpp
 void bind_lines(nb::module_& module);   // bindings_lines.cpp
 void bind_traces(nb::module_& module);  // bindings_traces.cpp
 void bind_record(nb::module_& module);  // bindings_record.cpp
+nb::dict stats(const Engine& engine);   // bindings_stats.cpp
 
 namespace {
 
@@ -265,8 +266,8 @@ NB_MODULE(_dataplane, module) {
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
            "cache_ttl_s"_a = 0, "cache_fingerprint"_a = nb::bytes(""), "record"_a = nb::none(),
-           "Make the ring of a model version; its id. `record`, as penstock.processing.described has it, is what clients "
-           "send instead of the inputs. ValueError for a schema that no ring can hold. Any thread.")
+           "Make the ring of a model version; its id. `record`, as penstock.processing.described has it, is what "
+           "clients send instead of the inputs. ValueError for a schema that no ring can hold. Any thread.")
       .def(
           "ring_fd", [](const Engine& engine, std::uint32_t ring) { return engine.entry(ring)->ring.fd(); }, "ring"_a,
           "The ring's memfd, owned by the engine: send it to a worker, do not close it.")

@@ -31,6 +31,7 @@ SPEC = ModelSpec(
     outputs=(TensorSpec("p", "float16", (3,)),),
     max_batch_size=16,
     labels={"p": ("a", "b", 7)},
+    record="digest",
 )
 
 
@@ -90,6 +91,7 @@ def loaded(**changes: object) -> dict[str, object]:
         "outputs": [["y", "float32", [], False, "", None]],
         "max_batch_size": None,
         "labels": {},
+        "record": "",
     }
     return members | changes
 
