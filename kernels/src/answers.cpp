@@ -17,6 +17,8 @@
 namespace penstock {
 namespace {
 
+constexpr std::size_t kSortedFirst = 16;
+
 [[nodiscard]] const AnswerFunctions& functions_of(Lane lane) noexcept {
 #if PENSTOCK_LANE_AVX512
   if (lane == Lane::kAvx512) return avx512::kAnswers;
@@ -86,6 +88,7 @@ ClassAnswer::ClassAnswer(ClassPlan plan) : plan_(std::move(plan)) {
   check();
   columns_.resize(plan_.classes());
   order_.resize(plan_.classes());
+  row_.resize(plan_.classes());
 }
 
 void ClassAnswer::check() const {
@@ -210,22 +213,27 @@ void ClassAnswer::decide(std::size_t place, std::size_t row, double first, doubl
   if (to.abstained != nullptr) to.abstained[row] = abstains ? 1 : 0;
 }
 
-// The most probable labels leave a heap one by one, until the list and the set are full.
+// The most probable labels are sorted piece by piece, until the list and the set are full: of a thousand few are asked
+// for.
 void ClassAnswer::list(std::size_t place, std::size_t row, const ClassResults& to) noexcept {
   const std::size_t classes = columns_.size();
-  const auto less = [this, place](std::uint32_t x, std::uint32_t y) {
-    return at(x, place) < at(y, place) || (at(x, place) == at(y, place) && x > y);
+  for (std::size_t k = 0; k < classes; ++k) row_[k] = at(k, place);
+  const auto before = [this](std::uint32_t x, std::uint32_t y) {
+    return row_[x] > row_[y] || (row_[x] == row_[y] && x < y);
   };
   std::iota(order_.begin(), order_.end(), 0U);
-  std::ranges::make_heap(order_, less);
+  auto sorted = order_.begin();
   bool belongs = plan_.set != SetRule::kNone;
   double sum = 0;
   std::size_t size = 0;
-  auto end = order_.end();
   for (std::size_t n = 0; n < classes && (n < plan_.top || belongs); ++n) {
-    std::ranges::pop_heap(order_.begin(), end, less);
-    const std::uint32_t label = *--end;
-    const double p = at(label, place);
+    if (order_.begin() + static_cast<std::ptrdiff_t>(n) == sorted) {
+      const auto end = order_.begin() + static_cast<std::ptrdiff_t>(std::min(classes, std::max(kSortedFirst, 2 * n)));
+      std::partial_sort(sorted, end, order_.end(), before);
+      sorted = end;
+    }
+    const std::uint32_t label = order_[n];
+    const double p = row_[label];
     if (n < plan_.top) {
       put(to.top_labels, row * plan_.top + n, label);
       put(to.top_scores, row * plan_.top + n, p);

@@ -116,6 +116,7 @@ class ClassAnswer {
   ClassPlan plan_;
   std::vector<Column> columns_;  // of eight rows, one for each class
   std::vector<std::uint32_t> order_;
+  std::vector<double> row_;  // one, side by side
 };
 
 enum class NumberStepKind : std::uint8_t {
