@@ -69,7 +69,6 @@ def refusal(tmp_path: Path, answer: Any) -> str:
             SOFTMAX | {"labels": ["a", "b"], "threshold": {"c": 0.5}},
             "answer.y.threshold has a member 'c', which is no label: they are a, b",
         ),
-        (SOFTMAX | {"abstain": "unsure"}, "answer.y.abstain needs a threshold, below which the label is this"),
         (
             SOFTMAX | {"give": ["top_labels"]},
             "answer.y.give[0] is 'top_labels', which needs the member 'top'",
@@ -149,6 +148,11 @@ Y3 = ("y", "float32", (3,))
             "the answer has two outputs 'z': give one another name, or drop it",
         ),
         ({"y": SOFTMAX | {"labels": ["a"]}}, outputs(Y3), "answer.y.labels are 1, and the model has 3 classes"),
+        (
+            {"y": SOFTMAX | {"abstain": "unsure"}},
+            outputs(Y3),
+            "answer.y.abstain needs a threshold: learn it with penstock calibrate, or give it",
+        ),
         ({"y": SOFTMAX | {"top": 4}}, outputs(Y3), "answer.y.top is 4, and the model has 3 classes"),
         (
             {"y": SOFTMAX},

@@ -290,7 +290,9 @@ def _thresholds(
     members: dict[str, Any],
 ) -> Iterator[str]:
     """Find for each label the confidence from which on it is right often enough."""
-    sure = replace(part, labels=tuple(labels), give=("label", "confidence"), top=0, threshold=None, conformal=None)
+    sure = replace(
+        part, labels=tuple(labels), give=("label", "confidence"), top=0, threshold=None, conformal=None, abstain=""
+    )
     answers = Answers(plan, {part.output: (sure,)}, _spec(part.output, scores))
     given, confidences = np.empty(len(scores), object), np.empty(len(scores))
     answers.run(lambda _, outputs, __: np.copyto(outputs[0], scores), (), (given, confidences))

@@ -102,8 +102,6 @@ def read_classes(reading: WrittenFile, output: str, members: Mapping[str, Any], 
         abstain=_any_text(reading, members.get("abstain", ""), f"{where}.abstain"),
         conformal=_conformal(reading, members["conformal"], f"{where}.conformal") if "conformal" in members else None,
     )
-    if "abstain" in members and classes.threshold is None:
-        raise reading.error(f"{where}.abstain", "needs a threshold, below which the label is this")
     if classes.multilabel:
         _check_multilabel(reading, classes, members, where)
     return replace(classes, give=_give(reading, classes, members, where))

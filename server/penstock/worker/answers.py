@@ -195,6 +195,8 @@ class Answers:
             raise self._error(name, f"has scores, and is {tensor.dtype}: they are {', '.join(_FLOATS)}")
         if len(labels) != classes:
             raise self._error(f"{name}.labels", f"are {len(labels)}, and the model has {classes} classes")
+        if part.abstain and part.threshold is None:
+            raise self._error(f"{name}.abstain", "needs a threshold: learn it with penstock calibrate, or give it")
         if part.top > classes:
             raise self._error(f"{name}.top", f"is {part.top}, and the model has {classes} classes")
         if part.scores == "softmax" and math.prod(tensor.shape) == 1:
