@@ -55,6 +55,7 @@ def test_model_is_described(control: Control) -> None:
                 "origin": "configuration",
                 "aliases": [],
                 "inputs": [{"name": "pixels", "dtype": "float32", "shape": [64]}],
+                "record": None,
                 "outputs": [
                     {"name": "label", "dtype": "int64", "shape": []},
                     {"name": "probabilities", "dtype": "float32", "shape": [10]},
