@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "penstock/kernels/answers.hpp"
 #include "penstock/kernels/gather.hpp"
 #include "penstock/kernels/half.hpp"
 #include "penstock/kernels/images.hpp"
@@ -102,6 +103,26 @@ void narrow(Report& report) {
   });
 }
 
+// Label and confidence of 64 rows: what is read is scores, what is written next to nothing.
+void answer_rows(Report& report, std::uint32_t classes) {
+  std::vector<float> scores(kRows * classes);
+  for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = static_cast<float>(i * 7919 % 613) / 100.0F;
+  std::vector<std::int32_t> labels(kRows);
+  std::vector<float> confidences(kRows);
+  ClassAnswer answer({.dtype = DType::kFloat32, .elements = classes});
+  ClassResults to;
+  to.label = labels.data();
+  to.confidence = {.to = reinterpret_cast<std::byte*>(confidences.data())};
+  const std::size_t moved = scores.size() * sizeof(float);
+  for (const Lane lane : available_lanes()) {
+    const std::string name(name_of(lane));
+    report.measure_rate(name + ": label 64 rows of " + std::to_string(classes) + " classes", moved, {}, [&] {
+      keep(answer.run(lane, reinterpret_cast<const std::byte*>(scores.data()), kRows, to));
+      keep(labels.front());
+    });
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -110,5 +131,6 @@ int main(int argc, char** argv) {
   for (const std::size_t elements : {32UL, 256UL, 8192UL}) widen_rows(report, elements);
   normalize_photographs(report);
   narrow(report);
+  for (const std::uint32_t classes : {3U, 1000U}) answer_rows(report, classes);
   return 0;
 }

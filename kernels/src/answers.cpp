@@ -43,14 +43,13 @@ template <typename T>
   }
 }
 
-// Transposes rows of `elements` into columns; what is left of a block is 0.
+// Transposes rows of `elements` into columns, which are written one after the other; what is left of a block is 0.
 template <typename T>
 void transpose(const std::byte* from, std::size_t rows, std::size_t elements, double* columns) noexcept {
-  for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t k = 0; k < elements; ++k, from += sizeof(T)) columns[k * kAnswerRows + row] = element<T>(from);
-  }
-  for (std::size_t row = rows; row < kAnswerRows; ++row) {
-    for (std::size_t k = 0; k < elements; ++k) columns[k * kAnswerRows + row] = 0;
+  const std::size_t row_bytes = elements * sizeof(T);
+  for (std::size_t k = 0; k < elements; ++k, from += sizeof(T), columns += kAnswerRows) {
+    for (std::size_t row = 0; row < rows; ++row) columns[row] = element<T>(from + row * row_bytes);
+    for (std::size_t row = rows; row < kAnswerRows; ++row) columns[row] = 0;
   }
 }
 
