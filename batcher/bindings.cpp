@@ -120,6 +120,18 @@ class Attached {
     return rows.store(row, taker_->output(batch, texts.index) + row * tensor.bytes());
   }
 
+  // The same for all rows of a batch that have no word yet; what the array is is looked at once.
+  void store_all(const TakenBatch& batch, const TextOutput& texts) {
+    const TensorSpec& tensor = taker_->lane_schema(batch.ring, batch.lane).outputs.tensors()[texts.index];
+    const TextRows rows(texts.array, batch.run_rows, tensor);
+    std::byte* const storage = taker_->output(batch, texts.index);
+    for (std::uint32_t row = 0; row < batch.rows; ++row) {
+      if (taker_->is_completed(batch, row)) continue;
+      const std::string wrong = rows.store(row, storage + row * tensor.bytes());
+      if (!wrong.empty()) taker_->fail_row(batch, row, RowError::kBadOutput, wrong);
+    }
+  }
+
  private:
   struct RingArrays {
     std::vector<WholeArrays> inputs;  // per lane; behind them one for copied rows of each lane
@@ -203,7 +215,10 @@ class Batch {
   void complete() {
     (void)held();
     if (has_texts()) [[unlikely]] {
-      for (std::uint32_t row = 0; row < taken_.rows; ++row) store_texts(row);
+      for (const std::uint32_t row : damaged_) {
+        if (row < taken_.rows) store_texts(row);  // which it has none of: it fails
+      }
+      for (const TextOutput& texts : texts_) attached_->store_all(taken_, texts);
     }
     taker().complete(std::move(taken_));
     completed_ = true;

@@ -95,8 +95,8 @@ TextRows::~TextRows() {
 }
 
 std::string TextRows::store(std::uint32_t row, std::byte* storage) const {
-  const std::string what = "output '" + tensor_.name + "'";
-  if (!usable_) return what + " has another shape than it was given";
+  const auto what = [this] { return "output '" + tensor_.name + "'"; };
+  if (!usable_) return what() + " has another shape than it was given";
   const std::uint64_t elements = tensor_.elements();
   PyObject* const* const items = static_cast<PyObject* const*>(buffer_.buf) + row * elements;
   TextWriter writer(tensor_, storage);
@@ -106,10 +106,11 @@ std::string TextRows::store(std::uint32_t row, std::byte* storage) const {
     std::string_view text;
     if (item == nullptr || !bytes_of(item, held, text)) {
       const char* const got = item == nullptr ? "nothing" : Py_TYPE(item)->tp_name;
-      return what + " holds " + got + " where a string was expected";
+      return what() + " holds " + got + " where a string was expected";
     }
     if (!writer.append(element, text))
-      return what + " has more than " + std::to_string(tensor_.heap_bytes) + " bytes of strings: set string_bytes_max";
+      return what() + " has more than " + std::to_string(tensor_.heap_bytes) +
+             " bytes of strings: set string_bytes_max";
   }
   writer.finish();
   return {};
