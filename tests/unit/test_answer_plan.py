@@ -186,6 +186,11 @@ Y3 = ("y", "float32", (3,))
             "answer.y.cut is for two classes or multilabel, and the model has 3 classes",
         ),
         (
+            {"y": {"scores": "sigmoid", "labels": ["no", "yes"], "cut": {"no": 0.3}}},
+            outputs(("y", "float32", ())),
+            "answer.y.cut is, for two classes, one number: that of 'yes'",
+        ),
+        (
             {"y": SOFTMAX | {"calibration": {"platt": [1, 0]}}},
             outputs(Y3),
             "answer.y.calibration is for 1 classes, and the model has 3",

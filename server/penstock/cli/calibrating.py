@@ -156,7 +156,8 @@ class _Truth:
             spelt = str(int(value)) if whole else str(value)
             if spelt not in known:
                 raise ConfigError(
-                    f"{self.file}: {self.name}: row {row} is {spelt!r}, which is no label: {', '.join(labels)}"
+                    f"{self.file}: {self.name}: row {row} is {spelt!r}, which is no label: the plan's labels, or "
+                    f"without them the places of classes, are {', '.join(labels)}"
                 )
             places[row] = known[spelt]
         return places

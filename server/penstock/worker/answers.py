@@ -208,6 +208,8 @@ class Answers:
             )
         if part.cut is not None and not part.multilabel and classes != 2:
             raise self._error(f"{name}.cut", f"is for two classes or multilabel, and the model has {classes} classes")
+        if isinstance(part.cut, Mapping) and not part.multilabel and list(part.cut) != [labels[-1]]:
+            raise self._error(f"{name}.cut", f"is, for two classes, one number: that of {labels[-1]!r}")
         maps = len(part.calibration.platt) + len(part.calibration.isotonic)
         if maps not in (0, classes) and not (maps == 1 and classes == 2):
             raise self._error(f"{name}.calibration", f"is for {maps} classes, and the model has {classes}")
