@@ -51,5 +51,5 @@ inline constexpr double kMagic = 0x1.8p52;  // adding it rounds to a whole numbe
 inline constexpr double kSeries[] = {
     1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
     1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
-inline constexpr long long kOne = 1023LL << 52;  // the bits of 2^0
+inline constexpr unsigned long long kOne = 1023ULL << 52;  // the bits of 2^0
 }  // namespace penstock::exponential

@@ -19,7 +19,7 @@ double exp_of_negative(double x) noexcept {
   const double r = (x - n * exponential::kLn2High) - n * exponential::kLn2Low;
   double sum = exponential::kSeries[0];
   for (std::size_t i = 1; i < std::size(exponential::kSeries); ++i) sum = sum * r + exponential::kSeries[i];
-  const auto power = (std::bit_cast<std::uint64_t>(shifted) << 52) + static_cast<std::uint64_t>(exponential::kOne);
+  const auto power = (std::bit_cast<std::uint64_t>(shifted) << 52) + exponential::kOne;
   return x < exponential::kLeast ? 0.0 : sum * std::bit_cast<double>(power);
 }
 

@@ -4,6 +4,8 @@
 using Vector = double __attribute__((vector_size(kWidth * sizeof(double))));
 // All bits set where a comparison holds.
 using Mask = long long __attribute__((vector_size(kWidth * sizeof(long long))));
+// Without a sign, so that those of numbers below kLeast, which are not used, may overflow.
+using Bits = unsigned long long __attribute__((vector_size(kWidth * sizeof(unsigned long long))));
 using Size = decltype(sizeof 0);
 
 constexpr Size kVectors = kAnswerRows / kWidth;  // in a column
@@ -18,7 +20,7 @@ Vector exp_of_negative(Vector x) noexcept {
   Vector sum = splat(exponential::kSeries[0]);
   for (Size i = 1; i < sizeof exponential::kSeries / sizeof(double); ++i)
     sum = sum * r + splat(exponential::kSeries[i]);
-  const Mask power = ((Mask)shifted << 52) + exponential::kOne;
+  const Bits power = ((Bits)shifted << 52) + exponential::kOne;
   return x < splat(exponential::kLeast) ? Vector{} : sum * (Vector)power;
 }
 
