@@ -23,7 +23,7 @@ from bench.soak import SoakOptions, run_soak
 from bench.tracing import TracingResult, run_tracing, tracing_table
 from bench.verdicts import print_verdicts, shown
 
-MICRO = ("kernels", "ring", "scheduler", "http", "codec", "record")
+MICRO = ("kernels", "ring", "scheduler", "http", "codec", "record", "cache")
 
 
 @app.command("accept")
@@ -90,7 +90,7 @@ def features(
 
 
 @app.command("records")
-def records(seconds: Seconds = 0.3, rounds: Rounds = 5) -> None:
+def records(seconds: Seconds = 0.5, rounds: Rounds = 5) -> None:
     """Time reading a record of 20 mixed fields from Python, beside msgspec and pydantic; natively it is `micro`'s."""
     # pydantic, which nothing else here needs.
     from bench.records import time_records

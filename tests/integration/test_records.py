@@ -1,5 +1,6 @@
 """Records end to end: through every door into the slots of a model with a plan, and what is said of misfits."""
 
+import io
 import json
 import math
 import struct
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
+import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -230,6 +232,43 @@ def test_binary_fields_of_the_open_inference_protocol(wire: Wire) -> None:
     assert reply.json()["outputs"][0]["data"] == [0.5, 1.0, 0.0, "NaN", 0.0, 1.0]
     reply = infer(wire, "reading", inputs, levels + states + b"\0\2")
     assert reply.json()["detail"].startswith("row 1: open: expected true or false")
+
+
+def test_rows_of_the_open_inference_protocol_may_fail_alone(wire: Wire) -> None:
+    inputs = [
+        {"name": "level", "datatype": "FP64", "shape": [3], "data": [1, -1, 2]},
+        {"name": "state", "datatype": "BYTES", "shape": [3], "data": ["low", "high", "none"]},
+    ]
+    body = json.dumps({"inputs": inputs, "parameters": {"row_errors": True}}).encode()
+    reply = read(wire.ask("POST", "/v2/models/reading/infer", body, {}))
+    assert reply["outputs"][0]["data"] == [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    faults = reply["parameters"]["row_errors"]
+    faults = json.loads(faults) if isinstance(faults, str) else faults
+    assert [(each["row"], each["errors"][0]["field"]) for each in faults] == [(1, "level"), (2, "state")]
+
+
+def test_columns_of_arrow_are_fields(records: Server) -> None:
+    table = pa.table(
+        {
+            "state": ["low", "high", "high", "none"],
+            "level": pa.array([1.5, None, math.nan, 2.0], pa.float64()),
+        }
+    )
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    reply = records.request(
+        "POST",
+        "/predict/batch?model=reading",
+        sink.getvalue(),
+        {"Content-Type": "application/vnd.apache.arrow.stream", "Accept": "application/x-ndjson"},
+    )
+    assert reply.status == 200, reply.body
+    first, second, third, fourth = (json.loads(line) for line in reply.body.splitlines())
+    assert first["outputs"]["slots"] == [1.5, 0.0, 1.0]
+    assert second["outputs"]["slots"] == ["NaN", 1.0, 1.0]
+    assert third["outputs"]["slots"] == ["NaN", 1.0, 1.0]
+    assert fourth["error"]["errors"][0]["field"] == "state"
 
 
 def test_the_schema_is_public(wire: Wire) -> None:

@@ -45,6 +45,7 @@ class Model:
     rows_max: int  # of JSON at a time
     answers_columns: bool
     optional: frozenset[str] = frozenset()  # inputs that a row may lack
+    nullable: frozenset[str] = frozenset()  # that may be null, which is what NaN is among their numbers
 
     def given(self, columns: Sequence[str]) -> Sequence[_Tensor]:
         """Return the inputs without the optional ones that have no column."""
@@ -121,7 +122,7 @@ def run(fast_path: FastPath, model: Model, part: Part) -> tuple[Answer, RequestE
             if error.code not in _FAULTS_OF_ROWS:
                 return _failed(part.batch.num_rows, error), error
             # Nothing has run. Which row it is and why is what JSON says.
-    return _run_rows(fast_path, model, part.layout.rows(part.batch))
+    return _run_rows(fast_path, model, _with_nulls(part.layout.rows(part.batch), model.nullable))
 
 
 def _run_tensors(fast_path: FastPath, model: Model, part: Part) -> Answer:
@@ -164,6 +165,14 @@ def _failed(rows: int, error: RequestError) -> Rows:
     status = PROBLEMS[error.code].status if error.code in PROBLEMS else 500
     fault = {"code": error.code, "status": status, "detail": error.detail}
     return Rows([None] * rows, [{"row": row, **fault} for row in range(rows)])
+
+
+def _with_nulls(rows: list[Any], nullable: frozenset[str]) -> list[Any]:
+    for row in rows if nullable else ():
+        for name in nullable & row.keys():
+            if row[name] != row[name]:
+                row[name] = None
+    return rows
 
 
 def _text(rows: list[Any]) -> bytes:

@@ -111,6 +111,7 @@ class _Job:
             order["rows_max"],
             order["answer"] == "arrow",
             frozenset(order["optional"]),
+            frozenset(order["nullable"]),
         )
         fast_path = FastPath(order["socket"], order["headers"])
         writer: Writer = ArrowWriter(self._answer, model.outputs) if model.answers_columns else LineWriter(self._answer)

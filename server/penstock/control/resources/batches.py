@@ -91,6 +91,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             "answer": "arrow" if wanted == _ARROW else "lines",
             "inputs": model.loaded.inputs,
             "optional": sorted(model.loaded.optional),
+            "nullable": sorted(model.loaded.nullable),
             "outputs": model.loaded.outputs,
             "rows_max": model.rows_max,
             "spool": None if spool is None else str(spool),
