@@ -50,8 +50,10 @@ class OneRecord final : public RowResolver {
  public:
   OneRecord()
       : schema_{RowLayout({{"$record", DType::kFloat64, {20}}}), RowLayout()},
-        plan_(fields_of_record(), {{{}, true, true}}, schema_) {}
-  RowTarget resolve(std::string_view, std::string_view, Problem&) override { return {&schema_, row_, &plan_}; }
+        plan_(fields_of_record(), {{{}, true, true}}, schema_) {
+    set_record(&plan_);
+  }
+  RowTarget resolve(std::string_view, std::string_view, Problem&) override { return {&schema_, row_}; }
 
  private:
   ModelSchema schema_;

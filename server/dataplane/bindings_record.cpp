@@ -56,13 +56,13 @@ RecordFieldSpec field_of(const RecordFieldTuple& tuple) {
 // Every name is the one record's.
 class OneRecord final : public RowResolver {
  public:
-  OneRecord(const ModelSchema& schema, const RecordPlan& plan, std::byte* row) noexcept
-      : schema_(schema), plan_(plan), row_(row) {}
-  RowTarget resolve(std::string_view, std::string_view, Problem&) override { return {&schema_, row_, &plan_}; }
+  OneRecord(const ModelSchema& schema, const RecordPlan& plan, std::byte* row) noexcept : schema_(schema), row_(row) {
+    set_record(&plan);
+  }
+  RowTarget resolve(std::string_view, std::string_view, Problem&) override { return {&schema_, row_}; }
 
  private:
   const ModelSchema& schema_;
-  const RecordPlan& plan_;
   std::byte* row_;
 };
 

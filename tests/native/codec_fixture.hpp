@@ -35,7 +35,8 @@ class RowFixture final : public dataplane::RowResolver {
     }
     model_bytes_ = copy(model, model_);
     version_bytes_ = copy(version, version_);
-    return {&schema_, row(), record_};
+    set_record(plan_);
+    return {&schema_, row()};
   }
 
   void clear() {
@@ -44,7 +45,7 @@ class RowFixture final : public dataplane::RowResolver {
     std::memset(memory_, kFill, bytes_ + 2 * kGuard);
   }
 
-  void set_record(const dataplane::RecordPlan* record) { record_ = record; }
+  void set_plan(const dataplane::RecordPlan* plan) { plan_ = plan; }
   [[nodiscard]] const ModelSchema& schema() const { return schema_; }
   [[nodiscard]] std::byte* row() const { return memory_ + kGuard; }
   [[nodiscard]] std::size_t row_bytes() const { return bytes_; }
@@ -84,7 +85,7 @@ class RowFixture final : public dataplane::RowResolver {
   }
 
   ModelSchema schema_;
-  const dataplane::RecordPlan* record_ = nullptr;
+  const dataplane::RecordPlan* plan_ = nullptr;
   std::size_t bytes_;
   std::byte* memory_ = nullptr;
   char model_[kNameBytesMax];

@@ -141,7 +141,7 @@ void check_raw() {
       {penstock::RowLayout({{"$record", DType::kFloat64, {3}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
   auto fields = penstock::test::record_fields();
   const RecordPlan plan({fields[1], fields[2], fields[4]}, penstock::test::record_objects(false), row.schema());
-  row.set_record(&plan);
+  row.set_plan(&plan);
   const auto read = [&](std::initializer_list<double> slots) {
     Problem problem;
     row.clear();
@@ -179,7 +179,7 @@ void check_many_faults() {
   penstock::test::RowFixture row({penstock::RowLayout({{"$record", penstock::DType::kFloat64, {3000}}}),
                                   penstock::RowLayout({{"y", penstock::DType::kFloat32, {}}})});
   const RecordPlan plan(fields, {{{}, true, false}}, row.schema());
-  row.set_record(&plan);
+  row.set_plan(&plan);
   Problem problem;
   CHECK(!decode_json(R"({"inputs":{}})", {}, row, problem));
   CHECK(problem.fields()->size() + problem.fields()->more() == 3000);

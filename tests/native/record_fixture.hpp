@@ -52,7 +52,7 @@ class RecordFixture {
  public:
   explicit RecordFixture(bool closed = false)
       : row_(record_schema()), plan_(record_fields(), record_objects(closed), row_.schema()) {
-    row_.set_record(&plan_);
+    row_.set_plan(&plan_);
   }
 
   [[nodiscard]] RowFixture& row() { return row_; }

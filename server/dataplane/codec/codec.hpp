@@ -7,9 +7,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http/problem.hpp"
@@ -30,7 +32,6 @@ inline constexpr std::size_t kRankMax = 32;
 struct RowTarget {
   const ModelSchema* schema = nullptr;
   std::byte* row = nullptr;
-  const RecordPlan* record = nullptr;  // what clients send instead of the tensors; null: the tensors
 };
 
 // Turns the names in a request into a row to fill. Called at most once per body, as soon as both names are known or
@@ -42,12 +43,20 @@ class RowResolver {
   // Of the row that was decoded, where its tensors vary; 0: they do not.
   [[nodiscard]] std::uint32_t length() const noexcept { return length_; }
   void set_length(std::uint32_t length) noexcept { length_ = length; }  // the decoder
+  // What clients send instead of the tensors, once resolve() was asked; null: the tensors.
+  [[nodiscard]] const RecordPlan* record() const noexcept { return record_; }
+  // What a problem says of the fields of a record is kept here.
+  void keep_faults(std::shared_ptr<const FieldFaults> faults) noexcept { faults_ = std::move(faults); }
+  [[nodiscard]] std::shared_ptr<const FieldFaults> take_faults() noexcept { return std::move(faults_); }
 
  protected:
   ~RowResolver() = default;
+  void set_record(const RecordPlan* record) noexcept { record_ = record; }
 
  private:
   std::uint32_t length_ = 0;
+  const RecordPlan* record_ = nullptr;
+  std::shared_ptr<const FieldFaults> faults_;
 };
 
 // Names given in the query string; empty when absent. A body that names something else is a kContradiction.

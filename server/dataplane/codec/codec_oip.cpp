@@ -26,10 +26,11 @@ class InferDecoder {
         problem_(problem),
         inputs_(schema_, problem) {}
 
-  [[nodiscard]] bool decode(const RowTarget& target) {
-    schema_ = target.schema;
-    if (target.record != nullptr) [[unlikely]] {
-      schema_ = &target.record->face();
+  [[nodiscard]] bool decode(const ModelSchema& schema) {
+    schema_ = &schema;
+    const RecordPlan* const record = rows_.record();
+    if (record != nullptr) [[unlikely]] {
+      schema_ = &record->face();
       if (!fits_infer(*schema_, problem_)) return false;
     }
     if (!text_.expect('{', "an object") || !read_members([this](std::string_view name) { return read_member(name); }))
@@ -40,8 +41,8 @@ class InferDecoder {
     for (InferRequest::Output& output : request_.outputs) {
       if (!output.says_binary) output.binary = binary_by_default_;
     }
-    if (target.record != nullptr) [[unlikely]]
-      return read_records(*target.record, target.schema->inputs);
+    if (record != nullptr) [[unlikely]]
+      return read_records(*record, schema.inputs);
     return inputs_.match(request_.inputs) && read_tensors();
   }
 
@@ -340,7 +341,7 @@ bool decode_infer(std::string_view body, std::size_t header_bytes, const QueryNa
   }
   const RowTarget target = rows.resolve(names.model, names.version, problem);
   if (target.schema == nullptr) return false;
-  return InferDecoder(body, header_bytes, rows, request, problem).decode(target);
+  return InferDecoder(body, header_bytes, rows, request, problem).decode(*target.schema);
 }
 
 std::string_view infer_name_of(DType dtype) noexcept {

@@ -41,14 +41,15 @@ class MessageDecoder {
     if (!each_field(message_, read_name)) return false;
     const RowTarget target = rows_.resolve(model, version, problem_);
     if (target.schema == nullptr) return false;
-    schema_ = target.record != nullptr ? &target.record->face() : target.schema;
-    if (target.record != nullptr && !fits_infer(*schema_, problem_)) return false;
+    const RecordPlan* const record = rows_.record();
+    schema_ = record != nullptr ? &record->face() : target.schema;
+    if (record != nullptr && !fits_infer(*schema_, problem_)) return false;
     if (!each_field(message_, [this](const ProtoField& field) { return read_field(field); })) return false;
     if (request_.outputs.empty()) {
       for (std::uint32_t i = 0; i < schema_->outputs.size(); ++i)
         request_.outputs.push_back({.tensor = i, .binary = true});
     }
-    if (target.record != nullptr) return read_records(*target.record, target.schema->inputs);
+    if (record != nullptr) return read_records(*record, target.schema->inputs);
     return inputs_.match(request_.inputs) && inputs_.begin(rows_) && read_tensors();
   }
 

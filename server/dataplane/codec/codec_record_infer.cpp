@@ -198,7 +198,7 @@ class InferRecords {
   }
 
   [[nodiscard]] bool read_row(std::uint32_t index) {
-    RecordRow row(plan_, {&layout_, nullptr, &rows_, index});
+    RecordRow row(plan_, {&layout_, nullptr, &rows_, index, &rows_});
     const auto mark = [&row](std::uint32_t at) {
       static_cast<void>(row.mark(at));
       row.mark_above(at);

@@ -77,7 +77,7 @@ bool read_raw_records(std::string_view bytes, const RecordPlan& plan, const RowL
   if (!rows.begin(count, problem) || !rows.allocate(0, problem)) return false;
   for (std::uint32_t index = 0; index < count; ++index) {
     const std::string_view row = bytes.substr(index * row_bytes, row_bytes);
-    if (read_raw_record(row, plan, {&layout, nullptr, &rows, index}, problem)) continue;
+    if (read_raw_record(row, plan, {&layout, nullptr, &rows, index, &rows}, problem)) continue;
     rows.refuse_row(index, problem);
     problem.clear();
   }

@@ -276,7 +276,8 @@ bool RecordRow::refuse(Problem& problem) noexcept {
   char detail[Problem::kDetailBytes];
   const std::size_t bytes = faults_->write_summary(detail, sizeof detail - 1);
   problem.set(ProblemCode::kInvalidInput, "%.*s", static_cast<int>(bytes), detail);
-  problem.set_fields(std::move(faults_));
+  problem.set_fields(faults_.get());
+  place_.resolver->keep_faults(std::move(faults_));
   return false;
 }
 

@@ -23,6 +23,7 @@ struct RecordPlace {
   std::byte* row = nullptr;
   RowsSink* rows = nullptr;
   std::uint32_t index = 0;
+  RowResolver* resolver = nullptr;
 
   [[nodiscard]] std::byte* tensor(std::size_t tensor) const noexcept {
     return rows != nullptr ? rows->place(tensor, index) : row + layout->offset(tensor);

@@ -45,9 +45,9 @@ class RowRequest {
 
   // Below: only after resolve().
   [[nodiscard]] const RowLayout& inputs() const noexcept { return target_.schema->inputs; }
-  [[nodiscard]] const RecordPlan* record() const noexcept { return target_.record; }
+  [[nodiscard]] const RecordPlan* record() const noexcept { return resolver_.record(); }
   // Where the tensors of the row go that is read now.
-  [[nodiscard]] RecordPlace record_place() const noexcept { return {&inputs(), target_.row, rows_, row_}; }
+  [[nodiscard]] RecordPlace record_place() const noexcept { return {&inputs(), target_.row, rows_, row_, &resolver_}; }
   [[nodiscard]] std::byte* input(std::size_t index) const noexcept {
     if (rows_ != nullptr) [[unlikely]]
       return rows_->place(index, row_);

@@ -23,6 +23,7 @@ bool decode_body(Encoding encoding, std::string_view body, const QueryNames& nam
 RowTarget TableResolver::resolve(std::string_view model, std::string_view version, Problem& problem) {
   entry_ = known_ != nullptr ? known_ : table_.find(model, version, problem);
   if (entry_ == nullptr) return {};
+  set_record(entry_->record.get());
   const ModelSchema& schema = entry_->ring.schema();
   if (entry_->ring.uses_arena()) {
     const std::optional<std::uint32_t> slot = entry_->ring.acquire_slot(row_class_);
@@ -31,13 +32,13 @@ RowTarget TableResolver::resolve(std::string_view model, std::string_view versio
       return {};
     }
     slot_ = *slot;
-    return {&schema, entry_->ring.slot(slot_), entry_->record.get()};
+    return {&schema, entry_->ring.slot(slot_)};
   }
   if (row_ == nullptr) {
     owned_row_ = std::make_unique<std::byte[]>(schema.inputs.bytes());
     row_ = owned_row_.get();
   }
-  return {&schema, row_, entry_->record.get()};
+  return {&schema, row_};
 }
 
 void JobPool::start(std::uint32_t threads) {
@@ -73,6 +74,7 @@ void decode(Job& job) {
     job.length = resolver.length();
   } else {
     resolver.discard();
+    job.faults = resolver.take_faults();
   }
   job.block.reset();  // here: giving back megabytes takes a millisecond that the loop does not have
 }

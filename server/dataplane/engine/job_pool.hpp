@@ -61,6 +61,7 @@ struct Job {
   std::uint32_t length = 0;  // of the row; kEncode: given
   std::unique_ptr<std::byte[]> row;
   Problem problem;
+  std::shared_ptr<const FieldFaults> faults;  // that it speaks of
 
   // kEncode: one row of a completed block into `reply`, from `reply_offset` on. The block stays until the job is back.
   batcher::DoneBlock done;

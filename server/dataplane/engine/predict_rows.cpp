@@ -137,6 +137,8 @@ void PredictPath::submit_rows(Connection& connection, Pending& pending, Rejoin& 
   rejoin.shares = entry.cache != nullptr && !pending.cache_bypass;
   if (!accept_faults(pending, rejoin, problem) || !admit_rows(pending, rejoin, wanted, problem) ||
       !prepare_reply(pending, rejoin, reply_bytes, problem)) {
+    // What the problem speaks of.
+    const auto faults = rejoin.faults.empty() ? nullptr : rejoin.faults.front().fields;
     rejoins_.release(rejoin);
     pending.reply.reset();
     session_.refuse(connection, pending, problem);
@@ -169,7 +171,7 @@ bool PredictPath::accept_faults(const Pending& pending, const Rejoin& rejoin, Pr
   if (rejoin.faults.empty() || rejoin.has_place_for_faults(pending.encoding)) return true;
   const RowFault& fault = rejoin.faults.front();
   problem.set(fault.code, "row %u: %s", fault.row, fault.detail.c_str());
-  problem.set_fields(fault.fields);
+  problem.set_fields(fault.fields.get());
   return false;
 }
 

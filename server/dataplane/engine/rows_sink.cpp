@@ -16,7 +16,8 @@ RowTarget RejoinSink::resolve(std::string_view model, std::string_view version, 
   if (entry == nullptr) return {};
   rejoin_.entry = entry;
   columns_.resize(entry->ring.schema().inputs.size());
-  return {&entry->ring.schema(), nullptr, entry->record.get()};
+  set_record(entry->record.get());
+  return {&entry->ring.schema(), nullptr};
 }
 
 bool RejoinSink::begin(std::uint32_t rows, Problem& problem) {
@@ -44,8 +45,8 @@ bool RejoinSink::allocate(std::size_t tensor, Problem& problem) {
 void RejoinSink::refuse_row(std::uint32_t row, const Problem& problem) {
   // What is wrong with each field takes memory: it is told of the first rows only.
   const bool says_fields = rejoin_.faults.size() < kFieldFaultsRowsMax;
-  rejoin_.faults.push_back(
-      {row, problem.code(), std::string(problem.detail()), says_fields ? problem.fields() : nullptr});
+  rejoin_.faults.push_back({row, problem.code(), std::string(problem.detail()),
+                            says_fields && problem.fields() != nullptr ? take_faults() : nullptr});
 }
 
 void RejoinSink::set_row_length(std::uint32_t row, std::uint32_t length) {

@@ -65,7 +65,7 @@ ProblemCode problem_named(std::string_view code) noexcept {
 void Problem::set(ProblemCode code, const char* format, ...) noexcept {
   code_ = code;
   retry_after_s_ = 0;
-  fields_.reset();
+  fields_ = nullptr;
   std::va_list arguments;
   va_start(arguments, format);
   const int wanted = std::vsnprintf(detail_, kDetailBytes, format, arguments);

@@ -4,9 +4,7 @@
 #include <cstdarg>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
-#include <utility>
 
 namespace penstock::dataplane {
 
@@ -65,7 +63,7 @@ struct ProblemInfo {
 // The one that is called so; kNone: none is.
 [[nodiscard]] ProblemCode problem_named(std::string_view code) noexcept;
 
-// A refusal in the making. Fixed size, so that refusing allocates nothing; but for the faults of a record's fields.
+// A refusal in the making. Fixed size, so that refusing allocates nothing.
 class Problem {
  public:
   static constexpr std::size_t kDetailBytes = 240;
@@ -77,12 +75,11 @@ class Problem {
     code_ = ProblemCode::kNone;
     detail_bytes_ = 0;
     retry_after_s_ = 0;
-    if (fields_ != nullptr) [[unlikely]]
-      fields_.reset();
+    fields_ = nullptr;
   }
-  // What is wrong with each field of a record.
-  void set_fields(std::shared_ptr<const FieldFaults> fields) noexcept { fields_ = std::move(fields); }
-  [[nodiscard]] const std::shared_ptr<const FieldFaults>& fields() const noexcept { return fields_; }
+  // What is wrong with each field of a record, which somebody else keeps: a problem is made for every request.
+  void set_fields(const FieldFaults* fields) noexcept { fields_ = fields; }
+  [[nodiscard]] const FieldFaults* fields() const noexcept { return fields_; }
   // When the same request is worth another try; 0: the reply says what it always says.
   void set_retry_after(std::uint32_t seconds) noexcept { retry_after_s_ = seconds; }
 
@@ -96,7 +93,7 @@ class Problem {
   std::uint16_t detail_bytes_ = 0;
   std::uint32_t retry_after_s_ = 0;
   char detail_[kDetailBytes] = {};
-  std::shared_ptr<const FieldFaults> fields_;  // null but for a record that does not fit
+  const FieldFaults* fields_ = nullptr;  // but for a record that does not fit
 };
 
 }  // namespace penstock::dataplane
