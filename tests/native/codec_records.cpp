@@ -131,6 +131,7 @@ void check_msgpack() {
   CHECK(read(std::string("\xa2id\xcf").append(8, '\xff') + "\xa3"
                                                            "age\xc3\xa3sex\x93\x01\x02\x03\xa5point\x91\x01\xa1x\x80",
              5) == "id range, age type, sex type, point items, x additionalProperties");
+  CHECK(read(std::string("\xa1\0\x01", 3), 1).starts_with(std::string("\0 additionalProperties, id required", 35)));
   CHECK(read("\xa2id\x01\xa2id", 2) == "!malformed_body");
   CHECK(record.read(Encoding::kMsgpack, "\x81\xa6inputs\x91\x01") == "!invalid_input");
 }

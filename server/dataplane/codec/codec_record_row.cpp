@@ -275,6 +275,7 @@ bool RecordRow::refuse(Problem& problem) noexcept {
   }
   char detail[Problem::kDetailBytes];
   const std::size_t bytes = faults_->write_summary(detail, sizeof detail - 1);
+  std::ranges::replace(detail, detail + bytes, '\0', '?');  // where a format's text would end
   problem.set(ProblemCode::kInvalidInput, "%.*s", static_cast<int>(bytes), detail);
   problem.set_fields(faults_.get());
   place_.resolver->keep_faults(std::move(faults_));
