@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "codec/codec_proto.hpp"
 #include "http/response.hpp"
 #include "penstock/kernels/hash_text.hpp"
 #include "record_fixture.hpp"
@@ -10,6 +11,7 @@
 namespace {
 
 using namespace penstock::dataplane;
+using penstock::ModelSchema;
 using penstock::test::RecordFixture;
 
 std::string json(RecordFixture& record, const std::string& fields) {
@@ -158,6 +160,63 @@ void check_raw() {
   CHECK(read({3, 4}).find("24 bytes") != std::string::npos);
 }
 
+// Takes the rows of a record of slots alone.
+class Slots final : public RowsSink {
+ public:
+  Slots(const ModelSchema& schema, const RecordPlan& plan) : RowsSink(columns), schema_(schema) { set_record(&plan); }
+  RowTarget resolve(std::string_view, std::string_view, Problem&) override {
+    columns.resize(1);
+    return {&schema_, nullptr};
+  }
+  [[nodiscard]] bool begin(std::uint32_t rows, Problem&) override {
+    slots.assign(rows * schema_.inputs.tensors()[0].elements(), 0);
+    return true;
+  }
+  [[nodiscard]] bool allocate(std::size_t tensor, Problem&) override {
+    columns[tensor] = {reinterpret_cast<const std::byte*>(slots.data()),
+                       static_cast<std::size_t>(schema_.inputs.tensors()[0].bytes())};
+    return true;
+  }
+  void refuse_row(std::uint32_t row, const Problem& problem) override {
+    refused.append(std::to_string(row)).append(" ").append(problem.detail()).append("\n");
+  }
+  void set_row_length(std::uint32_t, std::uint32_t) override {}
+
+  std::vector<Column> columns;
+  std::vector<double> slots;
+  std::string refused;
+
+ private:
+  const ModelSchema& schema_;
+};
+
+std::string bytes_field(int number, const std::string& bytes) {
+  return std::string(1, static_cast<char>(number << 3 | 2)).append(1, static_cast<char>(bytes.size())).append(bytes);
+}
+
+// A message of gRPC: fields are inputs with raw contents.
+void check_message() {
+  using penstock::DType;
+  const ModelSchema schema{penstock::RowLayout({{"$record", DType::kFloat64, {2}}}),
+                           penstock::RowLayout({{"y", DType::kFloat32, {}}})};
+  auto fields = penstock::test::record_fields();
+  const RecordPlan plan({fields[1], fields[4]}, penstock::test::record_objects(false), schema);
+  const auto input = [](const char* name, const char* type) {
+    return bytes_field(5, bytes_field(1, name) + bytes_field(2, type) + bytes_field(3, "\x02"));
+  };
+  const float ages[] = {22, 121};
+  const std::string sexes("\x04\0\0\0male\x06\0\0\0female", 18);
+  const std::string message = bytes_field(1, "m") + input("age", "FP32") + input("sex", "BYTES") +
+                              bytes_field(7, {reinterpret_cast<const char*>(ages), sizeof ages}) +
+                              bytes_field(7, sexes);
+  Slots rows(schema, plan);
+  InferRequest request;
+  Problem problem;
+  CHECK(decode_infer_message(message, rows, request, problem));
+  CHECK(rows.slots[0] == 22 && rows.slots[1] == 1 && rows.slots[3] == 0);
+  CHECK(rows.refused == "1 age: expected a number from 0 up to 120, or null, got 121\n");
+}
+
 void check_problem() {
   RecordFixture record;
   Problem problem;
@@ -200,6 +259,7 @@ int main() {
   check_long_strings();
   check_msgpack();
   check_raw();
+  check_message();
   check_problem();
   check_many_faults();
   return 0;
