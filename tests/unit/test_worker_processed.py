@@ -212,7 +212,7 @@ def test_pixels_may_stay_bytes(tmp_path: Path, layout: str) -> None:
         ({"image": "RGB", "crop": [2, 2], "mean": [1, 2], "std": [1, 2]}, "a mean and a std for each of 3 channels"),
         ({"image": "RGB", "crop": [2, 2], "mean": [1, 2, 3], "std": [1, 0, 1]}, "std has a 0"),
         ({"image": "RGB", "crop": [2, 2]}, "makes uint8 of shape \\[3, 2, 2\\], and input 'x' is float32 of shape"),
-        ({"scale": "standard"}, "have no image step for the field 'photo'"),
+        ({"scale": "standard"}, "is made of 'photo', which is no field with a number"),
     ],
 )
 def test_image_steps_that_are_refused(tmp_path: Path, step: dict[str, Any], reason: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from penstock.core.status import Tensor
 from penstock.processing.record import Category, Field, FieldKind, Record, RecordObject
 
 __all__ = ["Description", "described", "digest_of", "example_of", "fields_of", "shown_schema"]
+
+# A PNG of one pixel.
+_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
 
 # Path, kind, required by its own object, nullable, coerce, open, minimum and whether it is excluded, maximum likewise,
 # categories, what an absent field is. See server/dataplane/bindings_record.hpp.
@@ -42,7 +45,7 @@ def _root(record: Record) -> RecordObject:
 def _described(field: Field, *, needed: bool) -> _Field:
     return (
         [*field.path],
-        field.kind.value,
+        (FieldKind.TENSOR if _is_decoded(field) else field.kind).value,
         needed,
         field.nullable,
         field.coerce,
@@ -54,6 +57,11 @@ def _described(field: Field, *, needed: bool) -> _Field:
         [_native(category) for category in field.categories],
         None if field.default is None else _native(field.default),
     )
+
+
+def _is_decoded(field: Field) -> bool:
+    """Whether the data plane gets the pixels of an image, which a job has decoded."""
+    return field.kind is FieldKind.IMAGE and field.dtype != "bytes"
 
 
 def _native(value: Category) -> Category:
@@ -75,9 +83,25 @@ def fields_of(record: Record) -> tuple[Tensor, ...]:
 
 def shown_schema(record: Record) -> Mapping[str, Any]:
     """Return the JSON Schema of a record with an example, if it has none."""
-    if record.schema.get("examples"):
-        return record.schema
-    return {**record.schema, "examples": [example_of(record)]}
+    schema = dict(record.schema)
+    for field in record.fields:
+        if _is_decoded(field):
+            schema = _with_file(schema, field.path)
+    return schema if schema.get("examples") else {**schema, "examples": [example_of(record)]}
+
+
+def _with_file(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """Say how JSON has the file of an image: what is there says what it is."""
+    properties = dict(schema.get("properties", {}))
+    name, *inner = path
+    if name not in properties:
+        return dict(schema)  # behind a reference
+    if inner:
+        properties[name] = _with_file(properties[name], inner)
+    else:
+        file = {"contentEncoding": "base64", **properties[name]}
+        properties[name] = {"type": "object", "properties": {"base64": file}, "required": ["base64"]}
+    return {**schema, "properties": properties}
 
 
 def example_of(record: Record) -> dict[str, Any]:
@@ -107,7 +131,7 @@ def _example(field: Field) -> object:
                 value = [value] * extent
             return value
         case FieldKind.IMAGE:
-            return ""
+            return {"base64": _DOT} if _is_decoded(field) else ""
         case _:
             return "text".ljust(int(field.minimum), ".")[: None if math.isinf(field.maximum) else int(field.maximum)]
 

@@ -103,7 +103,7 @@ def read_plan(file: Path) -> Plan:
         features.extend(_features(reading, value, f"features[{place}]"))
     _check_names(reading, features)
     if record is not None:
-        record = _with_pictures(reading, record, features)
+        record = _with_pictures(record, features)
     answer = reading.mapping(document["answer"], "answer") if "answer" in document else None
     if answer is not None:
         read_answer(reading, answer)
@@ -141,18 +141,16 @@ def _features(reading: WrittenFile, value: object, where: str) -> Iterator[Featu
         yield Feature(reading.text(members.get("name", column), f"{where}.name"), (column,), "", steps, hidden, into)
 
 
-def _with_pictures(reading: WrittenFile, record: Record, features: Sequence[Feature]) -> Record:
+def _with_pictures(record: Record, features: Sequence[Feature]) -> Record:
     """Give fields that are images the size that their feature makes of them."""
     steps = {feature.sources[0]: feature.steps[0] for feature in features if len(feature.steps) == 1}
     fields = []
     for field in record.fields:
         if field.kind is FieldKind.IMAGE:
             step = steps.get(field.name)
-            if not isinstance(step, Picture):
-                raise reading.error(
-                    "features", f"have no image step for the field {field.name!r}, which would say how large it becomes"
-                )
-            field = replace(field, dtype="uint8", shape=(*step.size, step.channels))
+            # Without an image step the model decodes the file itself.
+            if isinstance(step, Picture):
+                field = replace(field, dtype="uint8", shape=(*step.size, step.channels))
         fields.append(field)
     return replace(record, fields=tuple(fields))
 

@@ -1,0 +1,166 @@
+"""Plans end to end: what a served model sees of records, texts and images is what the plan makes of them offline."""
+
+import io
+import json
+import textwrap
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from penstock.processing.offline import inputs_of, transform
+from penstock.processing.plan import read_plan
+from tests.serving import Server
+
+JSON = {"Content-Type": "application/json"}
+# Answers with what it sees.
+ECHO = """
+    from penstock.worker import Tensor
+
+    class Model:
+        inputs = {inputs}
+        outputs = {outputs}
+
+        def predict(self, batch):
+            return {{name + "_seen": value.copy() for name, value in batch.items()}}
+"""
+TABLE = {
+    "record": {
+        "age": {"type": ["number", "null"], "minimum": 0},
+        "sex": {"enum": ["female", "male"]},
+        "born": {"type": "string", "format": "date"},
+        "note": {"type": "string", "default": ""},
+    },
+    "features": [
+        {"column": "age", "steps": [{"impute": "constant", "value": 30, "indicator": True}, {"log": 1}]},
+        {"column": "sex", "steps": [{"encode": "one-hot", "numbers": [["female", 0], ["male", 1]], "width": 2}]},
+        {"column": "born", "steps": [{"date": ["month"]}, {"cycle": 12}]},
+        {"column": "note", "steps": [{"words": "counts", "vocabulary": ["fox", "straße"]}]},
+    ],
+}
+PHOTO = {
+    "record": {"photo": {"type": "string", "contentMediaType": "image/*"}, "age": {"type": "number", "default": 7}},
+    "features": [
+        {
+            "column": "photo",
+            "steps": [{"image": "RGB", "resize": 12, "crop": [10, 10], "mean": [0, 0, 0.5], "std": [1, 1, 0.5]}],
+            "into": "x",
+        },
+        {"column": "age", "into": "age"},
+    ],
+}
+MODELS = {
+    "table": ({"x": ("float32", (8,))}, TABLE),
+    "photo": ({"x": ("float32", (3, 10, 10)), "age": ("float32", ())}, PHOTO),
+}
+ROWS = [
+    {"age": 22, "sex": "male", "born": "1990-03-05", "note": "Fox, the fox"},
+    {"age": None, "sex": "female", "born": "2001-12-31", "note": "eine STRASSE, die Straße"},
+    {"age": 0.5, "sex": "female", "born": "1969-07-20", "note": ""},
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("plans")
+    arguments = []
+    for name, (inputs, plan) in MODELS.items():
+        (folder / name).mkdir()
+        declared = ", ".join(f"{key!r}: Tensor({dtype!r}, {shape!r})" for key, (dtype, shape) in inputs.items())
+        given = ", ".join(f"{key + '_seen'!r}: Tensor({dtype!r}, {shape!r})" for key, (dtype, shape) in inputs.items())
+        source = textwrap.dedent(ECHO).format(inputs=f"{{{declared}}}", outputs=f"{{{given}}}")
+        (folder / name / "model.py").write_text(source)
+        (folder / name / "processing.json").write_text(json.dumps({"format": 1, **plan}))
+        arguments.append(f"{name}={folder / name}")
+    running = Server.start(arguments, folder)
+    yield running
+    running.stop()
+
+
+def asked(server: Server, path: str, body: Any, headers: dict[str, str] = JSON) -> Any:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = server.request("POST", path, content, headers)
+    assert reply.status == 200, reply.body
+    return json.loads(reply.body)
+
+
+def test_features_online_are_those_offline(server: Server, tmp_path: Any) -> None:
+    file = tmp_path / "processing.json"
+    file.write_text(json.dumps({"format": 1, **TABLE}))
+    plan = read_plan(file)
+    table = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    ((_, expected),) = transform(plan, table, inputs_of(plan)).values()
+    single = [asked(server, "/predict", {"model": "table", "inputs": row})["outputs"]["x_seen"] for row in ROWS]
+    many = asked(server, "/predict/batch", {"model": "table", "inputs": ROWS})["outputs"]
+    lines = (
+        ",".join(ROWS[0])
+        + "\n"
+        + "".join(",".join("" if v is None else f'"{v}"' for v in row.values()) + "\n" for row in ROWS)
+    )
+    streamed = server.request(
+        "POST",
+        "/predict/batch?model=table",
+        lines.encode(),
+        {"Content-Type": "text/csv", "Accept": "application/x-ndjson"},
+    )
+    from_csv = [json.loads(line)["outputs"]["x_seen"] for line in streamed.body.splitlines()]
+    assert expected.dtype == np.float32
+    for found in (single, [row["x_seen"] for row in many], from_csv):
+        assert np.array_equal(np.float32(found), expected)
+
+
+def test_all_faults_of_a_record_are_told(server: Server) -> None:
+    wrong = {"age": -1, "sex": "other", "born": "yesterday", "note": "x"}
+    reply = server.request("POST", "/predict", json.dumps({"model": "table", "inputs": wrong}).encode(), JSON)
+    assert reply.status == 422
+    assert [(fault["field"], fault["rule"]) for fault in json.loads(reply.body)["errors"]] == [
+        ("age", "minimum"),
+        ("sex", "enum"),
+        ("born", "format"),
+    ]
+
+
+def picture(width: int, height: int, kind: str) -> tuple[bytes, np.ndarray]:
+    """Return a file, and what the model should see of it."""
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    saved = io.BytesIO()
+    Image.fromarray(pixels).save(saved, kind)
+    image = Image.open(saved).convert("RGB")
+    size = (12, 12 * height // width) if width <= height else (12 * width // height, 12)
+    image = image.resize((size[0], height), Image.Resampling.BILINEAR).resize(size, Image.Resampling.BILINEAR)
+    fitted = np.asarray(image)
+    top, left = round((fitted.shape[0] - 10) / 2), round((fitted.shape[1] - 10) / 2)
+    values = fitted[top : top + 10, left : left + 10] / 255
+    return saved.getvalue(), ((values - [0, 0, 0.5]) / [1, 1, 0.5]).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "kind"), [(60, 40, "PNG"), (31, 77, "JPEG"), (12, 12, "WEBP"), (5, 9, "BMP")]
+)
+def test_images_of_any_size_are_fitted(server: Server, width: int, height: int, kind: str) -> None:
+    file, expected = picture(width, height, kind)
+    body = {"model": "photo", "inputs": {"photo": {"base64": b64encode(file).decode()}, "age": 3}}
+    outputs = asked(server, "/predict", body)["outputs"]
+    assert np.allclose(outputs["x_seen"], expected, atol=1e-6)
+    assert outputs["age_seen"] == 3
+    rows = [
+        {"photo": {"base64": b64encode(file).decode()}},
+        {"photo": {"base64": b64encode(b"\x89PNG\r\n\x1a\nno").decode()}},
+    ]
+    answer = asked(server, "/predict/batch", {"model": "photo", "inputs": rows})
+    good, bad = answer["outputs"]
+    assert np.allclose(good["x_seen"], expected, atol=1e-6)
+    assert good["age_seen"] == 7
+    assert bad is None
+    assert [(error["row"], error["code"]) for error in answer["errors"]] == [(1, "malformed_body")]
+
+
+def test_a_description_says_how_an_image_comes(server: Server) -> None:
+    record = json.loads(server.request("GET", "/models/photo").body)["versions"][0]["record"]
+    (example,) = record["examples"]
+    assert record["properties"]["photo"]["required"] == ["base64"]
+    outputs = asked(server, "/predict", {"model": "photo", "inputs": example})["outputs"]
+    assert np.allclose(outputs["x_seen"], np.float32([[[0]], [[0]], [[-1]]]) * np.ones((3, 10, 10)))
