@@ -37,3 +37,22 @@ def test_what_python_and_others_keep_for_themselves_does_not_count(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "file").write_text("1")
     assert digest(model) == before
+
+
+@pytest.mark.parametrize("name", ["trees.processing.json", "processing.json", "trees.schema.json", "weights.bin"])
+def test_what_lies_beside_a_model_counts(tmp_path: Path, name: str) -> None:
+    model = tmp_path / "trees.json"
+    model.write_text("{}")
+    alone = digest(model)
+    (tmp_path / name).write_text("{}")
+    beside = digest(model)
+    (tmp_path / name).write_text("{ }")
+    assert len({alone, beside, digest(model)}) == 3
+
+
+def test_another_model_beside_it_does_not(tmp_path: Path) -> None:
+    model = tmp_path / "trees.json"
+    model.write_text("{}")
+    alone = digest(model)
+    (tmp_path / "other.json").write_text("{}")
+    assert digest(model) == alone

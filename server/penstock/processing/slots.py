@@ -113,7 +113,10 @@ def _place(categories: Sequence[Category], value: Any) -> int | None:
 
 
 def _spelt(value: Any) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else f"{value:g}"
+    """Return what the data plane takes a value for that stands where a string should: the shortest decimals."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if float(value).is_integer() and abs(value) <= WHOLE_MAX else repr(float(value))
 
 
 def _date(field: Field, value: Any) -> float | None:

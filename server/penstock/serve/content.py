@@ -16,6 +16,8 @@ from penstock.worker.messages import Loaded
 __all__ = ["fingerprint", "with_content"]
 
 _LEFT_OUT = "__pycache__"
+# JSON that is no model beside one that is.
+_DOCUMENTS = ("schema.json", "processing.json")
 # Of what follows: another one is another fingerprint.
 _FORM = 1
 
@@ -72,11 +74,12 @@ def _files_of(path: Path) -> Iterator[tuple[str, Path]]:
     # Weights, schemas, modules and packages that lie beside it are nowhere listed: all are taken for its own but other
     # models of its kind. A module may be any Python file.
     for beside in path.parent.iterdir():
+        own = beside.suffix != path.suffix or path.suffix == ".py" or beside.name.endswith(_DOCUMENTS)
         if beside.is_dir():
             # No package begins with a dot, and a repository's history or an environment may be large.
             if beside.name != _LEFT_OUT and not beside.name.startswith("."):
                 yield from _files_below(beside, path.parent)
-        elif beside != path and beside.is_file() and (beside.suffix != path.suffix or path.suffix == ".py"):
+        elif beside != path and beside.is_file() and own:
             yield beside.name, beside
 
 
