@@ -368,6 +368,17 @@ void exact_window() {
   CHECK(client.wait_end(later).status() == 4 && !client.call(id).ended);
 }
 
+// The time of a call is over while half an answer is with a client that takes no more: it is told at once.
+void torn_answer() {
+  Server server;
+  GrpcCalls client(server.port(), false);
+  const std::int32_t id = client.open(kStream, {{"grpc-timeout", "500m"}});
+  client.send(id, message("large", 1, Server::kLargeElements, 1));
+  const Call& call = client.wait_end(id);  // its window stays shut
+  CHECK(call.messages.empty() && call.received.size() > 60'000 && call.status() == -1);
+  await([&] { return server.engine().state().pool.bytes_used() == 0; });
+}
+
 void keys() {
   Server server;
   server.engine().set_keys({}, {.required = true});
@@ -600,6 +611,7 @@ int main(int argc, char** argv) {
                            Case{"late_messages", late_messages},
                            Case{"messages_own_time", messages_own_time},
                            Case{"others_between", others_between},
+                           Case{"torn_answer", torn_answer},
                            Case{"slow_reader", slow_reader},
                            Case{"exact_window", exact_window},
                            Case{"keys", keys},

@@ -39,6 +39,7 @@ class GrpcPort final : public Http2Port {
   void stop_body(Pending&) noexcept override {}
   void messages_taken(Pending&, std::size_t) override {}
   void messages_ready(Pending&) override {}
+  void messages_broken(Pending&) override {}
 
  private:
   LoopContext& loop_;

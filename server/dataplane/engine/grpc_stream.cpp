@@ -239,6 +239,11 @@ std::uint64_t GrpcStream::check_deadlines() {
   if (carrier_ == nullptr || (ending_set_ && !requests_.has_pending())) return next;
   Problem problem;
   if (is_due(deadline_ns_)) {
+    if (is_torn()) {
+      deadline_ns_ = 0;
+      carrier_->http2->messages_broken(*call_);
+      return next;
+    }
     abandon_requests();
     status_left_ = 0;
     problem.set(ProblemCode::kDeadlineExceeded, "the call has lasted as long as its client allows");

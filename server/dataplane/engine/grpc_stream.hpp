@@ -80,6 +80,7 @@ class GrpcStream final : public MessageStream {
   void end_with(const Problem& problem);
   void end_with(GrpcStatus status, std::string_view text, std::uint32_t retry_after_s);
   void end_if_over();
+  [[nodiscard]] bool is_torn() noexcept;
   void abandon_requests();
   void announce();
 

@@ -143,6 +143,16 @@ bool GrpcStream::has_more() const noexcept {
          (requests_.has_pending() && requests_.slot(requests_.first).state == Pending::State::kReady);
 }
 
+// Whether the client has a part of an answer and not all of it.
+bool GrpcStream::is_torn() noexcept {
+  if (status_left_ > 0 && status_left_ < status_.size()) return true;
+  if (!requests_.has_pending()) return false;
+  const Pending& pending = requests_.slot(requests_.first);
+  if (pending.state != Pending::State::kReady) return false;
+  const Slot& slot = slot_of(pending);
+  return slot.lead_end > 0 ? slot.lead_begin > 0 : pending.reply_begin > 0;
+}
+
 // --- the end ---------------------------------------------------------------------------------------------------------
 
 const MessageStream::Ending* GrpcStream::ending() {

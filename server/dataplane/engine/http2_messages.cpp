@@ -42,6 +42,12 @@ void Http2Session::messages_ready(Pending& call) {
   }
 }
 
+void Http2Session::messages_broken(Pending& call) {
+  Http2Stream& stream = stream_of(call);
+  settle(stream);
+  reset_stream(stream, NGHTTP2_CANCEL);
+}
+
 ssize_t Http2Session::read_messages(Http2Stream& stream, char* out, std::size_t room, std::uint32_t* flags) {
   const std::size_t bytes = stream.messages->read(out, room);
   note_taken(stream, bytes);

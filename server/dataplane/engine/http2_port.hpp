@@ -59,9 +59,10 @@ class Http2Port {
   virtual void stop_body(Pending& pending) noexcept = 0;
 
   // Of the call that is answered by a MessageStream: so many bytes of those it was given are out of its hands; it has
-  // something to read or has ended.
+  // something to read or has ended; it ends with half an answer, which nothing can be said behind.
   virtual void messages_taken(Pending& call, std::size_t bytes) = 0;
   virtual void messages_ready(Pending& call) = 0;
+  virtual void messages_broken(Pending& call) = 0;
 
   // Refuses what is late, and returns when the next is; 0: the client takes nothing, so the connection is to be closed.
   [[nodiscard]] virtual std::uint64_t check_deadlines() = 0;

@@ -41,6 +41,7 @@ class Http2Session final : public Http2Port {
   void stop_body(Pending& pending) noexcept override;
   void messages_taken(Pending& call, std::size_t bytes) override;
   void messages_ready(Pending& call) override;
+  void messages_broken(Pending& call) override;
   std::uint64_t check_deadlines() override;
   bool drain() override;
   void abandon_all() override;
