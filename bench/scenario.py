@@ -15,16 +15,20 @@ from numpy.typing import NDArray
 
 from bench.models import (
     AFFINE_WIDTH,
+    PLANNED_WIDTHS,
     affine_answers,
+    planned_answers,
+    planned_rows,
     tree_answers,
     tree_rows,
     write_affine,
     write_cnn,
     write_encoder,
     write_mlp,
+    write_planned,
     write_trees,
 )
-from bench.sections import Affine, Cnn, Disturbance, Encoder, LoadPlan, Mlp, Scenario, Share, Trees, names
+from bench.sections import Affine, Cnn, Disturbance, Encoder, LoadPlan, Mlp, Planned, Scenario, Share, Trees, names
 from bench.theory import Lane, rotation
 from penstock.core.errors import ConfigError
 from penstock.load.corpus import Corpus, Traffic
@@ -172,6 +176,14 @@ def _make_mlp(model: Mlp, name: str, folder: Path) -> _Made:
     return _onnx(path, x, y, lambda count, seed: random_rows([x], count, seed))
 
 
+def _make_planned(model: Planned, name: str, folder: Path) -> _Made:
+    path = write_planned(folder / name, record=model.record)
+    outputs = (TensorSpec("label", "str", ()), TensorSpec("confidence", "float32", ()))
+    x = TensorSpec("x", "float32", PLANNED_WIDTHS[:1])
+    rows = planned_rows if model.record else lambda count, seed: random_rows([x], count, seed)
+    return _Made(path, (x,), outputs, rows, planned_answers)
+
+
 def _make_cnn(model: Cnn, name: str, folder: Path) -> _Made:
     path = write_cnn(folder / f"{name}.onnx", model.size, model.channels)
     image = TensorSpec("image", "uint8", (model.size, model.size, 3))
@@ -216,6 +228,7 @@ def _make_affine(model: Affine, name: str, folder: Path) -> _Made:
 
 _MAKERS: Mapping[type, Callable[[Any, str, Path], _Made]] = {
     Mlp: _make_mlp,
+    Planned: _make_planned,
     Cnn: _make_cnn,
     Encoder: _make_encoder,
     Trees: _make_trees,

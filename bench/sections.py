@@ -34,6 +34,12 @@ class Mlp(_Model, frozen=True, tag="mlp", tag_field="kind", kw_only=True):
     seed: int = 1
 
 
+class Planned(_Model, frozen=True, tag="planned", tag_field="kind", kw_only=True):
+    """The perceptron of W1 behind a plan: a label comes out, and with `record` 20 mixed fields go in."""
+
+    record: bool = True
+
+
 class Cnn(_Model, frozen=True, tag="cnn", tag_field="kind", kw_only=True):
     """A small convolutional network over uint8 images."""
 
@@ -62,7 +68,7 @@ class Affine(_Model, frozen=True, tag="affine", tag_field="kind", kw_only=True):
     copies: Positive = 1
 
 
-Model: TypeAlias = Mlp | Cnn | Encoder | Trees | Affine
+Model: TypeAlias = Mlp | Planned | Cnn | Encoder | Trees | Affine
 
 
 class Share(_Section, frozen=True):

@@ -15,6 +15,7 @@ from bench.bare import run_bare
 from bench.cli.app import Out, Rounds, Seconds, app, keep, numbers, options_for, running, words
 from bench.engine import ENGINE_CHECKS, Engine
 from bench.models import write_models
+from bench.planned import PlannedResult, planned_table, run_planned
 from bench.programs import run_micro, time_stages
 from bench.registry import LIST_MS_MAX, time_lists
 from bench.results import Results
@@ -98,6 +99,17 @@ def records(seconds: Seconds = 0.5, rounds: Rounds = 5) -> None:
     with running():
         for name, ns in time_records(rounds, seconds).items():
             print(f"{name:<28} {ns:>8.0f} ns", flush=True)
+
+
+@app.command("planned")
+def planned(seconds: Seconds = 4.0, rounds: Rounds = 5) -> None:
+    """Measure what a request of W1 costs the server: without a plan, with a label, from a record of 20 fields."""
+    found: list[PlannedResult] = []
+    with running() as folder, options_for(folder, 0, seconds=seconds, rounds=rounds) as options:
+        for result in run_planned(folder, options):
+            print(result, flush=True)
+            found.append(result)
+    print(planned_table(found))
 
 
 @app.command("stages")

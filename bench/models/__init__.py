@@ -5,11 +5,13 @@ from pathlib import Path
 from bench.models.affine import AFFINE_WIDTH, affine_answers, write_affine
 from bench.models.graphs import write_cnn, write_encoder, write_extremes, write_mlp
 from bench.models.mlp import mlp_answers, mlp_layers, write_exported_mlp, write_saved_mlp
+from bench.models.planned import PLANNED_WIDTHS, planned_answers, planned_rows, write_planned
 from bench.models.python import POISON, PYTHON_MODEL
 from bench.models.trees import tree_answers, tree_rows, write_trees
 
 __all__ = [
     "AFFINE_WIDTH",
+    "PLANNED_WIDTHS",
     "POISON",
     "PYTHON_MODEL",
     "W1_WIDTHS",
@@ -17,6 +19,8 @@ __all__ = [
     "affine_answers",
     "mlp_answers",
     "mlp_layers",
+    "planned_answers",
+    "planned_rows",
     "tree_answers",
     "tree_rows",
     "write_affine",
@@ -26,6 +30,7 @@ __all__ = [
     "write_extremes",
     "write_mlp",
     "write_models",
+    "write_planned",
     "write_saved_mlp",
     "write_trees",
 ]

@@ -36,6 +36,7 @@ def test_every_scenario_is_valid(name: str) -> None:
 
 def test_the_scenarios_that_are_promised_are_there() -> None:
     promised = {"w1", "w2", "images", "text", "trees", "many", "mixed", "overload", "crash", "slow-readers", "bursts"}
+    promised |= {"w1-answer", "w1-record"}
     promised |= {"slo5", "slo10", "slo30", "slo37", "slo-bursty", "slo-overload", "slo-mixed", "slo-mixed2"}
     promised |= {"slo-equal", "slo-priorities", "slo-tenants"}
     assert promised <= set(scenario_names())
