@@ -1,6 +1,7 @@
 """Fixtures: the real server, and cheap models for it."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,17 @@ __all__ = ["postgres", "store"]
 def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the registries of servers that are told nothing else out of this user's home folder."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def keep_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A worker loads one model and ends; this process loads many, and their modules must not meet."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield
+    for name in set(sys.modules) - modules:
+        if name.startswith(("penstock_model", "beside")):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

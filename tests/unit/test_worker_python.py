@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,6 @@ from penstock.worker.model import BadOutputError, TensorSpec
 from penstock.worker.warmup import warm_up
 
 HEAD = "import numpy as np\nfrom penstock.worker import Tensor\n"
-
-
-@pytest.fixture(autouse=True)
-def keep_interpreter() -> Iterator[None]:
-    """A worker loads one model and ends; this process loads many."""
-    path = list(sys.path)
-    modules = set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith(("penstock_model", "beside")):
-            del sys.modules[name]
 
 
 def opened(tmp_path: Path, source: str, name: str = "model.py", lengths: Sequence[int] = ()) -> Backend:
