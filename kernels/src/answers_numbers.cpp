@@ -8,6 +8,7 @@
 
 #include "penstock/kernels/answers.hpp"
 #include "penstock/kernels/half.hpp"
+#include "power.hpp"
 
 namespace penstock {
 namespace {
@@ -82,7 +83,7 @@ void put(DType dtype, std::byte* to, std::size_t at, double value) noexcept {
 }
 
 [[nodiscard]] double yeo_johnson_undone(double y, double lambda) noexcept {
-  if (y >= 0) return lambda == 0 ? std::expm1(y) : std::expm1(std::log1p(lambda * y) / lambda);
+  if (y >= 0) return is_logarithm(lambda) ? std::expm1(y) : std::expm1(std::log1p(lambda * y) / lambda);
   const double other = 2 - lambda;
   return other == 0 ? -std::expm1(-y) : -std::expm1(std::log1p(-other * y) / other);
 }
@@ -97,7 +98,7 @@ void put(DType dtype, std::byte* to, std::size_t at, double value) noexcept {
     case NumberStepKind::kYeoJohnson:
       return yeo_johnson_undone(x, step.a);
     case NumberStepKind::kBoxCox:
-      return step.a == 0 ? std::exp(x) : std::exp(std::log1p(step.a * x) / step.a);
+      return is_logarithm(step.a) ? std::exp(x) : std::exp(std::log1p(step.a * x) / step.a);
   }
   return x;
 }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "penstock/kernels/steps.hpp"
+#include "power.hpp"
 #include "steps_block.hpp"
 
 namespace penstock::scalar {
@@ -53,7 +54,7 @@ void log(const StepBlock& block) noexcept {
 void yeo_johnson(const StepBlock& block) noexcept {
   const double lambda = block.a;
   each(block, [lambda](double x) {
-    if (x >= 0) return lambda == 0 ? std::log1p(x) : std::expm1(lambda * std::log1p(x)) / lambda;
+    if (x >= 0) return is_logarithm(lambda) ? std::log1p(x) : std::expm1(lambda * std::log1p(x)) / lambda;
     return lambda == 2 ? -std::log1p(-x) : -std::expm1((2 - lambda) * std::log1p(-x)) / (2 - lambda);
   });
 }
@@ -62,7 +63,7 @@ void box_cox(const StepBlock& block) noexcept {
   const double lambda = block.a;
   each(block, [lambda](double x) {
     if (!(x > 0)) return kMissing;
-    return lambda == 0 ? std::log(x) : std::expm1(lambda * std::log(x)) / lambda;
+    return is_logarithm(lambda) ? std::log(x) : std::expm1(lambda * std::log(x)) / lambda;
   });
 }
 

@@ -248,12 +248,13 @@ def numbered(values: NDArray[Any], to: str, wanted: tuple[str, ...] = ("value",)
     return made
 
 
-@given(values=logits(least=1, finite=True), lam=st.floats(-2, 4), data=st.data())
-def test_powers_are_undone(values: NDArray[Any], lam: float, data: st.DataObject) -> None:
+@given(values=logits(least=1, finite=True), lam=st.floats(-2, 4))
+@example(values=np.ones((1, 1), np.float16), lam=5e-324)
+def test_powers_are_undone(values: NDArray[Any], lam: float) -> None:
     wide = np.clip(values.astype(np.float64), -20, 20)
     with np.errstate(all="ignore"):
         positive = wide >= 0
-        up = np.log1p(wide) if lam == 0 else np.expm1(lam * np.log1p(wide)) / lam
+        up = np.log1p(wide) if abs(lam) < 1e-19 else np.expm1(lam * np.log1p(wide)) / lam
         down = -np.log1p(-wide) if lam == 2 else -np.expm1((2 - lam) * np.log1p(-wide)) / (2 - lam)
         power = np.where(positive, up, down)
         back = numbered(power, "float64", steps=[("yeo_johnson", lam, 0.0)])[0]
@@ -261,7 +262,7 @@ def test_powers_are_undone(values: NDArray[Any], lam: float, data: st.DataObject
         kept = (power * lam > -0.999) & (-power * (2 - lam) > -0.999)
     np.testing.assert_allclose(back[kept], wide[kept], rtol=1e-6, atol=1e-9)
     natural = np.exp(wide / 4)
-    boxed = np.log(natural) if lam == 0 else np.expm1(lam * np.log(natural)) / lam
+    boxed = np.log(natural) if abs(lam) < 1e-19 else np.expm1(lam * np.log(natural)) / lam
     kept = boxed * lam > -0.999
     back = numbered(boxed, "float64", steps=[("box_cox", lam, 0.0)])[0]
     np.testing.assert_allclose(back[kept], natural[kept], rtol=1e-6, atol=1e-9)

@@ -77,6 +77,13 @@ def test_power_transforms(exponent: float) -> None:
     assert np.allclose(run("box_cox", numbers, a=exponent), expected, rtol=1e-12, atol=1e-15, equal_nan=True)
 
 
+def test_a_power_next_to_zero_is_the_logarithm() -> None:
+    """The quotient by so small an exponent has no digits left."""
+    numbers = np.array([0.5, 1.0, 5.0])
+    assert np.array_equal(run("yeo_johnson", numbers, a=5e-324), np.log1p(numbers))
+    assert np.array_equal(run("box_cox", numbers, a=-5e-324), np.log(numbers))
+
+
 def test_bins_and_places() -> None:
     bins = run("bin", NUMBERS, table=TABLE)
     expected = np.searchsorted(TABLE, NUMBERS, side="right").astype(float)
