@@ -14,6 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skops import io
 
+from penstock.core.errors import ModelLoadError
+from penstock.processing.plan import read_plan
+
 PLAN = """
 format = 1
 
@@ -100,7 +103,7 @@ def test_a_fitted_transformer_becomes_a_plan(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["fit", "plan.toml"], "name a table to learn from"),
+        (["fit", "plan.toml"], "impute of 'age' has no 'value': learn it with penstock fit, or give it; name a table"),
         (["fit", "absent.toml", "train.csv"], "absent.toml: cannot be read: No such file"),
         (["fit", "plan.toml", "absent.csv"], "absent.csv: cannot be read: No such file"),
         (["fit", "plan.toml", "plan.toml"], "plan.toml: tables are .csv or .parquet"),
@@ -120,3 +123,73 @@ def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason:
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "processing.json").exists()
+
+
+CLASSES = """
+import datetime
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from pydantic import BaseModel, Field
+
+@dataclass
+class Trip:
+    sailed: datetime.datetime
+    cabin: Literal["A", "B"] = "B"
+
+@dataclass
+class Passenger:
+    age: Annotated[float, msgspec.Meta(ge=0)] | None
+    trip: Trip
+    member: bool = False
+
+class Guest(BaseModel):
+    age: float | None = Field(ge=0)
+    member: bool = False
+
+class Odd:
+    def __init__(self, age): ...
+
+NOBODY = 3
+"""
+
+
+def test_the_record_may_be_a_python_class(folder: Path) -> None:
+    (folder / "people.py").write_text(CLASSES)
+    fields = {"Passenger": ["age", "trip.sailed", "trip.cabin", "member"], "Guest": ["age", "member"]}
+    for name, paths in fields.items():
+        (folder / "plan.toml").write_text(
+            f'format = 1\nrecord = "people.py:{name}"\n[[features]]\ncolumn = "age"\nsteps = [{{log = 1}}]\n'
+        )
+        done = penstock(folder, "fit", "plan.toml")
+        assert done.stdout == f"processing.json: {len(paths)} fields, nothing to be learned\n", done.stderr
+        record = read_plan(folder / "processing.json").record
+        assert record is not None and [field.name for field in record.fields] == paths
+        assert record.fields[0].minimum == 0 and record.fields[0].nullable
+        assert not record.fields[-1].required
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ("people.py", "name a class as passenger.py:Passenger"),
+        ("nobody.py:Passenger", "is not there, and record names a class in it"),
+        ("people.py:Nobody", "has no class Nobody"),
+        ("people.py:NOBODY", "has no class NOBODY"),
+        ("people.py:Odd", "Odd has no JSON Schema"),
+        ("broken.py:Odd", "raised while it was run for its class: ZeroDivisionError"),
+    ],
+)
+def test_a_class_that_is_none_is_named(folder: Path, record: str, says: str) -> None:
+    (folder / "people.py").write_text(CLASSES)
+    (folder / "broken.py").write_text("1 / 0\n")
+    (folder / "plan.toml").write_text(f'format = 1\nrecord = "{record}"\n')
+    done = penstock(folder, "fit", "plan.toml")
+    assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_server_runs_no_class(folder: Path) -> None:
+    (folder / "plan.toml").write_text('format = 1\nrecord = "people.py:Guest"\n')
+    with pytest.raises(ModelLoadError, match=r"names a Python class: penstock fit plan.toml puts its schema there"):
+        read_plan(folder / "plan.toml")

@@ -49,8 +49,6 @@ def _fit(
             if table is not None:
                 raise ConfigError(f"{plan} is fitted already: leave {table} out")
             typer.echo(_import(plan, trust or [], output))
-        elif table is None:
-            raise ConfigError("name a table to learn from, behind the plan")
         else:
             typer.echo(_learn(plan, table, target, output))
 
@@ -70,15 +68,18 @@ def _transform(
         typer.echo(_through(plan, table, dtype, output))
 
 
-def _learn(plan: Path, table: Path, target: str | None, output: Path) -> str:
-    """Learn what a plan leaves out from a table and write it; a sentence about it."""
+def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> str:
+    """Learn what a plan leaves out from a table, if it leaves out anything, and write it; a sentence about it."""
     from penstock.processing.fit import fit
     from penstock.processing.offline import inputs_of, learnable
     from penstock.processing.plan import read_plan
+    from penstock.processing.record_class import schema_of_class
     from penstock.processing.slots import slots_of, texts_of
     from penstock.processing.tables import read_table, target_of
 
-    read = read_plan(plan)
+    read = read_plan(plan, schema_of_class)
+    if table is None:
+        return _complete(read, output)
     record = learnable(read)
     values = read_table(table, record)
     slots = slots_of(record, values)
@@ -87,6 +88,19 @@ def _learn(plan: Path, table: Path, target: str | None, output: Path) -> str:
     write_plan(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
     return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
+
+
+def _complete(plan: Plan, output: Path) -> str:
+    """Write a plan of which nothing is to be learned; a sentence about it."""
+    from penstock.processing.program import check_learned
+    from penstock.processing.step import UnlearnedError
+
+    try:
+        check_learned(plan)
+    except UnlearnedError as error:
+        raise ConfigError(f"{error}; name a table to learn from, behind the plan") from error
+    write_plan(plan, output)
+    return f"{output}: {len(plan.record.fields) if plan.record else 0} fields, nothing to be learned"
 
 
 def _import(file: Path, trusted: list[str], output: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,11 @@ def find_plan(path: Path) -> Path | None:
     return next((file for file in [*own, *(folder / name for name in FILE_NAMES)] if file.is_file()), None)
 
 
-def read_plan(file: Path) -> Plan:
-    """Read a plan; ModelLoadError names the file and the place in it, and says what would be right."""
+def read_plan(file: Path, schema_of: Callable[[Path, str], Mapping[str, Any]] | None = None) -> Plan:
+    """Read a plan; ModelLoadError names the file and the place in it, and says what would be right.
+
+    `schema_of`, given the file's folder and "FILE.py:CLASS", describes a record that is a Python class.
+    """
     reading = WrittenFile(file, "plan", FILE_BYTES_MAX, _EXAMPLE)
     document = reading.document()
     reading.members(document, "", needed=("format",), allowed=("record", "features", "answer"))
@@ -97,7 +100,7 @@ def read_plan(file: Path) -> Plan:
         raise reading.error("format", f"is {document['format']}: this release reads {_FORMAT}")
     record = None
     if "record" in document:
-        record = read_record(reading, reading.mapping(document["record"], "record"))
+        record = read_record(reading, _schema(reading, document["record"], schema_of))
     features: list[Feature] = []
     for place, value in enumerate(reading.items(document.get("features", []), "features", "features")):
         features.extend(_features(reading, value, f"features[{place}]"))
@@ -112,6 +115,16 @@ def read_plan(file: Path) -> Plan:
     if features and record is None:
         raise reading.error("features", "need a record, whose fields they are made of")
     return Plan(file, record, tuple(features), answer)
+
+
+def _schema(
+    reading: WrittenFile, record: object, schema_of: Callable[[Path, str], Mapping[str, Any]] | None
+) -> Mapping[str, Any]:
+    if not isinstance(record, str):
+        return reading.mapping(record, "record")
+    if schema_of is None:
+        raise reading.error("record", f"names a Python class: penstock fit {reading.file.name} puts its schema there")
+    return schema_of(reading.file.parent, record)
 
 
 def _features(reading: WrittenFile, value: object, where: str) -> Iterator[Feature]:

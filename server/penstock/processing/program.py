@@ -18,7 +18,7 @@ from penstock.processing.step import Column, NativeStep, Steps
 from penstock.processing.text_steps import Words
 from penstock.processing.token_steps import Tokens
 
-__all__ = ["RECORD", "ModelInput", "Origin", "Wiring", "sources_of", "wire"]
+__all__ = ["RECORD", "ModelInput", "Origin", "Wiring", "check_learned", "sources_of", "wire"]
 
 # The tensor of a record's slots in the ring. Other fields are tensors of their own name.
 RECORD = "$record"
@@ -131,6 +131,13 @@ def wire(plan: Plan, model: Sequence[ModelInput]) -> Wiring:
             into = feature.into or _rest(plan.file, features, sources, model)
             shown.setdefault(into, []).extend(made[feature.name])
     return _wired(plan.file, sources, steps, shown, (tokens, images), model)
+
+
+def check_learned(plan: Plan) -> None:
+    """Raise UnlearnedError when a number of its features is still to be learned."""
+    if plan.record is not None:
+        columns = [feature for feature in plan.features if not _has(feature, Tokens) and not _has(feature, Picture)]
+        steps_of(plan.file, columns, given_columns(plan.record), Steps(count_elements(plan.record)))
 
 
 def _has(feature: Feature, kind: type[Tokens] | type[Picture]) -> bool:
