@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from penstock.core.config import LogFormat, LogLevel
-from penstock.serve.logs import JsonFormatter, LogWriter, TextFormatter
+from penstock.core.log_lines import JsonFormatter, TextFormatter
+from penstock.serve.logs import LogWriter
 
 SECONDS = 30.0
 log = logging.getLogger("penstock.test")

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from penstock.cache import frames
 from penstock.cache.frames import Asked, Inbox, Kept, Ping
 from penstock.cache.store import Store, StoreError
+from penstock.core.log_lines import log_to_stderr
 
 URL_VARIABLE = "PENSTOCK_CACHE_REDIS"
 PASSWORD_VARIABLE = "REDISCLI_AUTH"
@@ -133,7 +134,7 @@ def main() -> None:
     # The server's own signals reach its children, too; what it answers until it ends shall still be looked up.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _log_to_stderr()
+    log_to_stderr()
     url, password = os.environ[URL_VARIABLE], os.environ.get(PASSWORD_VARIABLE)
     with socket.socket(fileno=arguments.socket_fd) as connection:
         link, complaints = Link(connection), Complaints()
@@ -163,17 +164,6 @@ def _serve(link: Link, store: Store, keeper: Keeper, complaints: Complaints) -> 
             except StoreError as error:
                 complaints.say(error)
                 link.send(frames.failed(ping.id))
-
-
-def _log_to_stderr() -> None:
-    """Write lines that look like the server's own (serve/logs.py), with the process id."""
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s pid={os.getpid()}", "%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 if __name__ == "__main__":

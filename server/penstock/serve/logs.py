@@ -6,49 +6,19 @@ terminal, a pipe or a disk. When the queue is full, records are dropped and coun
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import sys
 import threading
-import time
 from typing import TextIO
 
 from penstock.core.config import LogFormat, LogLevel
+from penstock.core.log_lines import formatter_of
 
-__all__ = ["JsonFormatter", "LogWriter", "TextFormatter"]
+__all__ = ["LogWriter"]
 
 _QUEUE_RECORDS_MAX = 10_000
 _STOP_SECONDS = 2.0
-# What every record has; the rest came with `extra` and is what the record is about.
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, then whatever came with `extra`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render a record."""
-        entry: dict[str, object] = {
-            "time": _time_of(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry |= {key: value for key, value in _extras(record).items() if key not in entry}
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
-
-
-class TextFormatter(logging.Formatter):
-    """One line per record for a person: time, level, logger, message, key=value."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render a record; the stack of an exception follows on lines of its own."""
-        extras = "".join(f" {key}={_quote(value)}" for key, value in _extras(record).items())
-        line = f"{_time_of(record)} {record.levelname:<7} {record.name}: {record.getMessage()}{extras}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class LogWriter:
@@ -65,7 +35,7 @@ class LogWriter:
         self._level = level.upper()
         self._lines: queue.Queue[str | None] = queue.Queue(queue_records_max)
         self._handler = _EnqueueHandler(self._lines)
-        self._handler.setFormatter(JsonFormatter() if log_format == LogFormat.JSON else TextFormatter())
+        self._handler.setFormatter(formatter_of(log_format))
         self._thread = threading.Thread(target=self._write, name="penstock-log", daemon=True)
 
     @property
@@ -113,19 +83,3 @@ class _EnqueueHandler(logging.Handler):
             self.dropped += 1
         except Exception:
             self.handleError(record)
-
-
-def _time_of(record: logging.LogRecord) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{whole}.{int(record.msecs):03d}Z"
-
-
-def _extras(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
-
-
-def _quote(value: object) -> str:
-    # A client's bytes may be among the values: nothing of them starts a line or colours the terminal.
-    text = str(value)
-    plain = text.isprintable() and text and not any(character in text for character in " \"'=")
-    return text if plain else json.dumps(text)

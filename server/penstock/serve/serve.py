@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.config import LogFormat, ModelConfig, ServerConfig
 from penstock.core.errors import ConfigError, ModelLoadError
+from penstock.core.log_lines import FORMAT_VARIABLE
 from penstock.core.status import ModelStatus
 from penstock.registry.places import data_folder
 from penstock.serve.addresses import listen
@@ -65,6 +66,7 @@ def serve(config: ServerConfig) -> None:
     with ExitStack() as cleanup:
         writer = LogWriter(config.log_format, config.log_level)
         writer.start()
+        os.environ[FORMAT_VARIABLE] = config.log_format  # for the processes that are started
         cleanup.callback(writer.stop)
         _raise_descriptor_limit(config)
         folder = _make_runtime_folder()

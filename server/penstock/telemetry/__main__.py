@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 
 from penstock import __version__
+from penstock.core.log_lines import log_to_stderr
 from penstock.native._dataplane import SpanEncoder
 from penstock.telemetry.environment import destination_of, resource_of
 from penstock.telemetry.export import Collector
@@ -41,6 +42,7 @@ def main() -> None:
     # ends shall still be exported.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    log_to_stderr()
     with socket.socket(fileno=arguments.socket_fd) as source:
         try:
             collector = Collector(destination_of(arguments.endpoint, os.environ))

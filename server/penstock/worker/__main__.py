@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import logging
 import os
 import signal
 import socket
 import sys
-import time
 
+from penstock.core.log_lines import log_to_stderr
 from penstock.worker.life import work
 
 __all__ = ["main"]
@@ -28,20 +27,9 @@ def main() -> int:
     # Ctrl-C and SIGTERM reach the whole process group; when workers stop is the main process's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _log_to_stderr()
+    log_to_stderr()
     with socket.socket(fileno=arguments.control_fd) as control:
         return work(control)
-
-
-def _log_to_stderr() -> None:
-    """Write lines that look like the server's own (serve/logs.py), with the worker's process id."""
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s pid={os.getpid()}", "%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _die_with(parent: int) -> None:
