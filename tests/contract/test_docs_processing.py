@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from penstock.processing.plan import read_plan
 from tests.documents import ROOT, Walkthrough, blocks_of
 
 PROCESSING = ROOT / "docs/processing.md"
+
+
+def test_the_plan_of_the_readme_is_one(tmp_path: Path) -> None:
+    (text,) = [
+        block.text for block in blocks_of(ROOT / "README.md") if block.language == "toml" and "record." in block.text
+    ]
+    (tmp_path / "processing.toml").write_text(text)
+    plan = read_plan(tmp_path / "processing.toml")
+    assert plan.record is not None and len(plan.record.fields) == len(plan.features) == 2 and plan.answer
 
 
 def test_every_block_of_processing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,7 @@ def test_features_that_are_refused(tmp_path: Path, features: list[dict[str, Any]
     ("features", "reason"),
     [
         ([{"column": "height"}], "is made of 'height', which is no field"),
+        ([{"column": "fare", "name": "age"}], "feature 'age' has the name of a field: give it another name"),
         ([{"column": "age", "steps": [{"impute": "median"}]}], "has no 'value': learn it with penstock fit"),
         ([{"column": "age", "steps": [{"scale": "standard"}]}], "has no 'center': learn it with penstock fit"),
         ([{"column": "sex", "steps": [{"encode": "one-hot"}]}], "has no 'numbers': learn them with penstock fit"),
@@ -247,6 +248,20 @@ def test_features_of_features_and_hidden_ones(tmp_path: Path) -> None:
     found = values_of(plan, table)
     assert found[:2] == [[3.0, 20.0, 900.0, 13.0], [5.0, 480.0, 250000.0, 25.0]]
     assert math.isnan(found[2][0]) and found[2][1:3] == [1.0, 1.0]
+
+
+def test_a_name_that_a_field_and_a_feature_have_is_the_field_s(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        [
+            {"column": "age", "steps": [{"impute": "constant", "value": 20}, {"log": 1}]},
+            {"column": "age", "name": "no age", "steps": [{"missing": True}]},
+            {"ratio": ["fare", "age"]},
+        ],
+    )
+    found = values_of(plan, {"age": [4.0, None], "sex": ["male"] * 2, "fare": [8.0, 1.0]})
+    assert found[0] == [pytest.approx(math.log(5)), 0.0, 2.0]
+    assert found[1][:2] == [pytest.approx(math.log(21)), 1.0] and math.isnan(found[1][2])
 
 
 def test_learned_encodings_and_what_was_never_seen(tmp_path: Path) -> None:

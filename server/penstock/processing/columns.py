@@ -24,8 +24,10 @@ def steps_of(
     """Add the steps of features and return the columns of each, by name; ModelLoadError, UnlearnedError."""
     made: dict[str, list[Column]] = {}
     for feature in features:
-        # A feature may have the name of the field it is made of.
-        made[feature.name] = _columns_of(file, feature, {**given, **made}, steps)
+        if feature.name in given and (feature.combination or feature.sources[0] != feature.name):
+            raise ModelLoadError(f"{file}: feature {feature.name!r} has the name of a field: give it another name")
+        # A feature may have the name of the field it is made of. Who asks for that name means the field.
+        made[feature.name] = _columns_of(file, feature, {**made, **given}, steps)
     return made
 
 
