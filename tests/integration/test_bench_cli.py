@@ -113,7 +113,7 @@ def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_measured_beside_none_and_every_answer_is_right() -> None:
-    shown = bench("planned", "--seconds", "0.3", "--rounds", "1")
+    shown = bench("planned", "--seconds", "0.5", "--rounds", "1")
     rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
     assert rows[2:] == ["none", "label and confidence", "20 mixed fields to 32 numbers, label and confidence"]
 

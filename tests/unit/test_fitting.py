@@ -1,5 +1,8 @@
 """Images that come to the size of an input: against Pillow, and around the middle."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,3 +47,9 @@ def test_what_is_smaller_than_the_crop_gets_a_border() -> None:
     assert np.array_equal(made[1:4], image[:, 3:7])
     assert not made[0].any()
     assert not made[4:].any()
+
+
+def test_the_process_of_images_loads_no_numpy() -> None:
+    """Its library starts threads, and with those glibc keeps what a hostile file had asked for."""
+    script = "import sys, penstock.jobs.images; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

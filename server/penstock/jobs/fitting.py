@@ -1,10 +1,11 @@
-"""Images resized and cropped to the size that a model takes, natively."""
+"""Images resized and cropped to the size that a model takes, natively.
+
+Without NumPy: its library starts threads, and with those glibc would keep what a hostile file had asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from penstock.native import _kernels
 
@@ -14,31 +15,43 @@ __all__ = ["fitted"]
 def fitted(pixels: bytes, size: tuple[int, int], channels: int, fit: tuple[Sequence[int], Sequence[int], str]) -> bytes:
     """Return the pixels of an image of this width and height as `fit` wants it (core.status.ImageFit)."""
     resize, crop, filter = fit
-    image = np.frombuffer(pixels, np.uint8).reshape(size[1], size[0], channels)
+    width, height = size
+    image: bytes | bytearray = pixels
     if resize:
-        image = _resized(image, resize, filter)
-    return (_cropped(image, crop[0], crop[1]) if crop else image).tobytes()
+        to = _size_of(resize, height, width)
+        if to != (height, width):
+            image = bytearray(to[0] * to[1] * channels)
+            _kernels.resize(
+                memoryview(pixels).cast("B", (height, width, channels)),
+                memoryview(image).cast("B", (*to, channels)),
+                filter,
+                (0.0, 0.0, float(width), float(height)),
+            )
+            height, width = to
+    return bytes(_cropped(image, (height, width), (crop[0], crop[1]), channels) if crop else image)
 
 
-def _resized(image: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]], to: Sequence[int], filter: str) -> np.ndarray:
-    height, width, channels = image.shape
-    if len(to) == 2:
-        size = (to[0], to[1])
-    elif height <= width:
-        size = (to[0], int(to[0] * width / height))
-    else:
-        size = (int(to[0] * height / width), to[0])
-    if size == (height, width):
-        return image
-    result = np.empty((*size, channels), np.uint8)
-    _kernels.resize(image, result, filter, (0.0, 0.0, float(width), float(height)))
+def _size_of(resize: Sequence[int], height: int, width: int) -> tuple[int, int]:
+    if len(resize) == 2:
+        return resize[0], resize[1]
+    if height <= width:
+        return resize[0], int(resize[0] * width / height)
+    return int(resize[0] * height / width), resize[0]
+
+
+def _cropped(image: bytes | bytearray, size: tuple[int, int], to: tuple[int, int], channels: int) -> bytearray:
+    """Cut the middle out; what is smaller gets a black border."""
+    (_, width), (height_to, width_to) = size, to
+    (top, above, rows), (left, before, columns) = map(_middle, size, to)
+    result = bytearray(height_to * width_to * channels)
+    source = memoryview(image)
+    for row in range(rows):
+        at = ((above + row) * width_to + before) * channels
+        first = ((top + row) * width + left) * channels
+        result[at : at + columns * channels] = source[first : first + columns * channels]
     return result
 
 
-def _cropped(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cut the middle out; what is smaller gets a black border."""
-    below, right = max(height - image.shape[0], 0), max(width - image.shape[1], 0)
-    if below or right:
-        image = np.pad(image, ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0)))
-    top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
-    return image[top : top + height, left : left + width]
+def _middle(size: int, to: int) -> tuple[int, int, int]:
+    """Along one side: where to begin in the image, where in the result, and how many."""
+    return (round((size - to) / 2), 0, to) if size >= to else (0, (to - size) // 2, size)

@@ -31,8 +31,8 @@ def hash_text(text: str) -> int:
     """What a hashed string is in a record: MurmurHash3, 32 bits, of UTF-8."""
 
 def resize(
-    pixels: NDArray[np.uint8],
-    result: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | memoryview,
+    result: NDArray[np.uint8] | memoryview,
     filter: str,
     box: tuple[float, float, float, float],
     lane: str = "",
