@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -231,8 +232,12 @@ class _Process:
 
     @property
     def is_living(self) -> bool:
-        """Whether it has not ended by itself."""
-        return self._process.poll() is None
+        """Whether it has not ended by itself. Its pipe tells at once; that a child has ended is heard later."""
+        try:
+            os.read(self._from, 1)  # the end of the pipe, or what nobody has asked for
+        except BlockingIOError:
+            return self._process.poll() is None
+        return False
 
     def ask(self, order: Mapping[str, object], content: bytes, kept: int = 0) -> tuple[dict[str, Any], bytes]:
         """Give an order; what is said, and the bytes behind it. RequestError when the image is at fault.
