@@ -14,7 +14,6 @@ namespace {
 
 using namespace penstock;
 using namespace penstock::dataplane;
-using bench::Limit;
 using bench::Report;
 
 constexpr std::size_t kNumbers = 10;

@@ -130,6 +130,7 @@ struct Date {
     in_day += kDaySeconds;
     --days;
   }
+  const std::int64_t hour = in_day / 3600;
   switch (part) {
     case DatePart::kYear:
       return static_cast<double>(date_of(days).year);
@@ -142,7 +143,7 @@ struct Date {
     case DatePart::kDayOfYear:
       return static_cast<double>(date_of(days).day_of_year);
     case DatePart::kHour:
-      return static_cast<double>(in_day / 3600);
+      return static_cast<double>(hour);
     case DatePart::kMinute:
       return static_cast<double>(in_day / 60 % 60);
     case DatePart::kSecond:
