@@ -109,7 +109,8 @@ void Words::count(std::string_view term, std::span<double> row) {
 
 void Words::weigh(std::span<double> row) noexcept {
   std::ranges::sort(touched_);
-  touched_.erase(std::ranges::unique(touched_).begin(), touched_.end());
+  // Not std::ranges::unique: clang 14 cannot compile that of libstdc++.
+  touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
   double sum = 0;
   for (const std::uint32_t column : touched_) {
     double value = row[column];
