@@ -1,9 +1,10 @@
 // Records in JSON, msgpack and raw slots: what is taken, where it goes, and what is said of everything that does not
 // fit.
 #include <cmath>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
-#include "codec/codec_proto.hpp"
 #include "http/response.hpp"
 #include "penstock/kernels/hash_text.hpp"
 #include "record_fixture.hpp"
@@ -93,6 +94,17 @@ void check_coerced() {
   CHECK(json(record, kLeast + R"(,"address":{"zip":"NaN"})") == "address.zip type");
 }
 
+// From 2^53 on two whole numbers are one float64, however they are written.
+void check_whole_numbers() {
+  RecordFixture record;
+  const auto rules = [&](const char* number) {
+    return json(record, kLeast + R"(,"address":{"zip":")" + number + R"("})");
+  };
+  CHECK(rules("9007199254740992").empty() && record.slot(8) == kWholeMax);
+  CHECK(rules("-9007199254740992").empty() && record.slot(8) == -kWholeMax);
+  CHECK(rules("9007199254740993") == "address.zip range" && rules("1e300") == "address.zip range");
+}
+
 void check_long_strings() {
   RecordFixture record;
   const std::string plain(4999, 'a');
@@ -160,61 +172,54 @@ void check_raw() {
   CHECK(read({3, 4}).find("24 bytes") != std::string::npos);
 }
 
-// Takes the rows of a record of slots alone.
-class Slots final : public RowsSink {
- public:
-  Slots(const ModelSchema& schema, const RecordPlan& plan) : RowsSink(columns), schema_(schema) { set_record(&plan); }
-  RowTarget resolve(std::string_view, std::string_view, Problem&) override {
-    columns.resize(1);
-    return {&schema_, nullptr};
-  }
-  [[nodiscard]] bool begin(std::uint32_t rows, Problem&) override {
-    slots.assign(rows * schema_.inputs.tensors()[0].elements(), 0);
-    return true;
-  }
-  [[nodiscard]] bool allocate(std::size_t tensor, Problem&) override {
-    columns[tensor] = {reinterpret_cast<const std::byte*>(slots.data()),
-                       static_cast<std::size_t>(schema_.inputs.tensors()[0].bytes())};
-    return true;
-  }
-  void refuse_row(std::uint32_t row, const Problem& problem) override {
-    refused.append(std::to_string(row)).append(" ").append(problem.detail()).append("\n");
-  }
-  void set_row_length(std::uint32_t, std::uint32_t) override {}
-
-  std::vector<Column> columns;
-  std::vector<double> slots;
-  std::string refused;
-
- private:
-  const ModelSchema& schema_;
-};
-
-std::string bytes_field(int number, const std::string& bytes) {
-  return std::string(1, static_cast<char>(number << 3 | 2)).append(1, static_cast<char>(bytes.size())).append(bytes);
+// An object that may be absent is absent in a row of slots, too, when its fields are; hashes have 32 bits.
+void check_raw_objects() {
+  using penstock::DType;
+  penstock::test::RowFixture row(
+      {penstock::RowLayout({{"$record", DType::kFloat64, {3}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+  auto fields = penstock::test::record_fields();
+  const RecordPlan plan({fields[7], fields[8], fields[9]}, penstock::test::record_objects(false), row.schema());
+  row.set_plan(&plan);
+  const auto read = [&](std::initializer_list<double> slots) {
+    Problem problem;
+    const std::string_view body(reinterpret_cast<const char*>(slots.begin()), slots.size() * sizeof(double));
+    const bool taken = decode_raw(body, {}, row, problem);
+    return taken ? std::string("taken") : std::string(problem.detail());
+  };
+  CHECK(read({4294967295.0, NAN, NAN}) == "taken");
+  CHECK(read({4294967296.0, 1, 2}).starts_with("agent: "));
 }
 
-// A message of gRPC: fields are inputs with raw contents.
-void check_message() {
+// A plan whose default has no room would leave the text of another row in its place.
+void check_default_without_room() {
   using penstock::DType;
-  const ModelSchema schema{penstock::RowLayout({{"$record", DType::kFloat64, {2}}}),
-                           penstock::RowLayout({{"y", DType::kFloat32, {}}})};
-  auto fields = penstock::test::record_fields();
-  const RecordPlan plan({fields[1], fields[4]}, penstock::test::record_objects(false), schema);
-  const auto input = [](const char* name, const char* type) {
-    return bytes_field(5, bytes_field(1, name) + bytes_field(2, type) + bytes_field(3, "\x02"));
+  const auto plan_of = [](std::string text) {
+    const ModelSchema schema{penstock::RowLayout({{"note", DType::kBytes, {}, false, 8}}),
+                             penstock::RowLayout({{"y", DType::kFloat32, {}}})};
+    RecordFieldSpec note{.path = {"note"}, .kind = RecordKind::kText, .required = false, .absent = std::move(text)};
+    return RecordPlan({std::move(note)}, {{{}, true, false}}, schema);
   };
-  const float ages[] = {22, 121};
-  const std::string sexes("\x04\0\0\0male\x06\0\0\0female", 18);
-  const std::string message = bytes_field(1, "m") + input("age", "FP32") + input("sex", "BYTES") +
-                              bytes_field(7, {reinterpret_cast<const char*>(ages), sizeof ages}) +
-                              bytes_field(7, sexes);
-  Slots rows(schema, plan);
-  InferRequest request;
+  static_cast<void>(plan_of("12345678"));
+  try {
+    static_cast<void>(plan_of("123456789"));
+    CHECK(false);
+  } catch (const std::invalid_argument& error) {
+    CHECK(std::string_view(error.what()).find("no room for its default") != std::string_view::npos);
+  }
+}
+
+// Msgpack has no replacement for half a character.
+void check_long_names() {
+  using penstock::DType;
+  penstock::test::RowFixture row(
+      {penstock::RowLayout({{"$record", DType::kFloat64, {1}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+  std::string name = "x";
+  while (name.size() < 201) name.append("\xC3\xA9");
+  const RecordPlan plan({{.path = {name}}}, {{{}, true, false}}, row.schema());
+  row.set_plan(&plan);
   Problem problem;
-  CHECK(decode_infer_message(message, rows, request, problem));
-  CHECK(rows.slots[0] == 22 && rows.slots[1] == 1 && rows.slots[3] == 0);
-  CHECK(rows.refused == "1 age: expected a number from 0 up to 120, or null, got 121\n");
+  CHECK(!decode_json(R"({"inputs":{}})", {}, row, problem));
+  CHECK((*problem.fields())[0].field == name.substr(0, 127));
 }
 
 void check_problem() {
@@ -256,10 +261,13 @@ int main() {
   check_faults();
   check_closed();
   check_coerced();
+  check_whole_numbers();
   check_long_strings();
   check_msgpack();
   check_raw();
-  check_message();
+  check_raw_objects();
+  check_default_without_room();
+  check_long_names();
   check_problem();
   check_many_faults();
   return 0;

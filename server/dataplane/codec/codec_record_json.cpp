@@ -98,21 +98,16 @@ class JsonRecordReader {
     text_.at = next;
     // Beyond 2^53 two whole numbers are one float64: what the digits say must be looked at.
     if (element.kind == RecordKind::kInteger && std::fabs(value) >= kWholeMax) [[unlikely]]
-      return read_large(element, start);
+      return take_large(element, start);
     const std::string_view rule = element.kind <= RecordKind::kInteger ? row_.take_number(element, value)
                                                                        : row_.take_other_number(element, value);
     if (!rule.empty()) row_.fault(element, rule, {start, static_cast<std::size_t>(text_.at - start)});
     return true;
   }
 
-  [[gnu::cold]] bool read_large(const RecordElement& element, const char* start) noexcept {
+  [[gnu::cold]] bool take_large(const RecordElement& element, const char* start) noexcept {
     const std::string_view got(start, static_cast<std::size_t>(text_.at - start));
-    std::int64_t exact = 0;
-    const bool is_edge =
-        read_number(start, text_.end, exact) == text_.at &&
-        (exact == static_cast<std::int64_t>(kWholeMax) || exact == -static_cast<std::int64_t>(kWholeMax));
-    const std::string_view rule =
-        is_edge ? row_.take_number(element, static_cast<double>(exact)) : std::string_view("range");
+    const std::string_view rule = row_.take_large(element, got);
     if (!rule.empty()) row_.fault(element, rule, got);
     return true;
   }
@@ -199,8 +194,7 @@ class JsonRecordReader {
   [[gnu::cold]] bool refuse_full(const RecordElement& element, const char* start) noexcept {
     text_.at = start;
     if (!text_.check_value()) return false;
-    row_.fault(element.path, "maxLength", "more bytes than there is room for (the model's setting string_bytes_max)",
-               {start, static_cast<std::size_t>(text_.at - start)});
+    row_.fault_full(element, {start, static_cast<std::size_t>(text_.at - start)});
     return true;
   }
 

@@ -142,24 +142,23 @@ class MsgpackRecordReader {
     const bool is_image = element.kind == RecordKind::kImage;
     if (is_string && !is_utf8(token.bytes)) return text_.refuse_at(start, "UTF-8 in a string");
     if (!is_string && !is_image) return refuse(element, "type", token, start);
-    TextWriter texts(row_.spec(element), row_.tensor(element));
     if (is_string && is_image) {
+      TextWriter texts(row_.spec(element), row_.tensor(element));
       const std::optional<std::size_t> bytes = base64_bytes(token.bytes);
       if (!bytes) return refuse(element, "contentEncoding", token, start);
       if (*bytes > texts.left()) return refuse_full(element, token);
       if (!decode_base64(token.bytes, texts.free())) return refuse(element, "contentEncoding", token, start);
       texts.commit(0, static_cast<std::uint32_t>(*bytes));
-    } else if (!texts.append(0, token.bytes)) {
+      texts.finish();
+    } else if (!row_.write_text(element, token.bytes)) {
       return refuse_full(element, token);
     }
-    texts.finish();
     const std::string_view rule = is_image ? std::string_view() : row_.check_text(element);
     return rule.empty() || refuse(element, rule, token, start);
   }
 
   [[gnu::cold]] bool refuse_full(const RecordElement& element, const MsgpackToken& token) noexcept {
-    row_.fault(element.path, "maxLength", "more bytes than there is room for (the model's setting string_bytes_max)",
-               token.kind == MsgpackKind::kString ? Shown(token).view() : std::string_view());
+    row_.fault_full(element, token.kind == MsgpackKind::kString ? Shown(token).view() : std::string_view());
     return true;
   }
 

@@ -3,17 +3,17 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace penstock::dataplane {
 namespace {
 
+constexpr double kHashMax = std::numeric_limits<std::uint32_t>::max();
+
 // The keyword that a slot breaks; empty: it is stored. NaN is missing.
 std::string_view take_slot(RecordRow& row, const RecordElement& element, double value) noexcept {
   if (std::isnan(value)) {
-    if (row.store_null(element)) return {};
-    if (element.required && std::isnan(element.absent)) return "required";
-    row.store(element, element.absent);
-    return {};
+    return row.store_missing(element) ? std::string_view() : std::string_view("required");
   }
   const bool is_whole = value == std::trunc(value);
   switch (element.kind) {
@@ -27,7 +27,7 @@ std::string_view take_slot(RecordRow& row, const RecordElement& element, double 
       if (!is_whole || value >= element.places || value < (element.open ? -1 : 0)) return "enum";
       break;
     case RecordKind::kHash:
-      if (!is_whole || value < 0 || value > kWholeMax) return "type";
+      if (!is_whole || value < 0 || value > kHashMax) return "type";
       break;
     default:
       if (!std::isfinite(value)) return "format";

@@ -35,6 +35,12 @@ bool takes_unseen(const RecordElement& element, bool has_type) noexcept {
   return element.open && (has_type || element.coerce);
 }
 
+// -1: it is no category.
+std::int32_t place_of_number(const RecordElement& element, double value) noexcept {
+  const auto found = std::ranges::lower_bound(element.numbers, value, {}, &std::pair<double, std::int32_t>::first);
+  return found != element.numbers.end() && found->first == value ? found->second : -1;
+}
+
 std::size_t characters_in(std::string_view text) noexcept {
   return static_cast<std::size_t>(
       std::ranges::count_if(text, [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U; }));
@@ -65,17 +71,30 @@ class Message {
 
 }  // namespace
 
-std::string_view clip_value(std::string_view value) noexcept {
-  constexpr std::size_t kBytesMax = 40;
-  if (value.size() <= kBytesMax) return value;
-  std::size_t size = kBytesMax;
-  while (size > 0 && (static_cast<unsigned char>(value[size]) & 0xC0U) == 0x80U) --size;
-  return value.substr(0, size);
+std::string_view clip_text(std::string_view text, std::size_t bytes_max) noexcept {
+  if (text.size() <= bytes_max) return text;
+  while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & 0xC0U) == 0x80U) --bytes_max;
+  return text.substr(0, bytes_max);
+}
+
+bool RecordRow::store_missing(const RecordElement& element) noexcept {
+  if (has_slot(element.kind) && store_null(element)) return true;
+  if (!element.may_miss) return false;
+  if (!has_slot(element.kind)) return element.kind == RecordKind::kText && write_text(element, element.absent_text);
+  store(element, element.absent);
+  return true;
+}
+
+std::string_view RecordRow::take_large(const RecordElement& element, std::string_view digits) noexcept {
+  constexpr auto kMost = static_cast<std::int64_t>(kWholeMax);
+  const char* const end = digits.data() + digits.size();
+  std::int64_t exact = 0;
+  const bool is_edge = read_number(digits.data(), end, exact) == end && (exact == kMost || exact == -kMost);
+  return is_edge ? take_number(element, static_cast<double>(exact)) : std::string_view("range");
 }
 
 std::string_view RecordRow::take_number_category(const RecordElement& element, double value) noexcept {
-  const auto found = std::ranges::lower_bound(element.numbers, value, {}, &std::pair<double, std::int32_t>::first);
-  std::int32_t place = found != element.numbers.end() && found->first == value ? found->second : -1;
+  std::int32_t place = place_of_number(element, value);
   if (place < 0 && element.coerce) {
     NumberText text;
     place = element.texts.find(write_number(value, text));
@@ -130,7 +149,9 @@ std::string_view RecordRow::take_spelt(const RecordElement& element, std::string
   switch (element.kind) {
     case RecordKind::kNumber:
     case RecordKind::kInteger:
-      return is_number ? take_number(element, value) : std::string_view("type");
+      if (!is_number) return "type";
+      if (element.kind == RecordKind::kInteger && std::fabs(value) >= kWholeMax) return take_large(element, text);
+      return take_number(element, value);
     case RecordKind::kBoolean:
       if (equals_ignoring_case(text, "true") || equals_ignoring_case(text, "false"))
         return take_boolean(element, text.size() == 4);
@@ -138,8 +159,7 @@ std::string_view RecordRow::take_spelt(const RecordElement& element, std::string
     case RecordKind::kCategory: {
       std::int32_t place = -1;
       if (text == "true" || text == "false") place = element.booleans[text.size() == 4 ? 1 : 0];
-      const auto found = std::ranges::find(element.numbers, value, &std::pair<double, std::int32_t>::first);
-      if (is_number && found != element.numbers.end()) place = found->second;
+      if (is_number) place = place_of_number(element, value);
       if (place < 0) return "enum";
       store(element, place);
       return {};
@@ -184,7 +204,7 @@ void RecordRow::fault(std::string_view path, std::string_view rule, std::string_
   message.add(expected);
   if (!got.empty()) message.add(", got ").add(clip_value(got));
   if (clip_value(got).size() < got.size()) message.add("...");
-  faults_->add(path.substr(0, 128), rule, message.view());
+  faults_->add(clip_text(path, 128), rule, message.view());
 }
 
 void RecordRow::fault(const RecordElement& element, std::string_view rule, std::string_view got) noexcept {
@@ -216,6 +236,10 @@ void RecordRow::fault_slot(const RecordElement& element, std::string_view rule, 
   }
   if (element.nullable) expected.add(", or NaN for null");
   fault(element.path, rule, expected.view(), got);
+}
+
+void RecordRow::fault_full(const RecordElement& element, std::string_view got) noexcept {
+  fault(element.path, "maxLength", "more bytes than there is room for (the model's setting string_bytes_max)", got);
 }
 
 void RecordRow::fault_unknown(const RecordElement& object, std::string_view name) noexcept {
@@ -261,9 +285,7 @@ void RecordRow::fill_absent() noexcept {
     } else if (has_slot(element.kind)) {
       store(element, element.absent);
     } else if (element.kind == RecordKind::kText) {
-      TextWriter text(spec(element), tensor(element));
-      static_cast<void>(text.append(0, element.absent_text));
-      text.finish();
+      static_cast<void>(write_text(element, element.absent_text));  // there is room for it
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "codec/record_plan.hpp"
 #include "http/field_faults.hpp"
 #include "penstock/kernels/hash_text.hpp"
+#include "penstock/kernels/text.hpp"
 
 namespace penstock::dataplane {
 
@@ -75,6 +76,16 @@ class RecordRow {
     return true;
   }
 
+  // What has no value in a form that cannot leave a field of one row out. False: the field may not be missing.
+  [[nodiscard]] bool store_missing(const RecordElement& element) noexcept;
+  // A text or the bytes of an image. False: there is no room for them.
+  [[nodiscard]] bool write_text(const RecordElement& element, std::string_view text) noexcept {
+    TextWriter writer(spec(element), tensor(element));
+    const bool fits = writer.append(0, text);
+    writer.finish();
+    return fits;
+  }
+
   // What is stored, or the keyword that a value breaks; empty: none. The value is of the right type.
   [[nodiscard]] std::string_view take_number(const RecordElement& element, double value) noexcept {
     if (element.kind == RecordKind::kInteger && (value != std::trunc(value) || std::fabs(value) > kWholeMax))
@@ -86,6 +97,8 @@ class RecordRow {
     if (value < element.low) return element.exclusive_minimum ? "exclusiveMinimum" : "minimum";
     return element.exclusive_maximum ? "exclusiveMaximum" : "maximum";
   }
+  // A whole number from 2^53 on, as it is written: from there on two of them are one float64.
+  [[nodiscard]] std::string_view take_large(const RecordElement& element, std::string_view digits) noexcept;
   [[nodiscard]] std::string_view take_number_category(const RecordElement& element, double value) noexcept;
   [[nodiscard]] std::string_view take_boolean(const RecordElement& element, bool value) noexcept;
   // Of a category, a date, a hashed string; or of anything where strings that spell a value are taken for it.
@@ -101,6 +114,8 @@ class RecordRow {
   [[gnu::cold]] void fault(const RecordElement& element, std::string_view rule, std::string_view got) noexcept;
   // Of the number that is to be a slot itself.
   [[gnu::cold]] void fault_slot(const RecordElement& element, std::string_view rule, std::string_view got) noexcept;
+  // More bytes than its tensor has room for.
+  [[gnu::cold]] void fault_full(const RecordElement& element, std::string_view got) noexcept;
   [[gnu::cold]] void fault_unknown(const RecordElement& object, std::string_view name) noexcept;
   [[gnu::cold]] void fault_twice(const RecordElement& element) noexcept;
   [[nodiscard]] bool is_faulty() const noexcept { return is_faulty_; }
@@ -130,7 +145,9 @@ class RecordRow {
   std::array<std::uint64_t, kRecordElementsMax / 64> seen_;  // as far as there are elements
 };
 
-// At most 40 bytes of what came, cut between characters.
-[[nodiscard]] std::string_view clip_value(std::string_view value) noexcept;
+// At most so many bytes, cut between characters.
+[[nodiscard]] std::string_view clip_text(std::string_view text, std::size_t bytes_max) noexcept;
+// The same, of what came.
+[[nodiscard]] inline std::string_view clip_value(std::string_view value) noexcept { return clip_text(value, 40); }
 
 }  // namespace penstock::dataplane

@@ -159,6 +159,10 @@ RecordElement element_of(const RecordFieldSpec& field) {
   return element;
 }
 
+bool has_default(const RecordElement& element) noexcept {
+  return !std::isnan(element.absent) || !element.absent_text.empty();
+}
+
 void add_object(const RecordObjectSpec& object, std::vector<RecordElement>& members) {
   const std::string& name = object.path.back();
   if (std::ranges::find(members, name, &RecordElement::name) != members.end()) return;
@@ -273,6 +277,7 @@ void RecordPlan::add_members(std::uint32_t object, const std::vector<std::string
   elements_[object].first = first;
   for (RecordElement& member : members) {
     member.parent = object;
+    member.may_miss = !member.required || elements_[object].may_miss || has_default(member);
     const std::string quoted = json_text(member.name);
     // A body may write it otherwise: then it is looked up.
     member.quoted = quoted;
@@ -315,6 +320,9 @@ void RecordPlan::place_fields(const std::vector<RecordFieldSpec>& fields, const 
     if (is_text != (inputs[element.target].dtype == DType::kBytes) ||
         (is_text && !inputs[element.target].shape.empty()))
       throw std::invalid_argument("the input of field " + element.path + " has another type");
+    if (element.absent_text.size() > inputs[element.target].heap_bytes)
+      throw std::invalid_argument("field " + element.path +
+                                  ": there is no room for its default (the model's setting string_bytes_max)");
     face.push_back(inputs[element.target]);
   }
   const bool slots_fit = slots_ == 0 || (!inputs.empty() && inputs[0].dtype == DType::kFloat64 && !inputs[0].varies &&

@@ -97,6 +97,7 @@ struct RecordElement {
   bool exclusive_minimum = false;  // for messages: the bounds below are inclusive
   bool exclusive_maximum = false;
   bool closed = false;       // of an object
+  bool may_miss = false;     // it is not required, or an object around it is not
   std::uint32_t parent = 0;  // element
   std::uint32_t target = 0;  // slot, or tensor of the row
   std::uint32_t first = 0;   // of an object: its members are elements first to last - 1
