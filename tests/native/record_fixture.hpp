@@ -1,10 +1,14 @@
 // A record of twenty fields of all kinds, for tests of its readers.
 #pragma once
 
-#include <memory>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "codec/codec_rows.hpp"
 #include "codec/record_plan.hpp"
 #include "codec_fixture.hpp"
 #include "http/field_faults.hpp"
@@ -93,6 +97,63 @@ class RecordFixture {
  private:
   RowFixture row_;
   dataplane::RecordPlan plan_;
+};
+
+// Takes the rows of that record, in memory of exactly their size, so that a sanitizer sees every byte too far.
+class RecordRows final : public dataplane::RowsSink {
+ public:
+  static constexpr std::uint32_t kRowsMax = 64;
+
+  explicit RecordRows(const dataplane::RecordPlan& plan) : RowsSink(columns_), schema_(record_schema()) {
+    set_record(&plan);
+  }
+  RecordRows(const RecordRows&) = delete;
+  RecordRows& operator=(const RecordRows&) = delete;
+  dataplane::RowTarget resolve(std::string_view, std::string_view, dataplane::Problem&) override {
+    columns_.resize(schema_.inputs.size());
+    return {&schema_, nullptr};
+  }
+  [[nodiscard]] bool begin(std::uint32_t rows, dataplane::Problem& problem) override {
+    refused_.resize(rows <= kRowsMax ? rows : 0);
+    if (rows > kRowsMax) problem.set(dataplane::ProblemCode::kBodyTooLarge, "too many rows");
+    return rows <= kRowsMax;
+  }
+  [[nodiscard]] bool allocate(std::size_t tensor, dataplane::Problem&) override {
+    const auto stride = static_cast<std::size_t>(schema_.inputs.tensors()[tensor].bytes());
+    rooms_.emplace_back(refused_.size() * stride, std::byte{0xCD});
+    columns_[tensor] = {rooms_.back().data(), stride};
+    return true;
+  }
+  void refuse_row(std::uint32_t row, const dataplane::Problem& problem) override {
+    CHECK(!problem.detail().empty() && problem.fields() != nullptr);
+    refused_[row] = problem.detail();
+  }
+  void set_row_length(std::uint32_t, std::uint32_t) override {}
+
+  [[nodiscard]] std::uint32_t rows() const { return static_cast<std::uint32_t>(refused_.size()); }
+  // Why a row was refused; empty: it was not.
+  [[nodiscard]] const std::string& refused(std::uint32_t row) const { return refused_[row]; }
+  [[nodiscard]] double slot(std::uint32_t row, std::size_t slot) const {
+    double value = 0;
+    std::memcpy(&value, place(0, row) + slot * sizeof value, sizeof value);
+    return value;
+  }
+  [[nodiscard]] std::string_view text(std::uint32_t row) const {
+    std::string_view text;
+    CHECK(text_at(schema_.inputs.tensors()[1], place(1, row), 0, text));
+    return text;
+  }
+  [[nodiscard]] float point(std::uint32_t row, std::size_t i) const {
+    float value = 0;
+    std::memcpy(&value, place(2, row) + i * sizeof value, sizeof value);
+    return value;
+  }
+
+ private:
+  ModelSchema schema_;
+  std::vector<dataplane::Column> columns_;
+  std::vector<std::string> refused_;
+  std::vector<std::vector<std::byte>> rooms_;
 };
 
 }  // namespace penstock::test

@@ -245,13 +245,14 @@ class InferDecoder {
         problem_.set(ProblemCode::kInvalidInput, "inputs: an input without a name or without data");
         return false;
       }
-      RecordInput& given = inputs.emplace_back(RecordInput{&input, {}, !input.has_binary});
+      RecordInput& given = inputs.emplace_back(RecordInput{&input, {}, RecordInput::Form::kBinary});
       if (input.has_binary) {
         if (!cut_binary(input, schema_->inputs.tensors()[input.tensor], given.data)) return false;
         continue;
       }
       text_.at = input.data;
       if (!text_.check_value()) return false;
+      given.form = RecordInput::Form::kJson;
       given.data = {input.data, static_cast<std::size_t>(text_.at - input.data)};
     }
     return end_binary() && read_infer_records(inputs, record, layout, rows_, problem_);

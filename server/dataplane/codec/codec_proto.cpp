@@ -192,29 +192,44 @@ class MessageDecoder {
   }
 
   [[nodiscard]] bool read_records(const RecordPlan& record, const RowLayout& layout) {
-    if (request_.raw.size() != request_.inputs.size())
-      return refuse("raw_input_contents: expected one for each of the inputs, which are fields of a record");
+    if (!has_raw_for_all()) return false;
     std::vector<RecordInput> inputs;
     inputs.reserve(request_.inputs.size());
     for (std::size_t i = 0; i < request_.inputs.size(); ++i) {
       if (!request_.inputs[i].has_name) return refuse("inputs: an input without a name");
-      inputs.push_back({&request_.inputs[i], request_.raw[i], false});
+      const std::string_view contents = contents_of(request_.inputs[i]);
+      if (request_.raw.empty()) {
+        inputs.push_back({&request_.inputs[i], contents, RecordInput::Form::kContents});
+      } else if (contents.empty()) {
+        inputs.push_back({&request_.inputs[i], request_.raw[i], RecordInput::Form::kBinary});
+      } else {
+        return refuse_both();
+      }
     }
     return read_infer_records(inputs, record, layout, rows_, problem_);
   }
 
+  [[nodiscard]] bool has_raw_for_all() {
+    if (request_.raw.empty() || request_.raw.size() == request_.inputs.size()) return true;
+    problem_.set(ProblemCode::kInvalidInput, "raw_input_contents: expected one for each of the %zu inputs, got %zu",
+                 request_.inputs.size(), request_.raw.size());
+    return false;
+  }
+
+  [[nodiscard]] bool refuse_both() { return refuse("inputs: contents and raw_input_contents: expected one of them"); }
+
+  [[nodiscard]] static std::string_view contents_of(const Input& input) noexcept {
+    return {input.data, static_cast<std::size_t>(input.binary_bytes)};
+  }
+
   [[nodiscard]] bool read_tensors() {
-    if (!request_.raw.empty() && request_.raw.size() != request_.inputs.size()) {
-      problem_.set(ProblemCode::kInvalidInput, "raw_input_contents: expected one for each of the %zu inputs, got %zu",
-                   request_.inputs.size(), request_.raw.size());
-      return false;
-    }
+    if (!has_raw_for_all()) return false;
     for (std::size_t i = 0; i < request_.inputs.size(); ++i) {
       const Input& input = request_.inputs[i];
       const TensorSpec& spec = schema_->inputs.tensors()[input.tensor];
-      const std::string_view contents(input.data, static_cast<std::size_t>(input.binary_bytes));
+      const std::string_view contents = contents_of(input);
       const bool is_raw = !request_.raw.empty();
-      if (is_raw && !contents.empty()) return refuse("inputs: contents and raw_input_contents: expected one of them");
+      if (is_raw && !contents.empty()) return refuse_both();
       if (is_raw ? !refer_infer_data(request_.raw[i], spec, input.tensor, inputs_.tensors(), rows_, problem_)
                  : !read_infer_contents(contents, spec, input.tensor, inputs_.tensors(), rows_, problem_)) {
         return false;

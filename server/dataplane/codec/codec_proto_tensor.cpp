@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <string>
 #include <type_traits>
 
 #include "codec/codec_element.hpp"
@@ -43,36 +44,48 @@ constexpr std::uint32_t field_of(DType dtype) noexcept {
   return 0;
 }
 
-// Where elements go, row by row.
+// Elements one after the other. `Taker` says where each goes: take_element() has its bytes, take_text() a string.
+template <class Taker>
 class ContentsReader {
  public:
-  ContentsReader(const TensorSpec& spec, std::size_t index, const InferTensors& tensors, RowsSink& rows,
-                 Problem& problem) noexcept
-      : spec_(spec),
-        index_(index),
-        row_elements_(row_elements(spec, tensors)),
-        count_(row_elements_ * tensors.rows),
-        rows_(rows),
-        problem_(problem) {}
-
   [[nodiscard]] bool read(std::string_view contents) {
     ProtoReader reader(contents);
     ProtoField field;
-    const std::uint32_t wanted = field_of(spec_.dtype);
+    const std::uint32_t wanted = field_of(dtype_);
+    if (wanted == 0 && !contents.empty()) return refuse("contents: FP16 has none: send raw_input_contents");
     while (reader.next(field)) {
       if (field.number != wanted) return refuse("contents: expected elements of its datatype alone");
       if (!read_field(field)) return false;
     }
     if (reader.is_malformed()) return refuse("contents: it is no protobuf");
-    if (writer_.has_value()) writer_->finish();
     return read_ == count_ || refuse_count();
   }
 
  private:
+  friend Taker;
+
+  ContentsReader(std::string_view name, DType dtype, std::uint64_t count, Problem& problem) noexcept
+      : name_(clip(name)), dtype_(dtype), count_(count), problem_(problem) {}
+
+ protected:
+  [[gnu::cold]] bool refuse(const char* what) {
+    problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: %s", static_cast<int>(name_.size()), name_.data(), what);
+    return false;
+  }
+
+  const std::string_view name_;
+  const DType dtype_;
+  const std::uint64_t count_;
+  Problem& problem_;
+  std::uint64_t read_ = 0;
+
+ private:
   [[nodiscard]] bool read_field(const ProtoField& field) {
-    if (spec_.dtype == DType::kBytes)
-      return field.wire == ProtoWire::kBytes ? take_text(field.bytes) : refuse("contents: expected strings");
-    return with_element_type(spec_.dtype, [&]<typename T>(std::type_identity<T>) { return read_numbers<T>(field); });
+    if (dtype_ == DType::kBytes) {
+      if (field.wire != ProtoWire::kBytes) return refuse("contents: expected strings");
+      return has_room() && static_cast<Taker&>(*this).take_text(field.bytes, read_++);
+    }
+    return with_element_type(dtype_, [&]<typename T>(std::type_identity<T>) { return read_numbers<T>(field); });
   }
 
   // One number, or a packed list of them.
@@ -116,7 +129,7 @@ class ContentsReader {
       const auto narrow = static_cast<T>(value);
       return take_bytes(&narrow, sizeof narrow, true);
     } else {
-      return refuse("contents: FP16 has none: send raw_input_contents");
+      return false;  // never: FP16 was refused
     }
   }
 
@@ -127,58 +140,94 @@ class ContentsReader {
 
   [[nodiscard]] bool take_bytes(const void* value, std::size_t bytes, bool right_kind) {
     if (!right_kind) return refuse("contents: expected numbers of its datatype");
-    if (read_ == count_) return refuse_count();
-    if (read_ % row_elements_ == 0) out_ = rows_.place(index_, static_cast<std::uint32_t>(read_ / row_elements_));
-    std::memcpy(out_, value, bytes);
-    out_ += bytes;
-    ++read_;
+    if (!has_room()) return false;
+    static_cast<Taker&>(*this).take_element(value, bytes, read_++);
     return true;
   }
 
-  [[nodiscard]] bool take_text(std::string_view text) {
-    if (read_ == count_) return refuse_count();
-    if (read_ % row_elements_ == 0) {
-      if (writer_.has_value()) writer_->finish();
-      writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(read_ / row_elements_)));
-    }
-    if (!writer_.has_value()) return false;  // never: the first element of each row makes one
-    if (!writer_->append(read_++ % row_elements_, text)) {
-      refuse_text(problem_, TensorPlace{spec_, true, {}}, 0);
-      return false;
-    }
-    return true;
-  }
-
-  [[gnu::cold]] bool refuse(const char* what) {
-    const std::string_view name = clip(spec_.name);
-    problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: %s", static_cast<int>(name.size()), name.data(), what);
-    return false;
-  }
+  [[nodiscard]] bool has_room() { return read_ != count_ || refuse_count(); }
   [[gnu::cold]] bool refuse_unless_told() { return problem_ ? false : refuse("contents: it is no protobuf"); }
   [[gnu::cold]] bool refuse_count() {
-    const std::string_view name = clip(spec_.name);
     problem_.set(ProblemCode::kInvalidInput, "inputs.%.*s: contents: expected %llu elements, got %s",
-                 static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(count_),
+                 static_cast<int>(name_.size()), name_.data(), static_cast<unsigned long long>(count_),
                  read_ == count_ ? "more" : "fewer");
     return false;
   }
+};
 
+// Into the rows of a tensor.
+class RowsTaker final : public ContentsReader<RowsTaker> {
+ public:
+  RowsTaker(const TensorSpec& spec, std::size_t index, const InferTensors& tensors, RowsSink& rows,
+            Problem& problem) noexcept
+      : ContentsReader(spec.name, spec.dtype, row_elements(spec, tensors) * tensors.rows, problem),
+        spec_(spec),
+        index_(index),
+        row_elements_(row_elements(spec, tensors)),
+        rows_(rows) {}
+
+  [[nodiscard]] bool read(std::string_view contents) {
+    if (!ContentsReader::read(contents)) return false;
+    if (writer_.has_value()) writer_->finish();
+    return true;
+  }
+
+  void take_element(const void* value, std::size_t bytes, std::uint64_t element) {
+    if (element % row_elements_ == 0) out_ = rows_.place(index_, static_cast<std::uint32_t>(element / row_elements_));
+    std::memcpy(out_, value, bytes);
+    out_ += bytes;
+  }
+
+  [[nodiscard]] bool take_text(std::string_view text, std::uint64_t element) {
+    if (element % row_elements_ == 0) {
+      if (writer_.has_value()) writer_->finish();
+      writer_.emplace(spec_, rows_.place(index_, static_cast<std::uint32_t>(element / row_elements_)));
+    }
+    if (!writer_.has_value()) return false;  // never: the first element of each row makes one
+    if (writer_->append(element % row_elements_, text)) return true;
+    refuse_text(problem_, TensorPlace{spec_, true, {}}, 0);
+    return false;
+  }
+
+ private:
   const TensorSpec& spec_;
   const std::size_t index_;
   const std::uint64_t row_elements_;
-  const std::uint64_t count_;
   RowsSink& rows_;
-  Problem& problem_;
-  std::uint64_t read_ = 0;
   std::byte* out_ = nullptr;
   std::optional<TextWriter> writer_;
+};
+
+// One behind the other, as the binary extension has them.
+class BinaryTaker final : public ContentsReader<BinaryTaker> {
+ public:
+  BinaryTaker(std::string_view name, DType dtype, std::uint64_t count, std::string& out, Problem& problem) noexcept
+      : ContentsReader(name, dtype, count, problem), out_(out) {}
+
+  void take_element(const void* value, std::size_t bytes, std::uint64_t) {
+    out_.append(static_cast<const char*>(value), bytes);
+  }
+
+  [[nodiscard]] bool take_text(std::string_view text, std::uint64_t) {
+    const auto bytes = static_cast<std::uint32_t>(text.size());
+    out_.append(reinterpret_cast<const char*>(&bytes), sizeof bytes).append(text);
+    return true;
+  }
+
+ private:
+  std::string& out_;
 };
 
 }  // namespace
 
 bool read_infer_contents(std::string_view contents, const TensorSpec& spec, std::size_t index,
                          const InferTensors& tensors, RowsSink& rows, Problem& problem) {
-  return rows.allocate(index, problem) && ContentsReader(spec, index, tensors, rows, problem).read(contents);
+  return rows.allocate(index, problem) && RowsTaker(spec, index, tensors, rows, problem).read(contents);
+}
+
+bool binary_of_contents(std::string_view contents, std::string_view name, DType dtype, std::uint32_t rows,
+                        std::string& out, Problem& problem) {
+  return BinaryTaker(name, dtype, rows, out, problem).read(contents);
 }
 
 }  // namespace penstock::dataplane

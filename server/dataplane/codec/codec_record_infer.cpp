@@ -3,14 +3,18 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <optional>
+#include <string>
 #include <type_traits>
 
 #include "codec/codec_element.hpp"
 #include "codec/codec_oip_tensor.hpp"
+#include "codec/codec_proto_tensor.hpp"
 #include "codec/codec_record_json.hpp"
 #include "codec/codec_request.hpp"
 #include "codec/codec_utf8.hpp"
+#include "http/json_text.hpp"
 
 namespace penstock::dataplane {
 namespace {
@@ -23,11 +27,17 @@ std::optional<DType> dtype_of(std::string_view datatype) noexcept {
   return std::nullopt;
 }
 
-// The elements of one field that has a slot, row by row.
-class SlotColumn {
+// The values of one field that is no tensor, row by row.
+class FieldColumn {
  public:
-  SlotColumn(std::uint32_t element, DType dtype, const RecordInput& input, Problem& problem) noexcept
-      : element_(element), dtype_(dtype), is_json_(input.is_json), text_(input.data, problem), bytes_(input.data) {}
+  // `bytes`: what the binary extension has, where the input is no JSON.
+  FieldColumn(std::uint32_t element, DType dtype, const RecordInput& input, std::string_view bytes,
+              Problem& problem) noexcept
+      : element_(element),
+        dtype_(dtype),
+        is_json_(input.form == RecordInput::Form::kJson),
+        text_(input.data, problem),
+        bytes_(bytes) {}
 
   [[nodiscard]] std::uint32_t element() const noexcept { return element_; }
 
@@ -47,9 +57,14 @@ class SlotColumn {
       ++text_.at;
   }
 
+  // Null leaves a field out that may be left out: a column has no other way to.
   [[nodiscard]] bool read_json(RecordRow& row) noexcept {
     skip_between();
-    return text_.at != text_.end && read_json_field(text_, row.element(element_), row);
+    if (text_.at == text_.end) return false;
+    const RecordElement& element = row.element(element_);
+    if (*text_.at != 'n') return read_json_field(text_, element, row);
+    if (!row.store_missing(element)) row.fault(element, "type", "null");
+    return text_.check_value();
   }
 
   [[nodiscard]] bool read_string(RecordRow& row) noexcept {
@@ -60,8 +75,25 @@ class SlotColumn {
     const std::string_view text = bytes_.substr(sizeof length, length);
     bytes_.remove_prefix(sizeof length + length);
     const RecordElement& element = row.element(element_);
-    const std::string_view rule = is_utf8(text) ? row.take_text(element, text) : std::string_view("type");
-    if (!rule.empty()) row.fault(element, rule, is_utf8(text) ? text : std::string_view("bytes that are no UTF-8"));
+    if (element.kind == RecordKind::kImage) {
+      if (!row.write_text(element, text)) row.fault_full(element, {});
+      return true;
+    }
+    if (!is_utf8(text)) {
+      row.fault(element, "type", "bytes that are no UTF-8");
+      return true;
+    }
+    char got[kQuotedBytesMax];
+    const auto quoted = [&] {
+      return std::string_view(got, static_cast<std::size_t>(write_json_string(got, clip_value(text)) - got));
+    };
+    if (element.kind == RecordKind::kText && !row.write_text(element, text)) {
+      row.fault_full(element, quoted());
+      return true;
+    }
+    const std::string_view rule =
+        element.kind == RecordKind::kText ? row.check_text(element) : row.take_text(element, text);
+    if (!rule.empty()) row.fault(element, rule, quoted());
     return true;
   }
 
@@ -99,11 +131,7 @@ class SlotColumn {
     const RecordElement& element = row.element(element_);
     std::string_view rule = "type";
     if (std::isnan(value)) {
-      if (row.store_null(element)) return;
-      if (!element.required) {
-        row.store(element, element.absent);
-        return;
-      }
+      if (row.store_missing(element)) return;
       rule = "required";
     } else if (!is_exact && element.kind == RecordKind::kInteger) {
       rule = "range";
@@ -114,6 +142,9 @@ class SlotColumn {
     char got[32];
     row.fault(element, rule, {got, static_cast<std::size_t>(std::to_chars(got, got + sizeof got, value).ptr - got)});
   }
+
+  // Of what came, in quotes and with escapes.
+  static constexpr std::size_t kQuotedBytesMax = 256;
 
   std::uint32_t element_;
   DType dtype_;
@@ -145,7 +176,7 @@ class InferRecords {
     for (std::uint32_t index = 0; index < tensors_.rows; ++index) {
       if (!read_row(index)) return false;
     }
-    for (SlotColumn& column : columns_) {
+    for (FieldColumn& column : columns_) {
       if (!column.at_end())
         return refuse(plan_.elements()[column.element()], "data: more elements than there are rows");
     }
@@ -184,17 +215,34 @@ class InferRecords {
   [[nodiscard]] bool read_column(const RecordInput& input) {
     const RecordElement& element = element_of(input);
     const std::uint32_t at = plan_.element_of_face(input.input->tensor);
-    if (has_slot(element.kind)) {
-      columns_.emplace_back(at, *dtype_of(input.input->datatype), input, problem_);
-      return true;
+    if (!has_slot(element.kind)) given_[element.target] = true;
+    if (element.kind == RecordKind::kTensor) {
+      others_.push_back(at);
+      return read_tensor(input, layout_.tensors()[element.target], element.target);
     }
-    others_.push_back(at);
-    given_[element.target] = true;
-    const TensorSpec& spec = layout_.tensors()[element.target];
-    if (!input.is_json) return refer_infer_data(input.data, spec, element.target, tensors_, rows_, problem_);
-    if (element.kind == RecordKind::kImage) return refuse(element, "images come as binary data here");
+    if (!has_slot(element.kind) && !rows_.allocate(element.target, problem_)) return false;
+    const DType dtype = *dtype_of(input.input->datatype);
+    std::string_view bytes = input.data;
+    if (input.form == RecordInput::Form::kContents) {
+      std::string& binary = binaries_.emplace_back();
+      if (!binary_of_contents(input.data, element.path, dtype, tensors_.rows, binary, problem_)) return false;
+      bytes = binary;
+    }
+    columns_.emplace_back(at, dtype, input, bytes, problem_);
+    return true;
+  }
+
+  [[nodiscard]] bool read_tensor(const RecordInput& input, const TensorSpec& spec, std::size_t tensor) {
+    switch (input.form) {
+      case RecordInput::Form::kBinary:
+        return refer_infer_data(input.data, spec, tensor, tensors_, rows_, problem_);
+      case RecordInput::Form::kContents:
+        return read_infer_contents(input.data, spec, tensor, tensors_, rows_, problem_);
+      case RecordInput::Form::kJson:
+        break;
+    }
     JsonText text(input.data, problem_);
-    return rows_.allocate(element.target, problem_) && read_infer_data(text, spec, element.target, tensors_, rows_);
+    return rows_.allocate(tensor, problem_) && read_infer_data(text, spec, tensor, tensors_, rows_);
   }
 
   [[nodiscard]] bool read_row(std::uint32_t index) {
@@ -203,17 +251,12 @@ class InferRecords {
       static_cast<void>(row.mark(at));
       row.mark_above(at);
     };
-    for (SlotColumn& column : columns_) {
+    for (FieldColumn& column : columns_) {
       mark(column.element());
       if (column.read(row)) continue;
       return problem_ ? false : refuse(row.element(column.element()), "data: fewer elements than there are rows");
     }
-    for (const std::uint32_t at : others_) {
-      mark(at);
-      const RecordElement& element = row.element(at);
-      const std::string_view rule = element.kind == RecordKind::kText ? row.check_text(element) : std::string_view();
-      if (!rule.empty()) row.fault(element, rule, {});
-    }
+    for (const std::uint32_t at : others_) mark(at);
     if (row.finish(problem_)) return true;
     rows_.refuse_row(index, problem_);
     problem_.clear();
@@ -225,8 +268,9 @@ class InferRecords {
   RowsSink& rows_;
   Problem& problem_;
   InferTensors tensors_;
-  std::vector<SlotColumn> columns_;
+  std::vector<FieldColumn> columns_;
   std::vector<std::uint32_t> others_;  // elements that are tensors
+  std::deque<std::string> binaries_;   // of typed contents; columns view them
   std::vector<bool> given_;            // by tensor
 };
 

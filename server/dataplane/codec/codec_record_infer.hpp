@@ -10,11 +10,17 @@
 
 namespace penstock::dataplane {
 
-// What one input of a request holds: a list in JSON, checked as such; or bytes as the binary extension has them.
+// What one input of a request holds.
 struct RecordInput {
+  enum class Form : std::uint8_t {
+    kJson,      // a value that was checked as such
+    kBinary,    // bytes as the binary extension has them
+    kContents,  // an InferTensorContents
+  };
+
   const InferRequest::Input* input = nullptr;  // `tensor` is that of RecordPlan::face()
   std::string_view data;
-  bool is_json = false;
+  Form form = Form::kBinary;
 };
 
 // Tells `rows` how many there are, and fills them. A row that does not fit is refused alone. False: `problem` is set.
