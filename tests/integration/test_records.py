@@ -179,6 +179,51 @@ def test_columns_of_csv_are_fields(records: Server) -> None:
     assert [each["field"] for each in third["error"]["errors"]] == ["address.city"]
 
 
+def answers_of(records: Server, model: str, body: bytes, media_type: str) -> list[Any]:
+    reply = records.request(
+        "POST",
+        f"/predict/batch?model={model}",
+        body,
+        {"Content-Type": media_type, "Accept": "application/x-ndjson"},
+    )
+    assert reply.status == 200, reply.body
+    return [json.loads(line) for line in reply.body.splitlines()]
+
+
+def test_empty_fields_of_csv_are_absent_where_they_may_be(records: Server) -> None:
+    text = b"open,state,level\n,low,\nTrue,high,1\nFALSE,,2\n"
+    first, second, third = answers_of(records, "reading", text, "text/csv")
+    assert first["outputs"]["slots"] == ["NaN", 0.0, 1.0]
+    assert second["outputs"]["slots"] == [1.0, 1.0, 1.0]
+    assert [each["field"] for each in third["error"]["errors"]] == ["state"]
+    text = b"address.city,tall,sex,age,comment,point.0,point.1,born\n,,male,3,hi,1,2,\nUlm,true,male,3,,1,2,\n"
+    first, second = answers_of(records, "person", text, "text/csv")
+    assert first["outputs"]["slots"] == [3.0, 1.0, "NaN", "NaN", "NaN", 0.0]
+    assert second["outputs"]["slots"] == [3.0, 1.0, 0.0, "NaN", "NaN", 1.0]
+
+
+def arrow_of(columns: dict[str, Any]) -> bytes:
+    table = pa.table(columns)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_nulls_and_structs_of_arrow_are_absent_fields_and_objects(records: Server) -> None:
+    kind = "application/vnd.apache.arrow.stream"
+    body = arrow_of({"state": ["low", "high"], "level": [1.0, 2.0], "open": [None, False]})
+    first, second = answers_of(records, "reading", body, kind)
+    assert (first["outputs"]["slots"], second["outputs"]["slots"]) == ([1.0, 0.0, 1.0], [2.0, 1.0, 0.0])
+    person = {"age": [1, 22], "sex": ["male", "male"], "comment": ["a", "b"], "point": [[1.0, 2.0], [3.0, 4.0]]}
+    for city in ({"address.city": ["Bonn", None]}, {"address": [{"city": "Bonn"}, None]}):
+        first, second = answers_of(records, "person", arrow_of({**person, **city}), kind)
+        assert first["outputs"]["slots"][2] == 1.0
+        assert second["outputs"]["slots"][2] == "NaN"
+    (refused,) = answers_of(records, "reading", arrow_of({"level": [1.0], "state": [None], "open": [True]}), kind)
+    assert [each["field"] for each in refused["error"]["errors"]] == ["state"]
+
+
 def test_raw_slots(wire: Wire) -> None:
     row = struct.pack("<3d", 1.5, 1, math.nan)
     reply = wire.ask("POST", "/predict?model=reading", row, RAW)

@@ -190,6 +190,30 @@ void check_raw_objects() {
   CHECK(read({4294967296.0, 1, 2}).starts_with("agent: "));
 }
 
+// Base64 stands alone or, as bytes of other inputs have it, in an object.
+void check_images() {
+  using penstock::DType;
+  penstock::test::RowFixture row({penstock::RowLayout({{"photo", DType::kBytes, {}, false, 8}}),
+                                  penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+  const RecordPlan plan({{.path = {"photo"}, .kind = RecordKind::kImage}}, {{{}, true, false}}, row.schema());
+  row.set_plan(&plan);
+  const auto read = [&](const std::string& photo) {
+    const penstock::test::ExactBody body(R"({"inputs":{"photo":)" + photo + "}}");
+    Problem problem;
+    row.clear();
+    if (!decode_json(body.view(), {}, row, problem))
+      return problem.fields() == nullptr ? std::string("!") : std::string((*problem.fields())[0].rule);
+    std::string_view bytes;
+    CHECK(text_at(row.schema().inputs.tensors()[0], row.row(), 0, bytes));
+    return std::string(bytes);
+  };
+  CHECK(read(R"("Y\/hl")") == "c\xF8\x65" && read(R"({ "base64" : "Y2F0" })") == "cat" && read(R"("")").empty());
+  CHECK(read(R"("Y2F")") == "contentEncoding" && read(R"("Y2F0Y2F0Y2F0")") == "maxLength");
+  for (const char* other : {"{}", R"({"base64":1})", R"({"base64":"Y2F0","more":1})", R"({"file":"Y2F0"})", "1"})
+    CHECK(read(other) == "type");
+  CHECK(read(R"({"base64")") == "!" && read(R"({"base64":"Y2F0")") == "!" && read("{") == "!");
+}
+
 // A plan whose default has no room would leave the text of another row in its place.
 void check_default_without_room() {
   using penstock::DType;
@@ -266,6 +290,7 @@ int main() {
   check_msgpack();
   check_raw();
   check_raw_objects();
+  check_images();
   check_default_without_room();
   check_long_names();
   check_problem();

@@ -108,18 +108,16 @@ void append_json_string(std::string& out, std::string_view text) {
 
 bool is_missing(std::string_view field) noexcept { return field.empty() || equals_ignoring_case(field, "nan"); }
 
-void append_field(std::string& out, std::string_view field, CsvKind kind, bool blank_is_null) {
-  if (blank_is_null && (field.empty() || (kind == CsvKind::kNumber && is_missing(trim_blanks(field))))) {
-    out.append("null");
-    return;
-  }
+void append_field(std::string& out, std::string_view field, CsvKind kind) {
   if (kind == CsvKind::kText) {
     append_json_string(out, field);
     return;
   }
   const std::string_view trimmed = trim_blanks(field);
-  if (is_json_number(trimmed) || trimmed == "true" || trimmed == "false") {
+  if (is_json_number(trimmed)) {
     out.append(trimmed);
+  } else if (equals_ignoring_case(trimmed, "true") || equals_ignoring_case(trimmed, "false")) {
+    out.append(trimmed.size() == 4 ? "true" : "false");  // pandas writes True
   } else if (equals_ignoring_case(trimmed, "nan")) {
     out.append("\"NaN\"");
   } else if (equals_ignoring_case(trimmed, "inf") || equals_ignoring_case(trimmed, "infinity")) {
@@ -128,6 +126,26 @@ void append_field(std::string& out, std::string_view field, CsvKind kind, bool b
     out.append("\"-Infinity\"");
   } else {
     append_json_string(out, trimmed);
+  }
+}
+
+// A field and what stands before it.
+void append_member(std::string& out, std::string_view prefix, std::string_view field, CsvKind kind, CsvBlank blank) {
+  const bool is_blank =
+      blank != CsvBlank::kKept && (field.empty() || (kind == CsvKind::kNumber && is_missing(trim_blanks(field))));
+  // Nothing but a brace ends so: the members before were left out.
+  if (prefix.starts_with(',') && out.ends_with('{')) prefix.remove_prefix(1);
+  if (is_blank && blank == CsvBlank::kAbsent) {
+    prefix = prefix.substr(0, prefix.find('"'));
+    if (prefix.ends_with(',')) prefix.remove_suffix(1);
+    out.append(prefix);
+    return;
+  }
+  out.append(prefix);
+  if (is_blank) {
+    out.append("null");
+  } else {
+    append_field(out, field, kind);
   }
 }
 
@@ -242,8 +260,8 @@ LineRows read_csv_rows(std::string_view text, bool last, std::uint32_t rows_max,
       }
       blank = ends && fields == 0 && field.empty() && form.kinds.size() != 1;
       if (fields >= form.kinds.size()) continue;
-      read.rows.append(form.prefixes[fields]);
-      append_field(read.rows, field, form.kinds[fields], !form.blank_nulls.empty() && form.blank_nulls[fields]);
+      append_member(read.rows, form.prefixes[fields], field, form.kinds[fields],
+                    form.blanks.empty() ? CsvBlank::kKept : form.blanks[fields]);
     }
     read.consumed = csv.at();
     if (blank) {

@@ -32,12 +32,15 @@ struct LineRows {
 
 enum class CsvKind : std::uint8_t { kNumber, kText };
 
+// What becomes of an empty field, and of "nan" among numbers: it stays what it is, is null, or its member is left out.
+enum class CsvBlank : std::uint8_t { kKept, kNull, kAbsent };
+
 // How the fields of a record become a row: the text before each, and behind the last.
 struct CsvForm {
   std::vector<std::string> prefixes;
   std::string suffix;
   std::vector<CsvKind> kinds;
-  std::vector<bool> blank_nulls = {};  // empty fields of these columns are null, and "nan" is; empty: of none
+  std::vector<CsvBlank> blanks = {};  // by column; empty: all are kept
 };
 
 // The fields of the first record of `text` (RFC 4180; LF ends a record as well), and how many bytes it has. Nothing

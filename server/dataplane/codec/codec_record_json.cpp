@@ -52,6 +52,7 @@ class JsonRecordReader {
       return refuse(element, "type", start);
     }
     if (element.kind == RecordKind::kTensor) return read_tensor(element, start);
+    if (c == '{' && element.kind == RecordKind::kImage) return read_file(element, start);
     if (c != '"') return refuse(element, "type", start);
     return element.kind == RecordKind::kText ? read_text(element, start) : read_image(element, start);
   }
@@ -189,6 +190,18 @@ class JsonRecordReader {
     texts.commit(0, static_cast<std::uint32_t>(*bytes));
     texts.finish();
     return true;
+  }
+
+  // {"base64": "..."}, as bytes of other inputs are in JSON.
+  [[nodiscard]] bool read_file(const RecordElement& element, const char* start) noexcept {
+    ++text_.at;
+    NameScratch scratch;
+    std::string_view name;
+    if (text_.consume('}')) return refuse(element, "type", start);
+    if (!text_.read_name(scratch, name)) return false;
+    text_.skip_space();
+    if (name != "base64" || text_.at == text_.end || *text_.at != '"') return refuse(element, "type", start);
+    return read_image(element, text_.at) && (text_.consume('}') || refuse(element, "type", start));
   }
 
   [[gnu::cold]] bool refuse_full(const RecordElement& element, const char* start) noexcept {

@@ -45,7 +45,7 @@ class Model:
     rows_max: int  # of JSON at a time
     answers_columns: bool
     optional: frozenset[str] = frozenset()  # inputs that a row may lack
-    nullable: frozenset[str] = frozenset()  # that may be null, which is what NaN is among their numbers
+    nullable: frozenset[str] = frozenset()  # that may be null
 
     def given(self, columns: Sequence[str]) -> Sequence[_Tensor]:
         """Return the inputs without the optional ones that have no column."""
@@ -122,7 +122,7 @@ def run(fast_path: FastPath, model: Model, part: Part) -> tuple[Answer, RequestE
             if error.code not in _FAULTS_OF_ROWS:
                 return _failed(part.batch.num_rows, error), error
             # Nothing has run. Which row it is and why is what JSON says.
-    return _run_rows(fast_path, model, _with_nulls(part.layout.rows(part.batch), model.nullable))
+    return _run_rows(fast_path, model, _without_missing(part.layout.rows(part.batch), model))
 
 
 def _run_tensors(fast_path: FastPath, model: Model, part: Part) -> Answer:
@@ -167,11 +167,16 @@ def _failed(rows: int, error: RequestError) -> Rows:
     return Rows([None] * rows, [{"row": row, **fault} for row in range(rows)])
 
 
-def _with_nulls(rows: list[Any], nullable: frozenset[str]) -> list[Any]:
-    for row in rows if nullable else ():
-        for name in nullable & row.keys():
-            if row[name] != row[name]:
-                row[name] = None
+def _without_missing(rows: list[Any], model: Model) -> list[Any]:
+    """Make null what may be, and leave out what may be absent, of the nulls and the NaN that records have."""
+    missing = model.nullable | model.optional
+    for row in rows if missing else ():
+        for name in missing & row.keys() if isinstance(row, dict) else ():
+            if row[name] is None or row[name] != row[name]:
+                if name in model.nullable:
+                    row[name] = None
+                else:
+                    del row[name]
     return rows
 
 

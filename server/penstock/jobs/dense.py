@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
 
-__all__ = ["Dense", "Layout", "NotDenseError", "datatype_of"]
+__all__ = ["Dense", "Layout", "NotDenseError", "datatype_of", "with_members"]
 
 _TEXTS = ("str", "bytes")
 
@@ -76,6 +76,26 @@ class Layout:
             return rows
         columns = [column.to_pylist() for column in batch.columns]
         return [_nested(list(row), self._inputs[0][2]) for row in zip(*columns, strict=True)]
+
+
+def with_members(batch: Any, inputs: Sequence[_Tensor]) -> Any:
+    """Return the batch with members of structs as columns of their own, `address.city`, where inputs are called so."""
+    while any(_has_members(field, inputs) for field in batch.schema):
+        names: list[str] = []
+        columns: list[Any] = []
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            if _has_members(field, inputs):
+                names += [f"{field.name}.{member.name}" for member in field.type]
+                columns += column.flatten()
+            else:
+                names.append(field.name)
+                columns.append(column)
+        batch = pyarrow.RecordBatch.from_arrays(columns, names)
+    return batch
+
+
+def _has_members(field: Any, inputs: Sequence[_Tensor]) -> bool:
+    return pyarrow.types.is_struct(field.type) and any(name.startswith(f"{field.name}.") for name, _, _ in inputs)
 
 
 def _tensor(column: Any, tensor: _Tensor, faults: NDArray[np.bool_]) -> Dense:

@@ -66,11 +66,11 @@ class CsvRows:
     def __init__(
         self, inputs: Sequence[Tensor], *, optional: Collection[str] = (), nullable: Collection[str] = ()
     ) -> None:
-        """Columns of `optional` inputs may be missing; empty fields of those in `nullable` are null."""
+        """Columns of `optional` inputs may be missing, and so may their fields; those in `nullable` are null then."""
         self._inputs = inputs
         self._optional = optional
         self._nullable = nullable
-        self._form: tuple[list[str], str, list[bool], list[bool]] | None = None
+        self._form: tuple[list[str], str, list[bool], list[str]] | None = None
 
     def read(self, text: bytes, *, last: bool, rows_max: int) -> tuple[Rows, int]:
         """Read records behind the header; see LineReader. RequestError (`invalid_input`) for another header."""
@@ -83,10 +83,15 @@ class CsvRows:
             if header:
                 header[0] = header[0].removeprefix("\ufeff")
             columns = [name.strip() for name in header]
-            blank_nulls = [name in self._nullable for name in columns]
-            self._form = (*_form_of(columns, self._inputs, self._optional), blank_nulls)
+            blanks = [self._blank_of(name) for name in columns]
+            self._form = (*_form_of(columns, self._inputs, self._optional), blanks)
         rows, consumed = _rows(_dataplane.csv_rows(text[start:], last, rows_max, *self._form))
         return rows, start + consumed
+
+    def _blank_of(self, column: str) -> str:
+        if column in self._nullable:
+            return "null"
+        return "absent" if column in self._optional else "kept"
 
 
 class JsonWriter:
