@@ -77,6 +77,13 @@ void check_closed() {
   CHECK(json(closed, kLeast + R"(,"address.zip":5)").empty());  // by its path
   CHECK(closed.slot(8) == 5);
   CHECK(json(closed, kLeast + R"(,"address.floor":5)") == "address.zip required");
+  // By its path and in its object, in any order; but once.
+  const std::string object = R"("address":{"zip":1})";
+  CHECK(json(closed, kLeast + R"(,"address.floor":5,)" + object).empty() && closed.slot(9) == 5);
+  CHECK(json(closed, kLeast + "," + object + R"(,"address.floor":5)").empty() && closed.slot(9) == 5);
+  CHECK(json(closed, kLeast + R"(,"address.zip":5,)" + object) == "address.zip unique");
+  CHECK(json(closed, kLeast + "," + object + "," + object) == "address.zip unique");
+  CHECK(json(closed, kLeast + R"(,"address.zip":5,"address":3)") == "address type");
 }
 
 void check_coerced() {
@@ -232,6 +239,18 @@ void check_default_without_room() {
   }
 }
 
+// Escapes change nothing about which members are taken, whatever their length.
+void check_escaped_names() {
+  RecordFixture open;
+  std::string name;
+  while (name.size() < 1800) name.append("\\u00e9");
+  CHECK(json(open, kLeast + ",\"" + name + "\":[1]").empty());
+  CHECK(json(open, R"("\u0069d":7,"age":null,"sex":"male","point":[1,2])").empty() && open.slot(0) == 7);
+  CHECK(json(open, R"("\u0069d)") == "!malformed_body" && json(open, R"("\ud800":1)") == "!malformed_body");
+  RecordFixture closed(true);
+  CHECK(json(closed, kLeast + ",\"" + name + "\":[1],\"sex\":1").ends_with(" additionalProperties, sex unique"));
+}
+
 // Msgpack has no replacement for half a character.
 void check_long_names() {
   using penstock::DType;
@@ -292,6 +311,7 @@ int main() {
   check_raw_objects();
   check_images();
   check_default_without_room();
+  check_escaped_names();
   check_long_names();
   check_problem();
   check_many_faults();

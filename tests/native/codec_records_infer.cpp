@@ -125,7 +125,7 @@ void check_binary() {
   CHECK(comments("\xFF").rows.refused(0).starts_with("comment: ") && comments("\xFF").rows.refused(1).empty());
   CHECK(comments(std::string(100, 'a')).rows.refused(0).starts_with("comment: more bytes"));
   CHECK(comments(std::string(21, 'a')).rows.refused(0) ==
-        "comment: expected a string with up to 20 characters, got \"aaaaaaaaaaaaaaaaaaaaa\"");
+        "comment: expected a string of up to 20 characters, got \"aaaaaaaaaaaaaaaaaaaaa\"");
   const std::string zips = text("9007199254740993") + text("7");
   const Read large = infer(record, kLeast + "," + binary("address.zip", "BYTES", 2, zips.size()), zips);
   CHECK(large.rows.refused(0).starts_with("address.zip: ") && large.rows.slot(1, 8) == 7);

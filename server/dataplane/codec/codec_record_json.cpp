@@ -27,7 +27,8 @@ class JsonRecordReader {
       if (!read_member_name(at, next, member)) return false;
       if (member == RecordRow::kNone) continue;  // it was none of ours, and is read
       if (row_.element(member).parent == at) next = member + 1;
-      if (!row_.mark(member)) {
+      // Its fields may have come by their paths before it; none of them comes twice unseen.
+      if (!row_.mark(member) && row_.element(member).kind != RecordKind::kObject) {
         row_.fault_twice(row_.element(member));
         if (!text_.check_value()) return false;
       } else if (!read_member(member)) {
@@ -74,9 +75,22 @@ class JsonRecordReader {
   }
 
   [[gnu::noinline]] bool find_member(std::uint32_t object, std::uint32_t& member) noexcept {
+    text_.skip_space();
+    const char* const start = text_.at;
     NameScratch scratch;
     std::string_view name;
-    if (!text_.read_name(scratch, name)) return false;
+    bool escaped = false;
+    if (!text_.read_raw_string(name, escaped)) return false;
+    if (escaped) {
+      const char* const behind = text_.at;
+      text_.at = start;
+      bool full = false;
+      const std::optional<std::uint32_t> bytes = text_.read_text(scratch.data(), scratch.size(), full);
+      text_.at = behind;
+      // One that is longer is no field's: it stays as it stands.
+      if (bytes) name = {scratch.data(), *bytes};
+    }
+    if (!text_.expect(':', "':' behind a name")) return false;
     member = row_.find_member(object, name);
     return member != RecordRow::kNone || text_.check_value();
   }

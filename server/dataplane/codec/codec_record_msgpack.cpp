@@ -64,7 +64,7 @@ class MsgpackRecordReader {
         }
       }
       if (row_.element(member).parent == at) next = member + 1;
-      if (!row_.mark(member)) {
+      if (!row_.mark(member) && row_.element(member).kind != RecordKind::kObject) {
         row_.fault_twice(row_.element(member));
         if (!text_.skip_value()) return false;
       } else if (!read_member(member)) {

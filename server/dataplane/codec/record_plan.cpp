@@ -51,6 +51,15 @@ std::string bounds_text(const RecordFieldSpec& field) {
   return text;
 }
 
+// " of 2 to 20 characters", " of at least 2 characters", or nothing.
+std::string length_text(const RecordFieldSpec& field) {
+  const bool has_least = field.minimum > 0;
+  if (!std::isfinite(field.maximum))
+    return has_least ? " of at least " + number_text(field.minimum) + " characters" : std::string();
+  return (has_least ? " of " + number_text(field.minimum) + " to " : " of up to ") + number_text(field.maximum) +
+         " characters";
+}
+
 std::string categories_text(const RecordFieldSpec& field) {
   if (field.open) return "a category";
   std::string text = "one of ";
@@ -80,7 +89,7 @@ std::string expected_text(const RecordFieldSpec& field) {
       return "an image in base64";
     case RecordKind::kHash:
     case RecordKind::kText:
-      return "a string" + (bounds_text(field).empty() ? "" : " with" + bounds_text(field) + " characters");
+      return "a string" + length_text(field);
     case RecordKind::kTensor:
       break;
   }
