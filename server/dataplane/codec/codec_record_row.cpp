@@ -199,7 +199,7 @@ void RecordRow::fault(std::string_view path, std::string_view rule, std::string_
     } catch (const std::bad_alloc&) {  // the row is refused without a word
     }
   }
-  if (faults_ == nullptr) return;
+  if (faults_ == nullptr || is_untold()) return;
   Message message;
   message.add(expected);
   if (!got.empty()) message.add(", got ").add(clip_value(got));
@@ -279,6 +279,7 @@ void RecordRow::fill_absent() noexcept {
     if (is_seen(at)) continue;
     const RecordElement& element = elements[at];
     if (element.required && is_seen(element.parent)) {
+      if (is_untold()) continue;
       Message expected;
       expected.add("missing; expected ").add(element.expected);
       fault(element.path, "required", expected.view(), {});

@@ -133,6 +133,12 @@ class RecordRow {
     return at == 0 || (seen_[at / 64] >> (at % 64) & 1) != 0;
   }
   [[nodiscard]] std::string_view take_spelt(const RecordElement& element, std::string_view text) noexcept;
+  // There are so many faults already that one more is only counted, which it is then.
+  [[nodiscard]] bool is_untold() noexcept {
+    if (faults_ == nullptr || !faults_->is_full()) return false;
+    faults_->add_untold();
+    return true;
+  }
   void fill_absent() noexcept;
   [[gnu::cold]] bool refuse(Problem& problem) noexcept;
 

@@ -17,8 +17,8 @@ char* write_text(char* out, std::string_view text) noexcept {
 }  // namespace
 
 void FieldFaults::add(std::string_view field, std::string_view rule, std::string_view detail) noexcept {
-  if (count_ == kFaultsMax || field.size() + detail.size() > kTextBytes - used_) {
-    ++more_;
+  if (is_full() || field.size() + detail.size() > kTextBytes - used_) {
+    add_untold();
     return;
   }
   Place& place = places_[count_++];

@@ -23,6 +23,10 @@ class FieldFaults {
   // `rule` must be a literal.
   void add(std::string_view field, std::string_view rule, std::string_view detail) noexcept;
 
+  // One that is counted and not kept: whoever finds thousands need not say what they are.
+  void add_untold() noexcept { ++more_; }
+  [[nodiscard]] bool is_full() const noexcept { return count_ == kFaultsMax || more_ != 0; }
+
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
   [[nodiscard]] std::uint32_t more() const noexcept { return more_; }  // that are not kept
   [[nodiscard]] Fault operator[](std::size_t i) const noexcept;
