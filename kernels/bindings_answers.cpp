@@ -80,7 +80,7 @@ class Memory {
   Memory() = default;
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
-  Memory(Memory&& other) noexcept : buffer_(std::exchange(other.buffer_, Py_buffer{})) {}
+  Memory(Memory&& other) noexcept : buffer_(std::exchange(other.buffer_, Py_buffer{})), rows_(other.rows_) {}
   Memory& operator=(Memory&&) = delete;
   ~Memory() {
     if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
@@ -90,10 +90,11 @@ class Memory {
     const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(array.ptr(), &buffer_, flags) != 0) throw nb::python_error();
     if (buffer_.ndim == 0) throw std::invalid_argument("an array has no rows");
+    rows_ = static_cast<std::size_t>(buffer_.shape[0]);
   }
 
   [[nodiscard]] std::byte* data() const noexcept { return static_cast<std::byte*>(buffer_.buf); }
-  [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(buffer_.shape[0]); }
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] bool of_objects() const noexcept { return std::string_view(buffer_.format) == "O"; }
   // Whether it has so many elements of this size.
   [[nodiscard]] bool holds(std::size_t elements, std::size_t size) const noexcept {
@@ -103,6 +104,7 @@ class Memory {
 
  private:
   Py_buffer buffer_{};
+  std::size_t rows_ = 0;  // the shape of bytes is inside the buffer itself, and does not move with it
 };
 
 struct Result {

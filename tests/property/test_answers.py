@@ -365,3 +365,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         native.run([scores], [label])
     with pytest.raises(ValueError, match="a string for each class"):
         native.add_classes(0, "float32", 3, scores="softmax", results=[("label", 0, ["a"])])
+
+
+def test_bytes_are_arrays_as_well() -> None:
+    answers = Answers()
+    for number in range(9):
+        answers.add_numbers(number, "uint8", 1, first=0, count=1, to="float32", results=[("value", number, [])])
+    results = [np.zeros(8, np.float32) for _ in range(9)]
+    assert answers.run([bytearray(range(8)) for _ in range(9)], results) == -1
+    assert all(result.tolist() == list(range(8)) for result in results)
