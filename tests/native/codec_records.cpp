@@ -215,6 +215,7 @@ void check_images() {
     return std::string(bytes);
   };
   CHECK(read(R"("Y\/hl")") == "c\xF8\x65" && read(R"({ "base64" : "Y2F0" })") == "cat" && read(R"("")").empty());
+  CHECK(read(R"("\u002B\u002fhl")") == "\xFB\xF8\x65" && read(R"("\u002Chl")") == "contentEncoding");
   CHECK(read(R"("Y2F")") == "contentEncoding" && read(R"("Y2F0Y2F0Y2F0")") == "maxLength");
   for (const char* other : {"{}", R"({"base64":1})", R"({"base64":"Y2F0","more":1})", R"({"file":"Y2F0"})", "1"})
     CHECK(read(other) == "type");

@@ -1,7 +1,7 @@
 #include "codec/codec_base64.hpp"
 
-#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace penstock::dataplane {
@@ -26,11 +26,37 @@ std::string_view digits_of(std::string_view text) noexcept {
   return text;
 }
 
+// How long what stands at `at` is, which is one digit: JSON may have "\/" for a slash, and "\u002B" for a plus sign,
+// as .NET writes it. `digit` is what it stands for.
+std::size_t escape_at(std::string_view text, std::size_t at, char& digit) noexcept {
+  const std::string_view rest = text.substr(at);
+  if (rest.starts_with("\\/")) {
+    digit = '/';
+    return 2;
+  }
+  if (!rest.starts_with("\\u002") || rest.size() < 6) return 1;
+  if (rest[5] == 'B' || rest[5] == 'b') digit = '+';
+  if (rest[5] == 'F' || rest[5] == 'f') digit = '/';
+  return digit == '\\' ? 1 : 6;
+}
+
+// Bytes that escapes are longer than their digits.
+std::size_t bytes_of_escapes(std::string_view digits) noexcept {
+  std::size_t bytes = 0;
+  for (std::size_t at = digits.find('\\'); at != std::string_view::npos;) {
+    char digit = '\\';
+    const std::size_t length = escape_at(digits, at, digit);
+    bytes += length - 1;
+    at = digits.find('\\', at + length);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::optional<std::size_t> base64_bytes(std::string_view text) noexcept {
   const std::string_view digits = digits_of(text);
-  const auto escapes = static_cast<std::size_t>(std::ranges::count(digits, '\\'));
+  const std::size_t escapes = bytes_of_escapes(digits);
   const std::size_t count = digits.size() - escapes;
   if (count % 4 == 1) return std::nullopt;
   if (digits.size() != text.size() && (text.size() - escapes) % 4 != 0) return std::nullopt;
@@ -42,8 +68,9 @@ bool decode_base64(std::string_view text, char* out) noexcept {
   std::uint32_t group = 0;
   std::uint32_t count = 0;
   for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (digits[i] == '\\' && i + 1 < digits.size() && digits[i + 1] == '/') ++i;
-    const std::uint8_t digit = kDigits[static_cast<unsigned char>(digits[i])];
+    char character = digits[i];
+    if (character == '\\') i += escape_at(digits, i, character) - 1;
+    const std::uint8_t digit = kDigits[static_cast<unsigned char>(character)];
     if (digit == kNoDigit) return false;
     group = group << 6 | digit;
     if (++count < 4) continue;

@@ -7,8 +7,8 @@
 
 namespace penstock::dataplane {
 
-// How many bytes `text` stands for: padding may be left out, and '/' may be written "\/". Nothing when no base64 is so
-// long; decode_base64() looks at the rest.
+// How many bytes `text` stands for: padding may be left out, and '/' and '+' may be written as escapes of JSON. Nothing
+// when no base64 is so long; decode_base64() looks at the rest.
 [[nodiscard]] std::optional<std::size_t> base64_bytes(std::string_view text) noexcept;
 
 // Writes base64_bytes() bytes. False: it is no base64.
