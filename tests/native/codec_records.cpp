@@ -19,7 +19,7 @@ std::string json(RecordFixture& record, const std::string& fields) {
   return record.read(Encoding::kJson, R"({"inputs":{)" + fields + "}}");
 }
 
-const std::string kLeast = R"("id":1,"age":null,"sex":"male","point":[1,2])";
+std::string least() { return R"("id":1,"age":null,"sex":"male","point":[1,2])"; }
 
 void check_slots() {
   RecordFixture record;
@@ -38,12 +38,12 @@ void check_slots() {
 
 void check_absent() {
   RecordFixture record;
-  CHECK(json(record, kLeast).empty());
+  CHECK(json(record, least()).empty());
   CHECK(record.slot(0) == 1 && std::isnan(record.slot(1)) && record.slot(2) == 7.5 && std::isnan(record.slot(3)));
   CHECK(record.slot(4) == 1 && std::isnan(record.slot(5)) && std::isnan(record.slot(8)) && record.text() == "none");
   CHECK(json(record, R"("point":[1,2],"sex":"male","age":3,"id":9007199254740992)").empty());  // any order
   CHECK(record.slot(0) == 9007199254740992.0 && record.slot(1) == 3);
-  CHECK(json(record, kLeast + R"(,"address":{})") == "address.zip required");
+  CHECK(json(record, least() + R"(,"address":{})") == "address.zip required");
   CHECK(json(record, "") == "id required, age required, sex required, point required");
 }
 
@@ -71,25 +71,25 @@ void check_faults() {
 void check_closed() {
   RecordFixture open;
   RecordFixture closed(true);
-  const std::string fields = kLeast + R"(,"other":{"a":[1,"]",null]},"address":{"zip":1,"inner":2})";
+  const std::string fields = least() + R"(,"other":{"a":[1,"]",null]},"address":{"zip":1,"inner":2})";
   CHECK(json(open, fields).empty());
   CHECK(json(closed, fields) == "other additionalProperties, address.inner additionalProperties");
-  CHECK(json(closed, kLeast + R"(,"address.zip":5)").empty());  // by its path
+  CHECK(json(closed, least() + R"(,"address.zip":5)").empty());  // by its path
   CHECK(closed.slot(8) == 5);
-  CHECK(json(closed, kLeast + R"(,"address.floor":5)") == "address.zip required");
+  CHECK(json(closed, least() + R"(,"address.floor":5)") == "address.zip required");
   // By its path and in its object, in any order; but once.
   const std::string object = R"("address":{"zip":1})";
-  CHECK(json(closed, kLeast + R"(,"address.floor":5,)" + object).empty() && closed.slot(9) == 5);
-  CHECK(json(closed, kLeast + "," + object + R"(,"address.floor":5)").empty() && closed.slot(9) == 5);
-  CHECK(json(closed, kLeast + R"(,"address.zip":5,)" + object) == "address.zip unique");
-  CHECK(json(closed, kLeast + "," + object + "," + object) == "address.zip unique");
-  CHECK(json(closed, kLeast + R"(,"address.zip":5,"address":3)") == "address type");
+  CHECK(json(closed, least() + R"(,"address.floor":5,)" + object).empty() && closed.slot(9) == 5);
+  CHECK(json(closed, least() + "," + object + R"(,"address.floor":5)").empty() && closed.slot(9) == 5);
+  CHECK(json(closed, least() + R"(,"address.zip":5,)" + object) == "address.zip unique");
+  CHECK(json(closed, least() + "," + object + "," + object) == "address.zip unique");
+  CHECK(json(closed, least() + R"(,"address.zip":5,"address":3)") == "address type");
 }
 
 void check_coerced() {
   RecordFixture record;
   const auto slot_of = [&](const std::string& field, std::size_t slot) {
-    CHECK(json(record, kLeast + "," + field).empty());
+    CHECK(json(record, least() + "," + field).empty());
     return record.slot(slot);
   };
   CHECK(slot_of(R"("tall":1)", 3) == 1 && slot_of(R"("tall":"false")", 3) == 0 &&
@@ -97,15 +97,15 @@ void check_coerced() {
   CHECK(slot_of(R"("city":"7")", 5) == 1 && slot_of(R"("city":7.0)", 5) == 1 && slot_of(R"("city":"true")", 5) == 2);
   CHECK(slot_of(R"("city":"Bonn")", 5) == -1 && slot_of(R"("city":8)", 5) == -1 && slot_of(R"("city":false)", 5) == -1);
   CHECK(slot_of(R"("address":{"zip":" 12 "})", 8) == 12);
-  CHECK(json(record, kLeast + R"(,"tall":2,"address":{"zip":"12.5"})") == "tall type, address.zip type");
-  CHECK(json(record, kLeast + R"(,"address":{"zip":"NaN"})") == "address.zip type");
+  CHECK(json(record, least() + R"(,"tall":2,"address":{"zip":"12.5"})") == "tall type, address.zip type");
+  CHECK(json(record, least() + R"(,"address":{"zip":"NaN"})") == "address.zip type");
 }
 
 // From 2^53 on two whole numbers are one float64, however they are written.
 void check_whole_numbers() {
   RecordFixture record;
   const auto rules = [&](const char* number) {
-    return json(record, kLeast + R"(,"address":{"zip":")" + number + R"("})");
+    return json(record, least() + R"(,"address":{"zip":")" + number + R"("})");
   };
   CHECK(rules("9007199254740992").empty() && record.slot(8) == kWholeMax);
   CHECK(rules("-9007199254740992").empty() && record.slot(8) == -kWholeMax);
@@ -115,12 +115,12 @@ void check_whole_numbers() {
 void check_long_strings() {
   RecordFixture record;
   const std::string plain(4999, 'a');
-  CHECK(json(record, kLeast + R"(,"agent":")" + plain + R"(\n")").empty());
+  CHECK(json(record, least() + R"(,"agent":")" + plain + R"(\n")").empty());
   CHECK(record.slot(7) == static_cast<double>(penstock::hash_text(plain + "\n")));
-  CHECK(json(record, kLeast + R"(,"agent":")" + plain + R"(aa")") == "agent maxLength");
-  CHECK(json(record, kLeast + R"(,"city":"\u0055lm")").empty());
+  CHECK(json(record, least() + R"(,"agent":")" + plain + R"(aa")") == "agent maxLength");
+  CHECK(json(record, least() + R"(,"city":"\u0055lm")").empty());
   CHECK(record.slot(5) == 0);
-  CHECK(json(record, kLeast + R"(,"comment":")" + plain + R"(")") == "comment maxLength");
+  CHECK(json(record, least() + R"(,"comment":")" + plain + R"(")") == "comment maxLength");
 }
 
 void check_msgpack() {
@@ -129,22 +129,22 @@ void check_msgpack() {
     return record.read(Encoding::kMsgpack,
                        std::string("\x81\xa6inputs").append(1, static_cast<char>(0x80 + count)).append(pairs));
   };
-  const std::string least =
+  const std::string packed_least =
       "\xa2id\x01\xa3"
       "age\xc0\xa3sex\xa4male\xa5point\x92\x01\x02";
-  CHECK(read(least, 4).empty());
+  CHECK(read(packed_least, 4).empty());
   CHECK(record.slot(0) == 1 && std::isnan(record.slot(1)) && record.slot(4) == 1 && record.text() == "none");
-  CHECK(read(least + "\xa7"
+  CHECK(read(packed_least + "\xa7"
                      "address\x81\xa3zip\xcd\x01\x02",
              5)
             .empty());
   CHECK(record.slot(8) == 258);
-  CHECK(read(least + "\xa7"
+  CHECK(read(packed_least + "\xa7"
                      "comment\xa2hi",
              5)
             .empty() &&
         record.text() == "hi");
-  CHECK(read(least +
+  CHECK(read(packed_least +
                  "\xa4"
                  "fare\xcb\x7f\xf8" +
                  std::string(6, '\0'),
@@ -245,11 +245,11 @@ void check_escaped_names() {
   RecordFixture open;
   std::string name;
   while (name.size() < 1800) name.append("\\u00e9");
-  CHECK(json(open, kLeast + ",\"" + name + "\":[1]").empty());
+  CHECK(json(open, least() + ",\"" + name + "\":[1]").empty());
   CHECK(json(open, R"("\u0069d":7,"age":null,"sex":"male","point":[1,2])").empty() && open.slot(0) == 7);
   CHECK(json(open, R"("\u0069d)") == "!malformed_body" && json(open, R"("\ud800":1)") == "!malformed_body");
   RecordFixture closed(true);
-  CHECK(json(closed, kLeast + ",\"" + name + "\":[1],\"sex\":1").ends_with(" additionalProperties, sex unique"));
+  CHECK(json(closed, least() + ",\"" + name + "\":[1],\"sex\":1").ends_with(" additionalProperties, sex unique"));
 }
 
 // Msgpack has no replacement for half a character.

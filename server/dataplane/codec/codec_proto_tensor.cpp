@@ -166,8 +166,8 @@ class RowsTaker final : public ContentsReader<RowsTaker> {
         row_elements_(row_elements(spec, tensors)),
         rows_(rows) {}
 
-  [[nodiscard]] bool read(std::string_view contents) {
-    if (!ContentsReader::read(contents)) return false;
+  [[nodiscard]] bool read_rows(std::string_view contents) {
+    if (!read(contents)) return false;
     if (writer_.has_value()) writer_->finish();
     return true;
   }
@@ -222,7 +222,7 @@ class BinaryTaker final : public ContentsReader<BinaryTaker> {
 
 bool read_infer_contents(std::string_view contents, const TensorSpec& spec, std::size_t index,
                          const InferTensors& tensors, RowsSink& rows, Problem& problem) {
-  return rows.allocate(index, problem) && RowsTaker(spec, index, tensors, rows, problem).read(contents);
+  return rows.allocate(index, problem) && RowsTaker(spec, index, tensors, rows, problem).read_rows(contents);
 }
 
 bool binary_of_contents(std::string_view contents, std::string_view name, DType dtype, std::uint32_t rows,

@@ -221,7 +221,7 @@ class InferRecords {
       return read_tensor(input, layout_.tensors()[element.target], element.target);
     }
     if (!has_slot(element.kind) && !rows_.allocate(element.target, problem_)) return false;
-    const DType dtype = *dtype_of(input.input->datatype);
+    const DType dtype = dtype_of(input.input->datatype).value_or(DType::kBytes);  // match() has seen it
     std::string_view bytes = input.data;
     if (input.form == RecordInput::Form::kContents) {
       std::string& binary = binaries_.emplace_back();

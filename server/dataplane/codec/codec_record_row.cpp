@@ -196,7 +196,8 @@ void RecordRow::fault(std::string_view path, std::string_view rule, std::string_
     is_faulty_ = true;
     try {
       faults_ = std::make_shared<FieldFaults>();
-    } catch (const std::bad_alloc&) {  // the row is refused without a word
+    } catch (const std::bad_alloc&) {
+      faults_ = nullptr;  // the row is refused without a word
     }
   }
   if (faults_ == nullptr || is_untold()) return;
