@@ -6,6 +6,7 @@ import math
 import struct
 import textwrap
 from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import msgpack
@@ -220,6 +221,15 @@ def test_nulls_and_structs_of_arrow_are_absent_fields_and_objects(records: Serve
         first, second = answers_of(records, "person", arrow_of({**person, **city}), kind)
         assert first["outputs"]["slots"][2] == 1.0
         assert second["outputs"]["slots"][2] == "NaN"
+    born = [datetime(1990, 2, 3, 8, 0, 0, 500000), None]
+    zoned = [datetime(1990, 2, 3, 10, 0, 0, 500000, timezone(timedelta(hours=2))), None]
+    for moments, at in (
+        (pa.array(born, pa.timestamp("ns")), 634032000.5),
+        (pa.array(zoned, pa.timestamp("ms", "+02:00")), 634032000.5),
+        (pa.array([date(1990, 2, 3), None]), 634003200.0),
+    ):
+        first, second = answers_of(records, "person", arrow_of({**person, "born": moments}), kind)
+        assert (first["outputs"]["slots"][3], second["outputs"]["slots"][3]) == (at, "NaN")
     (refused,) = answers_of(records, "reading", arrow_of({"level": [1.0], "state": [None], "open": [True]}), kind)
     assert [each["field"] for each in refused["error"]["errors"]] == ["state"]
 

@@ -100,7 +100,7 @@ class _Job:
         # They load Arrow, which is not there on every server.
         from penstock.jobs.answers import ArrowWriter, LineWriter
         from penstock.jobs.batches import Model, parts_of, run
-        from penstock.jobs.dense import Layout, with_members
+        from penstock.jobs.dense import Layout, fields_of
 
         order = self._order
         model = Model(
@@ -121,7 +121,8 @@ class _Job:
             for batch in batches:
                 _check_rows(batch)
                 batch.validate(full=True)  # or its offsets could lead anywhere
-                batch = with_members(batch, model.inputs)
+                if order["record"]:
+                    batch = fields_of(batch, model.inputs)
                 for part in parts_of(batch, Layout(model.given(batch.schema.names), batch.schema.names), model):
                     under_way.append(threads.submit(run, fast_path, model, part))
                     while under_way and (len(under_way) == _BATCHES_UNDER_WAY or under_way[0].done()):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
 
-__all__ = ["Dense", "Layout", "NotDenseError", "datatype_of", "with_members"]
+__all__ = ["Dense", "Layout", "NotDenseError", "datatype_of", "fields_of"]
 
 _TEXTS = ("str", "bytes")
 
@@ -78,8 +78,12 @@ class Layout:
         return [_nested(list(row), self._inputs[0][2]) for row in zip(*columns, strict=True)]
 
 
-def with_members(batch: Any, inputs: Sequence[_Tensor]) -> Any:
-    """Return the batch with members of structs as columns of their own, `address.city`, where inputs are called so."""
+def fields_of(batch: Any, inputs: Sequence[_Tensor]) -> Any:
+    """Return the columns of a batch as the fields of a record, which `inputs` are.
+
+    Members of structs are columns of their own, `address.city`. Moments and dates are text, as JSON has them; those
+    without a time zone are in UTC.
+    """
     while any(_has_members(field, inputs) for field in batch.schema):
         names: list[str] = []
         columns: list[Any] = []
@@ -91,11 +95,18 @@ def with_members(batch: Any, inputs: Sequence[_Tensor]) -> Any:
                 names.append(field.name)
                 columns.append(column)
         batch = pyarrow.RecordBatch.from_arrays(columns, names)
-    return batch
+    return pyarrow.RecordBatch.from_arrays([_without_moments(column) for column in batch.columns], batch.schema.names)
 
 
 def _has_members(field: Any, inputs: Sequence[_Tensor]) -> bool:
     return pyarrow.types.is_struct(field.type) and any(name.startswith(f"{field.name}.") for name, _, _ in inputs)
+
+
+def _without_moments(column: Any) -> Any:
+    if pyarrow.types.is_timestamp(column.type):
+        moments = column.cast(pyarrow.timestamp(column.type.unit, "UTC"))
+        return pyarrow.compute.strftime(moments, "%Y-%m-%dT%H:%M:%SZ")
+    return column.cast(pyarrow.string()) if pyarrow.types.is_date(column.type) else column
 
 
 def _tensor(column: Any, tensor: _Tensor, faults: NDArray[np.bool_]) -> Dense:

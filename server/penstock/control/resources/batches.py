@@ -90,6 +90,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             "format": columns,
             "answer": "arrow" if wanted == _ARROW else "lines",
             "inputs": model.loaded.inputs,
+            "record": model.loaded.record is not None,
             "optional": sorted(model.loaded.optional),
             "nullable": sorted(model.loaded.nullable),
             "outputs": model.loaded.outputs,
