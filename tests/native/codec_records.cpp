@@ -135,12 +135,12 @@ void check_msgpack() {
   CHECK(read(packed_least, 4).empty());
   CHECK(record.slot(0) == 1 && std::isnan(record.slot(1)) && record.slot(4) == 1 && record.text() == "none");
   CHECK(read(packed_least + "\xa7"
-                     "address\x81\xa3zip\xcd\x01\x02",
+                            "address\x81\xa3zip\xcd\x01\x02",
              5)
             .empty());
   CHECK(record.slot(8) == 258);
   CHECK(read(packed_least + "\xa7"
-                     "comment\xa2hi",
+                            "comment\xa2hi",
              5)
             .empty() &&
         record.text() == "hi");
@@ -179,6 +179,37 @@ void check_raw() {
   CHECK(read({3, 4}).find("24 bytes") != std::string::npos);
 }
 
+// What may be null is no sign of an object that may be absent, but in the object itself.
+void check_null_by_path() {
+  using penstock::DType;
+  auto fields = penstock::test::record_fields();
+  fields[9].nullable = true;
+  for (const bool required : {false, true}) {
+    penstock::test::RowFixture row(
+        {penstock::RowLayout({{"$record", DType::kFloat64, {2}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+    const RecordPlan plan({fields[8], fields[9]}, {{{}, true, true}, {{"address"}, required, true}}, row.schema());
+    row.set_plan(&plan);
+    const auto read = [&](std::string_view inputs, Encoding encoding = Encoding::kJson) {
+      const std::string body = encoding == Encoding::kJson ? R"({"inputs":)" + std::string(inputs) + "}"
+                                                           : "\x81\xa6inputs" + std::string(inputs);
+      Problem problem;
+      if (penstock::test::decode(encoding, body, {}, row, problem)) return std::string();
+      return std::string((*problem.fields())[0].field).append(" ").append((*problem.fields())[0].rule);
+    };
+    const std::string alone = required ? "address.zip required" : "";
+    CHECK(read(R"({"address.floor": null})") == alone);
+    CHECK(read("\x81\xad"
+               "address.floor\xc0",
+               Encoding::kMsgpack) == alone);
+    CHECK(read(R"({"address":{"floor":null}})") == "address.zip required");
+    CHECK(read(R"({"address.floor":1})") == "address.zip required");
+    const double slots[] = {NAN, NAN};
+    Problem problem;
+    const std::string_view bytes(reinterpret_cast<const char*>(slots), sizeof slots);
+    CHECK(decode_raw(bytes, {}, row, problem) != required);
+  }
+}
+
 // An object that may be absent is absent in a row of slots, too, when its fields are; hashes have 32 bits.
 void check_raw_objects() {
   using penstock::DType;
@@ -194,6 +225,7 @@ void check_raw_objects() {
     return taken ? std::string("taken") : std::string(problem.detail());
   };
   CHECK(read({4294967295.0, NAN, NAN}) == "taken");
+  CHECK(read({1, NAN, 2}).starts_with("address.zip: missing") && read({1, 2, NAN}) == "taken");
   CHECK(read({4294967296.0, 1, 2}).starts_with("agent: "));
 }
 
@@ -310,6 +342,7 @@ int main() {
   check_msgpack();
   check_raw();
   check_raw_objects();
+  check_null_by_path();
   check_images();
   check_default_without_room();
   check_escaped_names();

@@ -113,7 +113,11 @@ void check_missing() {
   const Read required =
       infer(record, data("id", "INT64", 1, "[null]") + "," + data("age", "FP64", 1, "[1]") + "," +
                         data("sex", "BYTES", 1, R"(["male"])") + "," + data("point", "FP32", 1, "[1,2]"));
-  CHECK(required.rows.refused(0) == "id: expected a whole number, got null");
+  CHECK(required.rows.refused(0) == "id: missing; expected a whole number");
+  // An object is there when something in it is.
+  const Read partly = infer(record, least() + "," + data("address.floor", "FP64", 2, "[1,null]") + "," +
+                                        data("address.zip", "INT64", 2, "[null,null]"));
+  CHECK(partly.rows.refused(0) == "address.zip: missing; expected a whole number" && partly.rows.refused(1).empty());
 }
 
 void check_binary() {

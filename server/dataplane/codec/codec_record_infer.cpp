@@ -57,13 +57,19 @@ class FieldColumn {
       ++text_.at;
   }
 
+  // The field has a value in this row.
+  [[nodiscard]] const RecordElement& come(RecordRow& row) const noexcept {
+    static_cast<void>(row.mark(element_));
+    row.mark_above(element_);
+    return row.element(element_);
+  }
+
   // Null leaves a field out that may be left out: a column has no other way to.
   [[nodiscard]] bool read_json(RecordRow& row) noexcept {
     skip_between();
     if (text_.at == text_.end) return false;
-    const RecordElement& element = row.element(element_);
-    if (*text_.at != 'n') return read_json_field(text_, element, row);
-    if (!row.store_missing(element)) row.fault(element, "type", "null");
+    if (*text_.at != 'n') return read_json_field(text_, come(row), row);
+    row.store_missing(element_);
     return text_.check_value();
   }
 
@@ -74,7 +80,7 @@ class FieldColumn {
     if (bytes_.size() - sizeof length < length) return false;
     const std::string_view text = bytes_.substr(sizeof length, length);
     bytes_.remove_prefix(sizeof length + length);
-    const RecordElement& element = row.element(element_);
+    const RecordElement& element = come(row);
     if (element.kind == RecordKind::kImage) {
       if (!row.write_text(element, text)) row.fault_full(element, {});
       return true;
@@ -121,19 +127,17 @@ class FieldColumn {
   }
 
   void take_flag(RecordRow& row, unsigned char byte) noexcept {
-    const RecordElement& element = row.element(element_);
+    const RecordElement& element = come(row);
     const std::string_view rule = byte <= 1 ? row.take_boolean(element, byte == 1) : std::string_view("type");
     if (!rule.empty()) row.fault(element, rule, byte == 0 ? "false" : byte == 1 ? "true" : "another byte");
   }
 
   // NaN is missing: binary data has no null.
   void take_number(RecordRow& row, double value, bool is_exact) noexcept {
-    const RecordElement& element = row.element(element_);
+    if (std::isnan(value)) return row.store_missing(element_);
+    const RecordElement& element = come(row);
     std::string_view rule = "type";
-    if (std::isnan(value)) {
-      if (row.store_missing(element)) return;
-      rule = "required";
-    } else if (!is_exact && element.kind == RecordKind::kInteger) {
+    if (!is_exact && element.kind == RecordKind::kInteger) {
       rule = "range";
     } else if (std::isfinite(value)) {
       rule = row.take_other_number(element, value);
@@ -247,16 +251,14 @@ class InferRecords {
 
   [[nodiscard]] bool read_row(std::uint32_t index) {
     RecordRow row(plan_, {&layout_, nullptr, &rows_, index, &rows_});
-    const auto mark = [&row](std::uint32_t at) {
-      static_cast<void>(row.mark(at));
-      row.mark_above(at);
-    };
     for (FieldColumn& column : columns_) {
-      mark(column.element());
       if (column.read(row)) continue;
       return problem_ ? false : refuse(row.element(column.element()), "data: fewer elements than there are rows");
     }
-    for (const std::uint32_t at : others_) mark(at);
+    for (const std::uint32_t at : others_) {
+      static_cast<void>(row.mark(at));
+      row.mark_above(at);
+    }
     if (row.finish(problem_)) return true;
     rows_.refuse_row(index, problem_);
     problem_.clear();

@@ -26,7 +26,11 @@ class JsonRecordReader {
       std::uint32_t member = RecordRow::kNone;
       if (!read_member_name(at, next, member)) return false;
       if (member == RecordRow::kNone) continue;  // it was none of ours, and is read
-      if (row_.element(member).parent == at) next = member + 1;
+      if (row_.element(member).parent == at) {
+        next = member + 1;
+      } else {
+        mark_above(member);
+      }
       // Its fields may have come by their paths before it; none of them comes twice unseen.
       if (!row_.mark(member) && row_.element(member).kind != RecordKind::kObject) {
         row_.fault_twice(row_.element(member));
@@ -72,6 +76,16 @@ class JsonRecordReader {
       }
     }
     return find_member(object, member);
+  }
+
+  // A field comes by its path, and its value is next.
+  void mark_above(std::uint32_t member) noexcept {
+    text_.skip_space();
+    if (text_.at != text_.end && *text_.at == 'n') {
+      row_.mark_above_null(member);
+    } else {
+      row_.mark_above(member);
+    }
   }
 
   [[gnu::noinline]] bool find_member(std::uint32_t object, std::uint32_t& member) noexcept {

@@ -63,7 +63,11 @@ class MsgpackRecordReader {
           continue;
         }
       }
-      if (row_.element(member).parent == at) next = member + 1;
+      if (row_.element(member).parent == at) {
+        next = member + 1;
+      } else {
+        mark_above(member);
+      }
       if (!row_.mark(member) && row_.element(member).kind != RecordKind::kObject) {
         row_.fault_twice(row_.element(member));
         if (!text_.skip_value()) return false;
@@ -75,6 +79,16 @@ class MsgpackRecordReader {
   }
 
  private:
+  // A field comes by its path, and its value is next.
+  void mark_above(std::uint32_t member) noexcept {
+    constexpr char kNil = '\xC0';
+    if (text_.at != text_.end && *text_.at == kNil) {
+      row_.mark_above_null(member);
+    } else {
+      row_.mark_above(member);
+    }
+  }
+
   [[nodiscard]] bool read_member(std::uint32_t member) noexcept {
     const RecordElement& element = row_.element(member);
     const char* const start = text_.at;

@@ -10,11 +10,8 @@ namespace {
 
 constexpr double kHashMax = std::numeric_limits<std::uint32_t>::max();
 
-// The keyword that a slot breaks; empty: it is stored. NaN is missing.
+// The keyword that a slot breaks; empty: it is stored.
 std::string_view take_slot(RecordRow& row, const RecordElement& element, double value) noexcept {
-  if (std::isnan(value)) {
-    return row.store_missing(element) ? std::string_view() : std::string_view("required");
-  }
   const bool is_whole = value == std::trunc(value);
   switch (element.kind) {
     case RecordKind::kNumber:
@@ -58,14 +55,21 @@ bool read_raw_record(std::string_view bytes, const RecordPlan& plan, const Recor
   for (std::size_t slot = 0; slot < plan.slots(); ++slot) {
     double value = 0;
     std::memcpy(&value, bytes.data() + slot * sizeof value, sizeof value);
-    const RecordElement& element = plan.of_slot(slot);
+    const std::uint32_t at = plan.element_of_slot(slot);
+    if (std::isnan(value)) {
+      row.store_missing(at);
+      continue;
+    }
+    static_cast<void>(row.mark(at));
+    row.mark_above(at);
+    const RecordElement& element = row.element(at);
     const std::string_view rule = take_slot(row, element, value);
     if (rule.empty()) continue;
     char got[32];
     const char* const end = std::to_chars(got, got + sizeof got, value).ptr;
     row.fault_slot(element, rule, {got, static_cast<std::size_t>(end - got)});
   }
-  return row.finish_slots(problem);
+  return row.finish(problem);
 }
 
 bool read_raw_records(std::string_view bytes, const RecordPlan& plan, const RowLayout& layout, RowsSink& rows,

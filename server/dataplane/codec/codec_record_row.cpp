@@ -77,14 +77,6 @@ std::string_view clip_text(std::string_view text, std::size_t bytes_max) noexcep
   return text.substr(0, bytes_max);
 }
 
-bool RecordRow::store_missing(const RecordElement& element) noexcept {
-  if (has_slot(element.kind) && store_null(element)) return true;
-  if (!element.may_miss) return false;
-  if (!has_slot(element.kind)) return element.kind == RecordKind::kText && write_text(element, element.absent_text);
-  store(element, element.absent);
-  return true;
-}
-
 std::string_view RecordRow::take_large(const RecordElement& element, std::string_view digits) noexcept {
   constexpr auto kMost = static_cast<std::int64_t>(kWholeMax);
   const char* const end = digits.data() + digits.size();
@@ -258,10 +250,7 @@ std::uint32_t RecordRow::find_member(std::uint32_t object, std::string_view name
   const std::int32_t found = element(object).texts.find(name);
   if (found >= 0) return static_cast<std::uint32_t>(found);
   if (object == 0 && name.find('.') != std::string_view::npos) {
-    if (const std::optional<std::uint32_t> field = plan_.find_path(name)) {
-      mark_above(*field);
-      return *field;
-    }
+    if (const std::optional<std::uint32_t> field = plan_.find_path(name)) return *field;
   }
   if (element(object).closed) fault_unknown(element(object), name);
   return kNone;

@@ -53,6 +53,10 @@ class RecordRow {
   void mark_above(std::uint32_t at) noexcept {
     for (at = element(at).parent; at != 0; at = element(at).parent) static_cast<void>(mark(at));
   }
+  // The same of null: an object that may be absent is not there for that.
+  void mark_above_null(std::uint32_t at) noexcept {
+    if (!element(element(at).parent).may_miss) mark_above(at);
+  }
   // The member came. False: for the second time.
   [[nodiscard]] bool mark(std::uint32_t at) noexcept {
     std::uint64_t& word = seen_[at / 64];
@@ -76,8 +80,12 @@ class RecordRow {
     return true;
   }
 
-  // What has no value in a form that cannot leave a field of one row out. False: the field may not be missing.
-  [[nodiscard]] bool store_missing(const RecordElement& element) noexcept;
+  // The field has no value in a form that cannot leave it out of one row: null where it may be, else it did not come.
+  void store_missing(std::uint32_t at) noexcept {
+    if (!has_slot(element(at).kind) || !store_null(element(at))) return;
+    static_cast<void>(mark(at));
+    mark_above_null(at);
+  }
   // A text or the bytes of an image. False: there is no room for them.
   [[nodiscard]] bool write_text(const RecordElement& element, std::string_view text) noexcept {
     TextWriter writer(spec(element), tensor(element));
@@ -125,8 +133,6 @@ class RecordRow {
     if (seen_count_ + 1 != plan_.elements().size()) fill_absent();
     return !is_faulty_ || refuse(problem);
   }
-  // The same where every slot came.
-  [[nodiscard]] bool finish_slots(Problem& problem) noexcept { return !is_faulty_ || refuse(problem); }
 
  private:
   [[nodiscard]] bool is_seen(std::uint32_t at) const noexcept {

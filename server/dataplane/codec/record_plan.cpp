@@ -168,10 +168,6 @@ RecordElement element_of(const RecordFieldSpec& field) {
   return element;
 }
 
-bool has_default(const RecordElement& element) noexcept {
-  return !std::isnan(element.absent) || !element.absent_text.empty();
-}
-
 void add_object(const RecordObjectSpec& object, std::vector<RecordElement>& members) {
   const std::string& name = object.path.back();
   if (std::ranges::find(members, name, &RecordElement::name) != members.end()) return;
@@ -286,7 +282,7 @@ void RecordPlan::add_members(std::uint32_t object, const std::vector<std::string
   elements_[object].first = first;
   for (RecordElement& member : members) {
     member.parent = object;
-    member.may_miss = !member.required || elements_[object].may_miss || has_default(member);
+    member.may_miss = !member.required || elements_[object].may_miss;
     const std::string quoted = json_text(member.name);
     // A body may write it otherwise: then it is looked up.
     member.quoted = quoted;

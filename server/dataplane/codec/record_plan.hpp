@@ -127,8 +127,7 @@ class RecordPlan {
   [[nodiscard]] std::size_t slots() const noexcept { return slots_; }
   // The row has nothing but slots.
   [[nodiscard]] bool is_slots() const noexcept { return tensors_ == 0; }
-  // The element of each slot.
-  [[nodiscard]] const RecordElement& of_slot(std::size_t slot) const noexcept { return elements_[by_slot_[slot]]; }
+  [[nodiscard]] std::uint32_t element_of_slot(std::size_t slot) const noexcept { return by_slot_[slot]; }
   // A field by its path with dots; nothing for what is none.
   [[nodiscard]] std::optional<std::uint32_t> find_path(std::string_view path) const noexcept;
   // How it looks tensor by tensor: an input for each field, in their order, and the model's outputs.
