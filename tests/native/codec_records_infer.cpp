@@ -75,6 +75,11 @@ std::string text(std::string_view bytes) {
   return std::string(reinterpret_cast<const char*>(&count), sizeof count).append(bytes);
 }
 
+template <typename T>
+std::string packed(std::initializer_list<T> values) {
+  return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
+}
+
 void check_json() {
   const RecordFixture record;
   const Read read = infer(record, least() + "," + data("comment", "BYTES", 2, R"(["good",null])"));
@@ -134,6 +139,10 @@ void check_binary() {
   const std::string zips = text("9007199254740993") + text("7");
   const Read large = infer(record, least() + "," + binary("address.zip", "BYTES", 2, zips.size()), zips);
   CHECK(large.rows.refused(0).starts_with("address.zip: ") && large.rows.slot(1, 8) == 7);
+  const std::string wholes = packed<std::uint64_t>({(1ULL << 53) + 1, 7});
+  CHECK(infer(record, least() + "," + binary("address.zip", "UINT64", 2, wholes.size()), wholes)
+            .rows.refused(0)
+            .ends_with("got 9007199254740993"));
   CHECK(infer(record, least() + "," + binary("comment", "BYTES", 2, 3), "\x01\0\0").problem == "invalid_input");
 }
 
@@ -146,11 +155,6 @@ std::string message_input(std::string_view name, std::string_view type, const st
   const std::string shape = name == "point" ? "\x02\x02" : "\x02";
   return bytes_field(5, bytes_field(1, name) + bytes_field(2, type) + bytes_field(3, shape) +
                             (contents.empty() ? contents : bytes_field(5, contents)));
-}
-
-template <typename T>
-std::string packed(std::initializer_list<T> values) {
-  return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
 }
 
 Read message(const RecordFixture& record, const std::string& fields) {

@@ -112,13 +112,12 @@ class FieldColumn {
         T value{};
         std::memcpy(&value, bytes_.data(), sizeof value);
         if constexpr (std::is_same_v<T, Half>) {
-          take_number(row, static_cast<double>(to_float(value)), true);
+          take_number(row, to_float(value), true);
         } else if constexpr (std::is_floating_point_v<T>) {
-          take_number(row, static_cast<double>(value), true);
+          take_number(row, value, true);
         } else {
           constexpr auto kMost = static_cast<std::int64_t>(kWholeMax);
-          take_number(row, static_cast<double>(value),
-                      std::cmp_less_equal(value, kMost) && std::cmp_greater_equal(value, -kMost));
+          take_number(row, value, std::cmp_less_equal(value, kMost) && std::cmp_greater_equal(value, -kMost));
         }
       }
       bytes_.remove_prefix(sizeof(T));
@@ -133,7 +132,9 @@ class FieldColumn {
   }
 
   // NaN is missing: binary data has no null.
-  void take_number(RecordRow& row, double value, bool is_exact) noexcept {
+  template <typename T>
+  void take_number(RecordRow& row, T came, bool is_exact) noexcept {
+    const auto value = static_cast<double>(came);
     if (std::isnan(value)) return row.store_missing(element_);
     const RecordElement& element = come(row);
     std::string_view rule = "type";
@@ -144,7 +145,7 @@ class FieldColumn {
     }
     if (rule.empty()) return;
     char got[32];
-    row.fault(element, rule, {got, static_cast<std::size_t>(std::to_chars(got, got + sizeof got, value).ptr - got)});
+    row.fault(element, rule, {got, static_cast<std::size_t>(std::to_chars(got, got + sizeof got, came).ptr - got)});
   }
 
   // Of what came, in quotes and with escapes.

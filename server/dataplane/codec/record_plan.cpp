@@ -267,6 +267,7 @@ void RecordPlan::add_members(std::uint32_t object, const std::vector<std::string
       members.back().name = field.path.back();
       continue;
     }
+    if (field.path.size() < path.size() + 2 || !std::equal(path.begin(), path.end(), field.path.begin())) continue;
     // An object stands where its first field does.
     const auto above = std::ranges::find_if(objects, [&](const RecordObjectSpec& inner) {
       return is_inside(inner.path, path) && inner.path.size() < field.path.size() &&
