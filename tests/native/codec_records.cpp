@@ -272,6 +272,19 @@ void check_default_without_room() {
   }
 }
 
+// Bounds are told in figures, not in powers of ten.
+void check_round_bounds() {
+  using penstock::DType;
+  penstock::test::RowFixture row(
+      {penstock::RowLayout({{"$record", DType::kFloat64, {1}}}), penstock::RowLayout({{"y", DType::kFloat32, {}}})});
+  const RecordPlan plan({{.path = {"x"}, .minimum = 0.5, .maximum = 200000}}, {{{}, true, false}}, row.schema());
+  row.set_plan(&plan);
+  const double most = 1e6;
+  Problem problem;
+  CHECK(!decode_raw({reinterpret_cast<const char*>(&most), sizeof most}, {}, row, problem));
+  CHECK(problem.detail() == "x: expected a number from 0.5 up to 200000, got 1000000");
+}
+
 // Escapes change nothing about which members are taken, whatever their length.
 void check_escaped_names() {
   RecordFixture open;
@@ -345,6 +358,7 @@ int main() {
   check_null_by_path();
   check_images();
   check_default_without_room();
+  check_round_bounds();
   check_escaped_names();
   check_long_names();
   check_problem();

@@ -144,8 +144,13 @@ class FieldColumn {
       rule = row.take_other_number(element, value);
     }
     if (rule.empty()) return;
-    char got[32];
-    row.fault(element, rule, {got, static_cast<std::size_t>(std::to_chars(got, got + sizeof got, came).ptr - got)});
+    NumberText got;
+    if constexpr (std::is_integral_v<T>) {
+      const char* const end = std::to_chars(got.data(), got.data() + got.size(), came).ptr;
+      row.fault(element, rule, {got.data(), static_cast<std::size_t>(end - got.data())});
+    } else {
+      row.fault(element, rule, write_number(value, got));
+    }
   }
 
   // Of what came, in quotes and with escapes.

@@ -1,6 +1,5 @@
 #include "codec/codec_record_raw.hpp"
 
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -65,9 +64,8 @@ bool read_raw_record(std::string_view bytes, const RecordPlan& plan, const Recor
     const RecordElement& element = row.element(at);
     const std::string_view rule = take_slot(row, element, value);
     if (rule.empty()) continue;
-    char got[32];
-    const char* const end = std::to_chars(got, got + sizeof got, value).ptr;
-    row.fault_slot(element, rule, {got, static_cast<std::size_t>(end - got)});
+    NumberText got;
+    row.fault_slot(element, rule, write_number(value, got));
   }
   return row.finish(problem);
 }

@@ -1,7 +1,6 @@
 #include "codec/codec_record_row.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <new>
 #include <optional>
 
@@ -13,17 +12,6 @@
 
 namespace penstock::dataplane {
 namespace {
-
-// Room for what a number is as a string.
-using NumberText = std::array<char, 32>;
-
-std::string_view write_number(double value, NumberText& text) noexcept {
-  // Whole numbers without a fraction: so do most people write what is the name of a category.
-  const bool whole = value == std::trunc(value) && std::fabs(value) <= kWholeMax;
-  const auto end = whole ? std::to_chars(text.data(), text.data() + text.size(), static_cast<std::int64_t>(value))
-                         : std::to_chars(text.data(), text.data() + text.size(), value);
-  return {text.data(), static_cast<std::size_t>(end.ptr - text.data())};
-}
 
 bool read_whole_number(std::string_view text, double& value) noexcept {
   const char* const end = text.data() + text.size();

@@ -25,8 +25,8 @@ bool is_inside(const std::vector<std::string>& path, const std::vector<std::stri
 }
 
 std::string number_text(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+  NumberText text;
+  return std::string(write_number(value, text));
 }
 
 std::string json_text(std::string_view text) {
@@ -199,6 +199,13 @@ TensorSpec face_of(const RecordElement& element) {
 }
 
 }  // namespace
+
+std::string_view write_number(double value, NumberText& text) noexcept {
+  const bool whole = value == std::trunc(value) && std::fabs(value) <= kWholeMax;
+  const auto end = whole ? std::to_chars(text.data(), text.data() + text.size(), static_cast<std::int64_t>(value))
+                         : std::to_chars(text.data(), text.data() + text.size(), value);
+  return {text.data(), static_cast<std::size_t>(end.ptr - text.data())};
+}
 
 void TextTable::add(std::string text, std::int32_t place) {
   if (find(text) >= 0) return;

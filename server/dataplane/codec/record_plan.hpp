@@ -5,6 +5,7 @@
 // date or a hashed string, and a tensor of its own for each other field, in the order of the fields. Missing is NaN.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -42,6 +43,11 @@ inline constexpr std::size_t kRecordElementsMax = 8192;
 inline constexpr std::size_t kRecordDepthMax = 9;
 // A category that has escapes in a body is decoded into this much.
 inline constexpr std::size_t kCategoryBytesMax = 4096;
+
+// Room for what a number is as a string.
+using NumberText = std::array<char, 32>;
+// The shortest decimals; whole numbers without an exponent: so do most people write what is the name of a category.
+[[nodiscard]] std::string_view write_number(double value, NumberText& text) noexcept;
 
 // A value that a plan names: a category, or what an absent field is.
 using RecordValue = std::variant<std::string, bool, double>;
