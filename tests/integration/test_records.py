@@ -197,10 +197,10 @@ def test_empty_fields_of_csv_are_absent_where_they_may_be(records: Server) -> No
     assert first["outputs"]["slots"] == ["NaN", 0.0, 1.0]
     assert second["outputs"]["slots"] == [1.0, 1.0, 1.0]
     assert [each["field"] for each in third["error"]["errors"]] == ["state"]
-    text = b"address.city,tall,sex,age,comment,point.0,point.1,born\n,,male,3,hi,1,2,\nUlm,true,male,3,,1,2,\n"
+    text = b"address.city,tall,sex,age,comment,point.0,point.1,born,agent\n,,male,3,hi,1,2,,\nUlm,true,male,3,,1,2,,x\n"
     first, second = answers_of(records, "person", text, "text/csv")
-    assert first["outputs"]["slots"] == [3.0, 1.0, "NaN", "NaN", "NaN", 0.0]
-    assert second["outputs"]["slots"] == [3.0, 1.0, 0.0, "NaN", "NaN", 1.0]
+    assert first["outputs"]["slots"] == [3.0, 1.0, "NaN", "NaN", float(hash_text("")), 0.0]
+    assert second["outputs"]["slots"] == [3.0, 1.0, 0.0, "NaN", float(hash_text("x")), 1.0]
 
 
 def arrow_of(columns: dict[str, Any]) -> bytes:

@@ -76,7 +76,7 @@ class ModelStatus:
     """One model version. Schema, ring, backend and max_batch_size are known once a worker has loaded the model.
 
     Of a model with a plan `inputs` are the fields of the record that clients send, and `record` is its JSON Schema;
-    those in `optional` may be absent, those in `nullable` null.
+    those in `optional` may be absent, those in `nullable` null, those in `texts` an empty string.
     `digest` and `aliases` are those of the registry. `memory_bytes` is what its workers take, once that is known.
     `units` are those of outputs' numbers and `fits` those of inputs that are images, where its plan says them.
     """
@@ -101,3 +101,4 @@ class ModelStatus:
     record: Mapping[str, Any] | None = None
     optional: frozenset[str] = frozenset()
     nullable: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from penstock.core.status import Tensor
 from penstock.processing.record import Category, Field, FieldKind, Record, RecordObject
 
-__all__ = ["Description", "described", "digest_of", "example_of", "fields_of", "shown_schema"]
+__all__ = ["Description", "described", "digest_of", "example_of", "fields_of", "shown_schema", "takes_empty"]
 
 # A PNG of one pixel.
 _DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -102,6 +102,13 @@ def _with_file(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]
         file = {"contentEncoding": "base64", **properties[name]}
         properties[name] = {"type": "object", "properties": {"base64": file}, "required": ["base64"]}
     return {**schema, "properties": properties}
+
+
+def takes_empty(field: Field) -> bool:
+    """Whether an empty string is a value of the field, and no sign of a missing one."""
+    if field.kind is FieldKind.CATEGORY:
+        return "" in field.categories or (field.open and any(isinstance(of, str) for of in field.categories))
+    return field.kind in (FieldKind.TEXT, FieldKind.HASH)
 
 
 def example_of(record: Record) -> dict[str, Any]:

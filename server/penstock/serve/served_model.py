@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.status import ImageFit, ModelState, ModelStatus, Tensor, WorkerStatus
-from penstock.processing.described import fields_of, shown_schema
+from penstock.processing.described import fields_of, shown_schema, takes_empty
 from penstock.processing.record import Record
 from penstock.worker.messages import CostSample, Loaded
 from penstock.worker.model import TensorSpec
@@ -71,6 +71,7 @@ class ServedModel:
             record=None if self.record is None else shown_schema(self.record),
             optional=frozenset(field.name for field in fields if not field.required),
             nullable=frozenset(field.name for field in fields if field.nullable),
+            texts=frozenset(field.name for field in fields if takes_empty(field)),
         )
 
     def _inputs(self) -> tuple[Tensor, ...]:

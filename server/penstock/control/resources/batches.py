@@ -154,7 +154,7 @@ def _reader(media_type: str, model: Schema) -> LineReader:
     if media_type != _CSV:
         return JsonRows()
     loaded = model.loaded
-    return CsvRows(loaded.inputs, optional=loaded.optional, nullable=loaded.nullable)
+    return CsvRows(loaded.inputs, optional=loaded.optional, nullable=loaded.nullable, texts=loaded.texts)
 
 
 def _writer(sent: str, model: Schema) -> LineWriter:

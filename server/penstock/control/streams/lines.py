@@ -64,12 +64,22 @@ class CsvRows:
     """CSV with a header: its columns are the model's inputs, or the elements of its only one."""
 
     def __init__(
-        self, inputs: Sequence[Tensor], *, optional: Collection[str] = (), nullable: Collection[str] = ()
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        optional: Collection[str] = (),
+        nullable: Collection[str] = (),
+        texts: Collection[str] = (),
     ) -> None:
-        """Columns of `optional` inputs may be missing, and so may their fields; those in `nullable` are null then."""
+        """Columns of `optional` inputs may be missing.
+
+        An empty field is null where it is `nullable`, else an empty string where it is one of `texts`, else absent
+        where it is `optional`.
+        """
         self._inputs = inputs
         self._optional = optional
         self._nullable = nullable
+        self._texts = texts
         self._form: tuple[list[str], str, list[bool], list[str]] | None = None
 
     def read(self, text: bytes, *, last: bool, rows_max: int) -> tuple[Rows, int]:
@@ -91,7 +101,7 @@ class CsvRows:
     def _blank_of(self, column: str) -> str:
         if column in self._nullable:
             return "null"
-        return "absent" if column in self._optional else "kept"
+        return "absent" if column in self._optional and column not in self._texts else "kept"
 
 
 class JsonWriter:
