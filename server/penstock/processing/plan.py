@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.answer import read_answer
 from penstock.processing.image_steps import Picture
@@ -14,13 +16,16 @@ from penstock.processing.record import FieldKind, Record, read_record
 from penstock.processing.step import Step
 from penstock.processing.steps import read_step
 
-__all__ = ["COMBINATIONS", "FILE_NAMES", "Feature", "Plan", "find_plan", "read_plan"]
+__all__ = ["COMBINATIONS", "FILE_NAMES", "Feature", "Plan", "find_plan", "misspelt_plan", "read_plan"]
 
 FILE_NAMES = ("processing.json", "processing.toml")
 # Target encodings of a hundred thousand categories fit.
 FILE_BYTES_MAX = 64 << 20
 COMBINATIONS = ("ratio", "difference", "product", "sum")
 _FORMAT = 1
+# Of the name of a file and that of a plan: a letter is missing, or two are in each other's place. A file named
+# preprocessing.json is something else.
+_LIKENESS_MIN = 0.93
 _EXAMPLE = """{
   "format": 1,
   "record": {"age": {"type": ["number", "null"], "minimum": 0}, "sex": {"enum": ["female", "male"]}},
@@ -81,11 +86,31 @@ class Plan:
 def find_plan(path: Path) -> Path | None:
     """Return the plan of the model at `path`: processing.json or .toml in its folder, or beside a single file.
 
-    Beside `net.onnx`, `net.processing.json` comes first: several models may lie in one folder.
+    Beside `net.onnx`, `net.processing.json` comes first: several models may lie in one folder. ModelLoadError when
+    there is one of each: nobody could tell which of them counts.
     """
     folder = path if path.is_dir() else path.parent
-    own = [] if path.is_dir() else [folder / f"{path.stem}.{name}" for name in FILE_NAMES]
-    return next((file for file in [*own, *(folder / name for name in FILE_NAMES)] if file.is_file()), None)
+    for prefix in ("",) if path.is_dir() else (f"{path.stem}.", ""):
+        found = [file for name in FILE_NAMES if (file := folder / f"{prefix}{name}").is_file()]
+        if len(found) > 1:
+            raise ModelLoadError(f"{found[0]} and {found[1].name} are two plans of one model: take one of them away")
+        if found:
+            return found[0]
+    return None
+
+
+def misspelt_plan(path: Path) -> tuple[Path, str] | None:
+    """Return a file that is nearly called as the plan of the model at `path` would be, and what that name is."""
+    folder, prefix = (path, "") if path.is_dir() else (path.parent, f"{path.stem}.")
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        given = file.name.removeprefix(prefix)
+        # What has a dot before is that of another model.
+        if not file.is_file() or file == path or given in FILE_NAMES or given.count(".") != 1:
+            continue
+        for name in FILE_NAMES:
+            if SequenceMatcher(None, given.lower(), name).ratio() >= _LIKENESS_MIN:
+                return file, file.name.removesuffix(given) + name
+    return None
 
 
 def read_plan(file: Path, schema_of: Callable[[Path, str], Mapping[str, Any]] | None = None) -> Plan:

@@ -5,6 +5,7 @@ It is a backend around the model's own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
 from penstock.processing.answer import read_answer
 from penstock.processing.described import digest_of
-from penstock.processing.plan import FILE_BYTES_MAX, Plan, find_plan, read_plan
+from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
 from penstock.processing.program import Origin, Wiring, wire
 from penstock.processing.text import WordCounter
 from penstock.worker.answers import Answers
@@ -26,11 +27,20 @@ from penstock.worker.tokens import Tokenizer
 
 __all__ = ["Processed", "with_plan"]
 
+logger = logging.getLogger("penstock.worker")
+
 
 def with_plan(backend: Backend, path: Path) -> Backend:
     """Put the plan that lies with the model at `path` around its backend; ModelLoadError when it does not fit."""
     file = find_plan(path)
-    return backend if file is None else Processed(backend, read_plan(file))
+    if file is not None:
+        return Processed(backend, read_plan(file))
+    if (misspelt := misspelt_plan(path)) is not None:
+        raise ModelLoadError(f"{misspelt[0]} is no plan: did you mean {misspelt[1]}? Name it so, or take it away")
+    written = path / "plan.toml"
+    if written.is_file():
+        logger.warning("plan.toml is not read", extra={"path": str(written), "called": " or ".join(FILE_NAMES)})
+    return backend
 
 
 class Processed:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.core.errors import ModelLoadError
+from penstock.processing.plan import misspelt_plan
 from penstock.worker.arrays import Array
 from penstock.worker.model import ModelSpec
 
@@ -92,6 +93,9 @@ def choose_backend(path: Path, backend: str) -> str:
         raise ModelLoadError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}, or leave it out")
     found = _backend_of(path)
     if found is None:
+        misspelt = misspelt_plan(path)
+        if misspelt is not None:
+            raise ModelLoadError(f"{misspelt[0]} is no plan, and no model: did you mean {misspelt[1]}?")
         raise ModelLoadError(
             f"{path} is no model that Penstock knows: it serves ONNX (.onnx), PyTorch (.pt2, .pt, .pth, .safetensors), "
             "TensorFlow (a SavedModel folder, .keras, .h5), scikit-learn (.skops), XGBoost (.ubj, .json), folders of "
