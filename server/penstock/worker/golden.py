@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
+from penstock.processing.record import Record
 from penstock.worker.arrays import Array, blank, dtype_of
 from penstock.worker.backends import Backend
 from penstock.worker.batch import Rows
 from penstock.worker.fault import describe
+from penstock.worker.golden_records import columns_of
 from penstock.worker.model import TEXTS, ModelSpec, TensorSpec
 
 __all__ = ["Golden", "GoldenRow", "prove", "read_golden"]
@@ -53,13 +55,16 @@ class _MistakeError(Exception):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_golden(path: Path, spec: ModelSpec) -> Golden:
-    """Read the golden rows of a model; ModelLoadError says what in the file does not fit it."""
+def read_golden(path: Path, spec: ModelSpec, record: Record | None = None) -> Golden:
+    """Read the golden rows of a model; ModelLoadError says what in the file does not fit it.
+
+    With a `record` the inputs are such, as clients send them.
+    """
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise _MistakeError(f"it is larger than {FILE_BYTES_MAX >> 20} MiB: some hundred rows are enough")
         members = json.loads(path.read_bytes(), object_pairs_hook=_object, parse_constant=_refuse_constant)
-        return _golden(members, spec)
+        return _golden(members, spec, record)
     except OSError as error:
         raise ModelLoadError(f"the golden rows in {path.name} cannot be read: {error.strerror}") from error
     except RecursionError as error:
@@ -80,12 +85,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _MistakeError(f'the bare word {name} is no JSON: write "{name}"')
 
 
-def _golden(members: object, spec: ModelSpec) -> Golden:
+def _golden(members: object, spec: ModelSpec, record: Record | None) -> Golden:
     if not isinstance(members, dict) or not {"inputs", "outputs"} <= members.keys() <= _MEMBERS:
         raise _MistakeError(
             'it must be an object {"inputs": {NAME: [ROW, ...]}, "outputs": {...}}, with rtol and atol or not'
         )
-    inputs = _table(members["inputs"], "inputs", spec.inputs)
+    given = members["inputs"]
+    if record is not None:
+        given = columns_of(record, given, spec.inputs[0].name)
+    inputs = _table(given, "inputs", spec.inputs)
     outputs = _table(members["outputs"], "outputs", spec.outputs)
     counts = {len(values) for values in (*inputs, *outputs)}
     if len(counts) != 1 or 0 in counts:
@@ -143,7 +151,7 @@ def _array(value: object, tensor: TensorSpec, length: int, where: str) -> Array:
     flat = list(_flattened(value, shape, f"{where} must have the shape {shape}"))
     kinds = set(map(type, flat))
     if tensor.dtype in TEXTS:
-        if not kinds <= {str}:
+        if not kinds <= {str, bytes} or (bytes in kinds and tensor.dtype == "str"):
             raise _MistakeError(f"{where} must hold strings")
         return _texts(flat, tensor.dtype).reshape(shape)
     if dtype.kind == "f":
@@ -163,9 +171,9 @@ def _array(value: object, tensor: TensorSpec, length: int, where: str) -> Array:
         raise _MistakeError(f"{where} must hold values of {dtype}") from error
 
 
-def _texts(items: Sequence[str], dtype: str) -> Array:
+def _texts(items: Sequence[str | bytes], dtype: str) -> Array:
     texts = np.empty(len(items), object)
-    texts[:] = [item if dtype == "str" else item.encode() for item in items]
+    texts[:] = [item if dtype == "str" or isinstance(item, bytes) else item.encode() for item in items]
     return texts
 
 

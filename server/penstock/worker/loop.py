@@ -22,7 +22,7 @@ from penstock.worker.limits import out_of_memory
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
 from penstock.worker.model import ModelSpec
 from penstock.worker.priority import back_to_normal, clock_without_preemption
-from penstock.worker.processed import with_plan
+from penstock.worker.processed import Processed, with_plan
 from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
@@ -141,7 +141,8 @@ def _prove(taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> N
     """Run the golden rows, if there are any; ModelLoadError when something else comes of them."""
     if not model.golden:
         return
-    golden = read_golden(Path(model.golden), backend.spec)
+    record = backend.record if isinstance(backend, Processed) else None
+    golden = read_golden(Path(model.golden), backend.spec, record)
     rows_max = {length: _most_rows(taker, number, model, length) for length in model.lengths or (0,)}
     prove(backend, golden, rows_max, taker.batch_sizes(number))
 

@@ -51,6 +51,7 @@ class Processed:
         self._backend = backend
         self._features: _Features | None = None
         self._answers: Answers | None = None
+        self.record = plan.record
         self.spec = backend.spec
         if plan.record is not None:
             self._take_records(plan)
