@@ -8,12 +8,14 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bindings_record.hpp"
@@ -37,6 +39,9 @@ using Tensor = std::tuple<std::string, std::string, std::vector<std::optional<st
 // Model, version or alias, ring, latest, available, lazy.
 using Route = std::tuple<std::string, std::string, std::optional<std::uint32_t>, bool, bool, bool>;
 
+// Room for the strings of a tensor, by its name.
+using Rooms = std::vector<std::pair<std::string, std::uint32_t>>;
+
 TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& lengths, std::uint32_t string_bytes) {
   const auto& [name, dtype_name, extents] = tensor;
   const std::optional<DType> dtype = dtype_from_name(dtype_name);
@@ -55,9 +60,12 @@ TensorSpec tensor_spec(const Tensor& tensor, const std::vector<std::uint32_t>& l
 }
 
 RowLayout layout_of(const std::vector<Tensor>& tensors, const std::vector<std::uint32_t>& lengths,
-                    std::uint32_t string_bytes) {
+                    std::uint32_t string_bytes, const Rooms& rooms = {}) {
   std::vector<TensorSpec> specs;
-  for (const Tensor& tensor : tensors) specs.push_back(tensor_spec(tensor, lengths, string_bytes));
+  for (const Tensor& tensor : tensors) {
+    const auto room = std::ranges::find(rooms, std::get<0>(tensor), &std::pair<std::string, std::uint32_t>::first);
+    specs.push_back(tensor_spec(tensor, lengths, room == rooms.end() ? string_bytes : room->second));
+  }
   return RowLayout(std::move(specs));
 }
 
@@ -71,12 +79,13 @@ std::uint32_t add_ring(Engine& engine, const std::string& model, const std::stri
                        std::vector<std::uint32_t> batch_sizes, std::uint32_t reproducible_batch_size,
                        const std::string& group, std::vector<std::uint32_t> lengths, std::uint32_t max_batch_tokens,
                        std::uint32_t string_bytes_max, std::uint32_t cache_ttl_s, const nb::bytes& cache_fingerprint,
-                       const std::optional<RecordTuple>& record) {
+                       const std::optional<RecordTuple>& record, const Rooms& input_rooms) {
   constexpr double kNsPerMs = 1e6;
   constexpr double kSloMsMax = 24.0 * 3600 * 1000;
   if (!(slo_ms >= 0 && slo_ms <= kSloMsMax)) throw std::invalid_argument("slo_ms must be 0, for none, to a day");
   batcher::RingConfig config;
-  config.schema = {layout_of(inputs, lengths, string_bytes_max), layout_of(outputs, lengths, string_bytes_max)};
+  config.schema = {layout_of(inputs, lengths, string_bytes_max, input_rooms),
+                   layout_of(outputs, lengths, string_bytes_max)};
   config.max_batch_size = max_batch_size;
   config.max_queue_delay_us = max_queue_delay_us;
   config.queue_bytes = queue_bytes;
@@ -266,6 +275,7 @@ NB_MODULE(_dataplane, module) {
            "batch_sizes"_a = std::vector<std::uint32_t>{}, "reproducible_batch_size"_a = 1, "group"_a = "",
            "lengths"_a = std::vector<std::uint32_t>{}, "max_batch_tokens"_a = 0, "string_bytes_max"_a = 0,
            "cache_ttl_s"_a = 0, "cache_fingerprint"_a = nb::bytes(""), "record"_a = nb::none(),
+           "input_rooms"_a = Rooms{},
            "Make the ring of a model version; its id. `record`, as penstock.processing.described has it, is what "
            "clients send instead of the inputs. ValueError for a schema that no ring can hold. Any thread.")
       .def(

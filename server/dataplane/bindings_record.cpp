@@ -35,6 +35,7 @@ constexpr std::array kKinds = std::to_array<std::pair<std::string_view, RecordKi
     {"text", RecordKind::kText},
     {"image", RecordKind::kImage},
     {"tensor", RecordKind::kTensor},
+    {"pixels", RecordKind::kTensor},
 });
 
 RecordKind kind_from_name(std::string_view name) {
@@ -50,6 +51,7 @@ RecordFieldSpec field_of(const RecordFieldTuple& tuple) {
   std::tie(field.path, kind, field.required, field.nullable, field.coerce, field.open, field.minimum,
            field.exclusive_minimum, field.maximum, field.exclusive_maximum, field.categories, field.absent) = tuple;
   field.kind = kind_from_name(kind);
+  field.picture = kind == "pixels";
   return field;
 }
 

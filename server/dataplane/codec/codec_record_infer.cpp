@@ -210,6 +210,8 @@ class InferRecords {
     const TensorSpec& face = plan_.face().inputs.tensors()[said.tensor];
     const std::optional<DType> dtype = dtype_of(said.datatype);
     if (!dtype) return refuse(element, "datatype: expected one of the protocol, such as FP64, INT64, BOOL, BYTES");
+    if (element.picture && *dtype != face.dtype)
+      return refuse(element, "datatype: expected UINT8, its pixels; files of images are taken by /predict");
     if (!has_slot(element.kind) && *dtype != face.dtype) return refuse(element, "datatype: expected that of its field");
     bool fits = said.has_shape && said.rank >= 1 && said.shape[0] >= 1 && said.shape[0] <= UINT32_MAX;
     // A value a row may be a list of one.

@@ -251,7 +251,7 @@ class JsonRecordReader {
     if (!text_.check_value()) return false;
     std::string_view detail = fault.detail();
     if (const std::size_t colon = detail.find(": "); colon != std::string_view::npos) detail.remove_prefix(colon + 2);
-    row_.fault(element.path, is_array ? "items" : "type", detail, {});
+    row_.fault_tensor(element, is_array ? "items" : "type", detail);
     return true;
   }
 

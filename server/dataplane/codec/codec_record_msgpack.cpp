@@ -1,5 +1,6 @@
 #include "codec/codec_record_msgpack.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -28,6 +29,10 @@ class Shown {
         return;
       case MsgpackKind::kFloat32:
       case MsgpackKind::kFloat64:
+        if (std::isnan(token.real)) {
+          end_ = std::ranges::copy(std::string_view("NaN; a missing number is nil"), text_).out;
+          return;
+        }
         end_ = std::to_chars(text_, text_ + sizeof text_, token.real).ptr;
         return;
       default:
@@ -187,7 +192,7 @@ class MsgpackRecordReader {
     if (!text_.skip_value()) return false;
     std::string_view detail = fault.detail();
     if (const std::size_t colon = detail.find(": "); colon != std::string_view::npos) detail.remove_prefix(colon + 2);
-    row_.fault(element.path, "items", detail, {});
+    row_.fault_tensor(element, "items", detail);
     return true;
   }
 

@@ -219,8 +219,25 @@ void RecordRow::fault_slot(const RecordElement& element, std::string_view rule, 
   fault(element.path, rule, expected.view(), got);
 }
 
+void RecordRow::fault_tensor(const RecordElement& element, std::string_view rule, std::string_view detail) noexcept {
+  if (!element.picture) return fault(element.path, rule, detail, {});
+  Message expected;
+  expected.add("no image of PNG, JPEG, WebP, BMP or GIF (base64 in JSON, bin in msgpack), and no pixels: ").add(detail);
+  fault(element.path, rule, expected.view(), {});
+}
+
 void RecordRow::fault_full(const RecordElement& element, std::string_view got) noexcept {
-  fault(element.path, "maxLength", "more bytes than there is room for (the model's setting string_bytes_max)", got);
+  constexpr double kCharacterBytesMax = 4;
+  const std::uint32_t room = spec(element).heap_bytes;
+  // So many bytes are too many characters, however long each is.
+  if (element.kind == RecordKind::kText && element.high * kCharacterBytesMax <= room)
+    return fault(element, "maxLength", got);
+  Message expected;
+  NumberText bytes;
+  expected.add("more bytes than the ").add(write_number(room, bytes));
+  expected.add(" that there is room for; the model's setting string_bytes_max makes more");
+  // Of a file nobody knows its base64 by sight, and whoever sent the file itself never saw it.
+  fault(element.path, "maxLength", expected.view(), element.kind == RecordKind::kImage ? std::string_view() : got);
 }
 
 void RecordRow::fault_unknown(const RecordElement& object, std::string_view name) noexcept {
@@ -260,6 +277,7 @@ void RecordRow::fill_absent() noexcept {
       if (is_untold()) continue;
       Message expected;
       expected.add("missing; expected ").add(element.expected);
+      if (element.nullable) expected.add(", or null");
       fault(element.path, "required", expected.view(), {});
     } else if (has_slot(element.kind)) {
       store(element, element.absent);

@@ -122,6 +122,9 @@ class RecordRow {
   [[gnu::cold]] void fault(const RecordElement& element, std::string_view rule, std::string_view got) noexcept;
   // Of the number that is to be a slot itself.
   [[gnu::cold]] void fault_slot(const RecordElement& element, std::string_view rule, std::string_view got) noexcept;
+  // What the reader of its tensor says; of a picture's pixels, what else there may be.
+  [[gnu::cold]] void fault_tensor(const RecordElement& element, std::string_view rule,
+                                  std::string_view detail) noexcept;
   // More bytes than its tensor has room for.
   [[gnu::cold]] void fault_full(const RecordElement& element, std::string_view got) noexcept;
   [[gnu::cold]] void fault_unknown(const RecordElement& object, std::string_view name) noexcept;

@@ -1,6 +1,7 @@
 #include "codec/record_plan.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
@@ -60,8 +61,21 @@ std::string length_text(const RecordFieldSpec& field) {
          " characters";
 }
 
+// "a category, which is a string", as far as those that are listed say what it is.
+std::string open_category_text(const RecordFieldSpec& field) {
+  constexpr std::array<std::string_view, 3> kTypes{"a string", "true or false", "a number"};  // as RecordValue has them
+  std::string text = "a category";
+  std::string_view before = ", which is ";
+  for (std::size_t type = 0; type < kTypes.size(); ++type) {
+    if (std::ranges::find(field.categories, type, &RecordValue::index) == field.categories.end()) continue;
+    text.append(before).append(kTypes[type]);
+    before = " or ";
+  }
+  return text;
+}
+
 std::string categories_text(const RecordFieldSpec& field) {
-  if (field.open) return "a category";
+  if (field.open) return open_category_text(field);
   std::string text = "one of ";
   for (std::size_t i = 0; i < field.categories.size(); ++i) {
     const std::string value = value_text(field.categories[i]);
@@ -91,6 +105,7 @@ std::string expected_text(const RecordFieldSpec& field) {
     case RecordKind::kText:
       return "a string" + length_text(field);
     case RecordKind::kTensor:
+      if (field.picture) return "an image in base64";
       break;
   }
   return "an array";
@@ -150,6 +165,7 @@ RecordElement element_of(const RecordFieldSpec& field) {
   element.nullable = field.nullable;
   element.coerce = field.coerce;
   element.open = field.open;
+  element.picture = field.picture;
   element.exclusive_minimum = field.exclusive_minimum;
   element.exclusive_maximum = field.exclusive_maximum;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();

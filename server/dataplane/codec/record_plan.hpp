@@ -58,7 +58,8 @@ struct RecordFieldSpec {
   bool required = true;  // by the object that it is in
   bool nullable = false;
   bool coerce = false;
-  bool open = false;  // categories that are not listed are taken, too
+  bool open = false;     // categories that are not listed are taken, too
+  bool picture = false;  // a tensor of the pixels of a file, which another process decodes
   bool exclusive_minimum = false;
   bool exclusive_maximum = false;
   double minimum = -std::numeric_limits<double>::infinity();
@@ -100,6 +101,7 @@ struct RecordElement {
   bool nullable = false;
   bool coerce = false;
   bool open = false;
+  bool picture = false;
   bool exclusive_minimum = false;  // for messages: the bounds below are inclusive
   bool exclusive_maximum = false;
   bool closed = false;       // of an object

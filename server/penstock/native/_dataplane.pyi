@@ -138,6 +138,7 @@ class Engine:
         cache_ttl_s: int = 0,
         cache_fingerprint: bytes = b"",
         record: tuple[Sequence[RecordField], Sequence[RecordObject]] | None = None,
+        input_rooms: Sequence[tuple[str, int]] = [],
     ) -> int:
         """Make the ring of a model version; its id. ValueError for a schema that no ring can hold. Any thread.
 
@@ -146,6 +147,7 @@ class Engine:
         at most 16; none for any. lengths: length buckets of tensors that vary, ascending, at most 16, the last one the
         longest. max_batch_tokens: rows times bucket length of a batch; 0 for no bound.
         string_bytes_max: room for all strings of a tensor of a row together; 0 for 64 bytes each, at least 1024.
+        input_rooms: other rooms than that, by the names of inputs.
         cache_ttl_s: how long answers are kept for equal inputs; 0: not at all.
         cache_fingerprint: 32 bytes that stand for all that they depend on, where other servers share them; else none.
         """

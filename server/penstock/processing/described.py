@@ -11,7 +11,22 @@ from typing import Any, TypeAlias
 from penstock.core.status import Tensor
 from penstock.processing.record import Category, Field, FieldKind, Record, RecordObject
 
-__all__ = ["Description", "described", "digest_of", "example_of", "fields_of", "shown_schema", "takes_empty"]
+__all__ = [
+    "Description",
+    "described",
+    "digest_of",
+    "example_of",
+    "fields_of",
+    "rooms_of",
+    "shown_schema",
+    "takes_empty",
+]
+
+# Of the files of pictures that the model decodes itself: thumbnails, and what a camera makes of a small scene.
+_PICTURE_BYTES = 256 << 10
+# Of text that nobody has bounded, as the data plane has it for other strings.
+_TEXT_BYTES = 1024
+_CHARACTER_BYTES_MAX = 4
 
 # A PNG of one pixel.
 _DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -45,7 +60,7 @@ def _root(record: Record) -> RecordObject:
 def _described(field: Field, *, needed: bool) -> _Field:
     return (
         [*field.path],
-        (FieldKind.TENSOR if _is_decoded(field) else field.kind).value,
+        "pixels" if _is_decoded(field) else field.kind.value,
         needed,
         field.nullable,
         field.coerce,
@@ -74,6 +89,21 @@ def digest_of(record: Record | None) -> str:
     if record is None:
         return ""
     return hashlib.sha256(json.dumps(described(record)).encode()).hexdigest()
+
+
+def rooms_of(record: Record) -> dict[str, int]:
+    """Return how many bytes a row needs for each text and each file of a picture, by its name.
+
+    As many as `maxLength` characters can have, and its default; without one the usual room.
+    """
+    rooms = {}
+    for field in record.tensors:
+        if field.kind is FieldKind.TEXT:
+            longest = 0 if math.isinf(field.maximum) else int(field.maximum) * _CHARACTER_BYTES_MAX
+            rooms[field.name] = max(_TEXT_BYTES, longest, len(str(field.default or "").encode()))
+        elif field.kind is FieldKind.IMAGE and not _is_decoded(field):
+            rooms[field.name] = _PICTURE_BYTES
+    return rooms
 
 
 def fields_of(record: Record) -> tuple[Tensor, ...]:

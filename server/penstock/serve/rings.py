@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.config import ModelConfig
 from penstock.core.errors import ModelLoadError
-from penstock.processing.described import described, digest_of
+from penstock.processing.described import described, digest_of, rooms_of
 from penstock.processing.plan import find_plan, read_plan
 from penstock.processing.record import Record
 from penstock.serve.content import fingerprint
@@ -86,6 +86,7 @@ class Rings:
             cache_ttl_s=config.cache_ttl_s,
             cache_fingerprint=fingerprint(config, loaded),
             record=None if model.record is None else described(model.record),
+            input_rooms=_rooms(config, model.record),
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:
@@ -177,6 +178,24 @@ def _record(config: ModelConfig, loaded: Loaded) -> Record | None:
             f"the plan of the model at {path} has changed while it was loaded: restore it, or load the model again"
         )
     return record
+
+
+def _rooms(config: ModelConfig, record: Record | None) -> list[tuple[str, int]]:
+    """Return the rooms for texts and pictures of a row: what a record promises, unless the model says how much.
+
+    ModelLoadError when two rows of it are more than the ring may have.
+    """
+    if record is None or config.string_bytes_max:
+        return []
+    rooms = rooms_of(record)
+    if 2 * sum(rooms.values()) > config.queue_bytes:
+        widest = max(rooms, key=lambda name: rooms[name])
+        raise ModelLoadError(
+            f"the record's texts and pictures may have {sum(rooms.values())} bytes a row, 4 for each character of "
+            f"maxLength, and two rows have to fit into queue_bytes ({config.queue_bytes}): bound {widest!r} by a lower "
+            "maxLength, raise queue_bytes, or say with string_bytes_max how many bytes of each are taken"
+        )
+    return list(rooms.items())
 
 
 def _curve(cost: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
