@@ -39,7 +39,8 @@ bool EventLoop::admits(const Connection& connection, const RequestHead& head, st
   body_bytes_max = loop_.table->body_bytes_max(model);
   if (target.route != Route::kPredict) body_bytes_max = std::max(body_bytes_max, kRowsBytesMax);
   // A file may be larger than the tensor that it is.
-  if (is_file(head)) body_bytes_max = std::max(body_bytes_max, loop_.engine.options.control_body_bytes_max);
+  if (is_file(head) || !loop_.table->pictures().empty())
+    body_bytes_max = std::max(body_bytes_max, loop_.engine.options.control_body_bytes_max);
   return true;
 }
 
@@ -107,7 +108,8 @@ void EventLoop::handle_prediction(Connection& connection, Pending& pending, cons
 }
 
 bool EventLoop::is_for_control(const Connection& connection, const Request& request) const noexcept {
-  if (!is_file(request.head) && !(loop_.table->takes_images() && holds_images(request.head, request.body)))
+  if (!is_file(request.head) &&
+      !(loop_.table->takes_images() && holds_images(request.head, request.body, loop_.table->pictures())))
     return false;
   return !connection.internal && !loop_.engine.options.control_socket.empty();
 }

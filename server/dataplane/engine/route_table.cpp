@@ -27,6 +27,15 @@ bool may_be_image(const TensorSpec& input) noexcept {
   return input.dtype == DType::kUint8 && (input.shape.size() == 2 || input.shape.size() == 3);
 }
 
+void add_pictures(const RecordPlan& record, std::vector<std::string>& names) {
+  for (const RecordElement& element : record.elements()) {
+    // A field inside an object comes by its path, too.
+    for (const std::string& name : {element.name, element.path}) {
+      if (element.picture && std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
+  }
+}
+
 }  // namespace
 
 RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::shared_ptr<ModelEntry>> entries,
@@ -48,6 +57,7 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
     has_objectives_ = has_objectives_ || entries_[route.ring]->slo_ns != 0;
     takes_images_ =
         takes_images_ || std::ranges::any_of(entries_[route.ring]->ring.schema().inputs.tensors(), may_be_image);
+    if (entries_[route.ring]->record != nullptr) add_pictures(*entries_[route.ring]->record, pictures_);
   }
   find_peers(routes);
   bytes_.resize(bytes);

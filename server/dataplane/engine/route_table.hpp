@@ -64,6 +64,8 @@ class RouteTable {
   [[nodiscard]] bool has_objectives() const noexcept { return has_objectives_; }
   // Some model has an input that images may be decoded for.
   [[nodiscard]] bool takes_images() const noexcept { return takes_images_; }
+  // Names of fields that are pictures, of all records.
+  [[nodiscard]] const std::vector<std::string>& pictures() const noexcept { return pictures_; }
   // The other model versions that share workers with ring `ring`.
   [[nodiscard]] const std::vector<const ModelEntry*>& peers(std::uint32_t ring) const noexcept { return peers_[ring]; }
 
@@ -123,6 +125,7 @@ class RouteTable {
   std::uint64_t body_bytes_max_ = 0;
   bool has_objectives_ = false;
   bool takes_images_ = false;
+  std::vector<std::string> pictures_;
 };
 
 }  // namespace penstock::dataplane

@@ -33,6 +33,8 @@ _IDLE_S = 60.0
 _ORDERS_MAX = 10_000
 # Of the tensors that it makes of what it got.
 _TENSORS_BYTES_MAX = 32 << 20
+# How many times as large a body of msgpack may be as JSON.
+_JSON_OF_PACKED = 4
 _PIECE_BYTES = 1 << 20
 _CHANNELS = (1, 3, 4)
 _HEIGHT_MAX = 65_535
@@ -120,10 +122,11 @@ class ImageReader:
             return process.ask({"do": "image", "goal": goal, "media_type": media_type}, content)[1]
 
     @contextmanager
-    def document(self, content: bytes) -> Iterator[Document]:
-        """Have a body of JSON read."""
+    def document(self, content: bytes, *, packed: bool = False) -> Iterator[Document]:
+        """Have a body of JSON read, or one of msgpack (`packed`), which is JSON then."""
         with self._process(len(content)) as process:
-            document = Document(process, process.ask({"do": "names"}, content)[0], len(content))
+            size = len(content) * (_JSON_OF_PACKED if packed else 1)
+            document = Document(process, process.ask({"do": "names", "packed": packed}, content)[0], size)
             yield document
             document.forget()
 

@@ -61,6 +61,11 @@ class Schema:
         return self._status
 
     @property
+    def known(self) -> ModelStatus | None:
+        """The model's status; None while its schema is not known."""
+        return self._status
+
+    @property
     def rows_max(self) -> int:
         """How many rows of it are run at a time: fewer when their outputs are large."""
         elements = 1

@@ -15,11 +15,12 @@ import sys
 import warnings
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import IO, Any, NamedTuple
 
 from penstock.core.errors import RequestError
+from penstock.core.packed import json_of
 from penstock.jobs.fitting import fitted
 
 __all__ = ["main"]
@@ -53,8 +54,17 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Of which Pillow makes any of those in one way only.
 _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _ORIENTATION = 0x0112
-# A key and its digits, but not the end of a longer key.
-_FIELD = re.compile(r'(?<!\\)"base64"[ \t\r\n]*:[ \t\r\n]*"((?:[A-Za-z0-9+/=]++|\\.)*+)"')
+
+
+def _digits_behind(keys: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern for one of these keys, its digits with what is around them, and these alone."""
+    # Not the end of a longer key.
+    names = "|".join(re.escape(json.dumps(key, ensure_ascii=False)) for key in keys)
+    return re.compile(rf'(?<!\\)({names})[ \t\r\n]*:[ \t\r\n]*("((?:[^"\\]++|\\.)*+)")')
+
+
+# Compiled here: what is made while a large body is read keeps its memory from being given back.
+_FIELD = _digits_behind(["base64"])
 # What stands in the place of an image that cannot be used: no input takes it, whatever its shape.
 _UNUSABLE = "!"
 
@@ -72,6 +82,11 @@ class _Goal(NamedTuple):
     planes: bool
     # How it comes to that size (core.status.ImageFit); None: it must have it.
     fit: tuple[Sequence[int], Sequence[int], str] | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a field of a record, whose string is a file, and whose tensor hardly anybody sends."""
+        return self.fit is not None
 
     @property
     def bytes(self) -> int | None:
@@ -102,7 +117,7 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
                 answer: _Json = {}
             elif order["do"] == "names":
                 document = _Document(b"")  # never two at a time
-                document = _Document(content)
+                document = _Document(json_of(content).encode() if order.get("packed") else content)
                 answer = document.names()
             elif order["do"] == "forget":
                 answer = {}
@@ -248,6 +263,13 @@ def _samples(image: Any, goal: _Goal) -> bytes:
     return b"".join(band.tobytes() for band in image.split()) if goal.planes else bytes(image.tobytes())
 
 
+class _Place(NamedTuple):
+    """Where the digits of an image stand in a body, and the quotes around them."""
+
+    digits: tuple[int, int]
+    quoted: tuple[int, int]
+
+
 class _Document:
     """A body of JSON, some of whose fields of base64 are images."""
 
@@ -255,10 +277,10 @@ class _Document:
         self._content = content
         self._text = ""
         self._parsed: Any = None
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, _Place] = {}
         try:
             self._text = content.decode()
-            self._parsed = json.loads(self._marked()) if content else None
+            self._parsed = json.loads(self._marked(_FIELD)) if content else None
         except (ValueError, RecursionError):
             pass  # the data plane says what is wrong with it
 
@@ -271,24 +293,30 @@ class _Document:
         """Return it with tensors in the images' place, and which rows have images that are none."""
         if not isinstance(self._parsed, dict):
             return self._content, []
+        pictures = {key for goal in goals if goal.is_picture for key in (goal.name, goal.name.rpartition(".")[2])}
+        if pictures:
+            self._parsed = json.loads(self._marked(_digits_behind(["base64", *sorted(pictures)])))
         faults: list[_Json] = []
         made: list[tuple[int, int, str]] = []
-        known: dict[tuple[str, str], str | RequestError | None] = {}
+        known: dict[tuple[str, str, bool], str | RequestError | None] = {}
         left = _BODY_BYTES_MAX
-        for row, goal, mark in self._fields(goals, order["rows"]):
-            start, end = self._places[mark]
-            key = (goal.name, self._text[start:end])
+        for row, goal, mark, is_plain in self._fields(goals, order["rows"]):
+            start, end = self._places[mark].digits
+            key = (goal.name, self._text[start:end], is_plain)
             if key not in known:
-                known[key] = _tensor_in(key[1], goal)
+                known[key] = _tensor_in(key[1], goal, is_plain=is_plain)
             tensor = known[key]
             if tensor is None:
                 continue
             if isinstance(tensor, RequestError):
                 if not order["rows"]:
                     raise tensor
-                faults.append({"row": row, "code": tensor.code, "detail": tensor.detail})
+                faults.append({"row": row, "field": goal.name, "code": tensor.code, "detail": tensor.detail})
                 tensor = _UNUSABLE
-            made.append((start, end, tensor))
+            if is_plain:
+                made.append((*self._places[mark].quoted, f'{{"base64":"{tensor}"}}'))
+            else:
+                made.append((start, end, tensor))
             left -= len(tensor)
             if left < 0:
                 raise RequestError(
@@ -297,16 +325,17 @@ class _Document:
                 )
         return self._with(sorted(made)), faults
 
-    def _marked(self) -> str:
-        """Return the text with a mark in the place of digits, which says where they stand."""
+    def _marked(self, field: re.Pattern[str]) -> str:
+        """Return the text with a mark in the place of the digits of these fields, which says where they stand."""
         prefix = f"#{token_hex(16)}-"  # nothing that somebody could have written
+        self._places = {}
 
         def mark(found: re.Match[str]) -> str:
             name = f"{prefix}{len(self._places)}"
-            self._places[name] = found.span(1)
-            return f'"base64":"{name}"'
+            self._places[name] = _Place(found.span(3), found.span(2))
+            return f'{found[1]}:"{name}"'
 
-        return _FIELD.sub(mark, self._text)
+        return field.sub(mark, self._text)
 
     def _with(self, made: list[tuple[int, int, str]]) -> bytes:
         """Replace in the text, where everything else stays as it was written: numbers, and what is wrong with it."""
@@ -316,33 +345,50 @@ class _Document:
             at = end
         return "".join([*pieces, self._text[at:]]).encode()
 
-    def _fields(self, goals: list[_Goal], rows: bool) -> Iterator[tuple[int, _Goal, str]]:
-        """Yield the marks of base64 that stands for an input that takes images."""
+    def _fields(self, goals: list[_Goal], rows: bool) -> Iterator[tuple[int, _Goal, str, bool]]:
+        """Yield the marks of base64 that stands for an input that takes images, and whether it stands there alone."""
         by_name = {goal.name: goal for goal in goals}
         inputs = self._parsed.get("inputs")
         for row, values in enumerate(inputs if rows and isinstance(inputs, list) else [inputs]):
-            if not isinstance(values, dict):
-                continue
-            for name, value in values.items():
-                digits = value.get("base64") if name in by_name and isinstance(value, dict) else None
+            for name, value in _members(values, "", by_name):
+                goal = by_name[name]
+                is_plain = goal.is_picture and isinstance(value, str)
+                digits = value if is_plain else value.get("base64") if isinstance(value, dict) else None
                 if not isinstance(digits, str):
                     continue
                 if digits in self._places:
-                    yield row, by_name[name], digits
-                elif _file_in(digits, by_name[name]) is not None:
+                    yield row, goal, digits, is_plain
+                elif is_plain or _file_in(digits, goal) is not None:
                     raise RequestError(
                         "malformed_body",
-                        f"inputs.{name}: an image stands behind the key base64 written without escapes",
+                        f"inputs.{name}: an image stands behind a key written without escapes",
                     )
 
 
-def _tensor_in(text: str, goal: _Goal) -> str | RequestError | None:
+def _members(values: object, prefix: str, goals: Mapping[str, _Goal]) -> Iterator[tuple[str, Any]]:
+    """Yield the members that goals name, also those of objects inside, by their paths."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        name = f"{prefix}{key}"
+        if name in goals:
+            yield name, value
+        elif isinstance(value, dict) and any(goal.startswith(f"{name}.") for goal in goals):
+            yield from _members(value, f"{name}.", goals)
+
+
+def _tensor_in(text: str, goal: _Goal, *, is_plain: bool) -> str | RequestError | None:
     """Return the tensor of an image as digits, or what is wrong with it; None for what is no image."""
     try:
         digits = json.loads(f'"{text}"')
     except ValueError:
         return None
-    if (content := _file_in(digits, goal)) is None:
+    content = _file_in(digits, goal)
+    if content is None and goal.is_picture:
+        content = _file_of(digits)
+        if content is None:
+            return RequestError("invalid_input", f"inputs.{goal.name}: expected an image in base64; this is none")
+        if not is_plain and len(content) == goal.bytes:
+            return None  # the tensor itself
+    if content is None:
         return None
     try:
         return b64encode(_decode(content, goal, None)).decode()
@@ -350,11 +396,18 @@ def _tensor_in(text: str, goal: _Goal) -> str | RequestError | None:
         return error
 
 
+def _file_of(digits: str) -> bytes | None:
+    """Return the bytes that base64 stands for."""
+    try:
+        return b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except (Base64Error, ValueError):
+        return None
+
+
 def _file_in(digits: str, goal: _Goal) -> bytes | None:
     """Return the file that base64 stands for; None when it is a tensor, or neither."""
-    try:
-        content = b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (Base64Error, ValueError):
+    content = _file_of(digits)
+    if content is None:
         return None
     if not content.startswith(_BEGINNINGS) or len(content) == goal.bytes:
         return None

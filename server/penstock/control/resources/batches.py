@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Response, request
 from flask_restful import Resource
 
-from penstock.control.images import ImageReader
+from penstock.control.images import ImageGoal, ImageReader
 from penstock.control.reading import query
-from penstock.control.resources.files import JSON, ImageDocuments
+from penstock.control.resources.files import JSON, MSGPACK, ImageDocuments, explained, goals_of
 from penstock.control.served import Schema, handed_on
 from penstock.control.state import ServerState
 from penstock.control.streams.body import ClientGoneError, pieces_of
@@ -21,6 +24,7 @@ from penstock.control.streams.job import Job
 from penstock.control.streams.lines import CsvRows, CsvWriter, JsonRows, JsonWriter, LineReader, LineWriter
 from penstock.control.streams.pipeline import Pipeline
 from penstock.core.errors import RequestError
+from penstock.core.problems import PROBLEMS
 
 __all__ = ["StreamedBatch"]
 
@@ -44,7 +48,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
     # Nobody is asked for a role: the data plane lets only those get here who may predict.
     def post(self) -> Response:
         """Run the rows of a stream."""
-        if request.mimetype == JSON:
+        if request.mimetype in (JSON, *MSGPACK):
             return ImageDocuments(self._state, self._fast_path, self._images).predict("/predict/batch")
         if request.mimetype not in _NAMES and request.mimetype not in _COLUMNS:
             raise RequestError(
@@ -69,7 +73,8 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             return _answer(b"", answers, media_type)
         sent = _NAMES[request.mimetype]
         writer = _writer(sent, model)
-        poster = _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers})
+        pictures = _Pictures(self._images, model)
+        poster = _Poster(self._fast_path, names, {"Content-Type": "application/json", **headers}, pictures)
         answers = Pipeline(pieces, _reader(sent, model), writer, poster, rows_max=model.rows_max).answers()
         return _answer(_first(answers), answers, writer.media_type)
 
@@ -122,13 +127,42 @@ def _answer(first: bytes, answers: Iterator[bytes], media_type: str) -> Response
 class _Poster:
     """Sends one stream's batches."""
 
-    def __init__(self, fast_path: FastPath, names: dict[str, str], headers: dict[str, str]) -> None:
+    def __init__(
+        self, fast_path: FastPath, names: dict[str, str], headers: dict[str, str], pictures: _Pictures
+    ) -> None:
         self._fast_path = fast_path
         self._names = names
         self._headers = headers
+        self._pictures = pictures
 
     def __call__(self, body: bytes) -> Reply:
-        return self._fast_path.post("/predict/batch", self._names, body, self._headers)
+        try:
+            body, faults = self._pictures.decoded(body)
+        except RequestError as error:  # that of this batch
+            problem = {"code": error.code, "detail": error.detail}
+            return Reply(PROBLEMS[error.code].status, json.dumps(problem).encode(), "application/problem+json", ())
+        reply = self._fast_path.post("/predict/batch", self._names, body, self._headers)
+        return explained(reply, faults) if faults else reply
+
+
+class _Pictures:
+    """Puts tensors in the place of the pictures of records, where a model has such."""
+
+    def __init__(self, images: ImageReader, model: Schema) -> None:
+        self._images = images
+        self._goals: list[ImageGoal] = []
+        status = model.known
+        if status is not None and status.fits:
+            self._goals = [goal for goal in goals_of(status) if goal.fit is not None]
+        names = (json.dumps(goal.name.rpartition(".")[2], ensure_ascii=False) for goal in self._goals)
+        self._field = re.compile(f'(?:{"|".join(map(re.escape, names))})[ \\t]*:[ \\t]*["{{]'.encode())
+
+    def decoded(self, body: bytes) -> tuple[bytes, list[dict[str, Any]]]:
+        """Return the body of a batch, and the rows whose pictures are none."""
+        if not self._goals or self._field.search(body) is None:
+            return body, []
+        with self._images.document(body) as document:
+            return document.with_tensors(self._goals, rows=True)
 
 
 class _Closing:
@@ -154,7 +188,9 @@ def _reader(media_type: str, model: Schema) -> LineReader:
     if media_type != _CSV:
         return JsonRows()
     loaded = model.loaded
-    return CsvRows(loaded.inputs, optional=loaded.optional, nullable=loaded.nullable, texts=loaded.texts)
+    # A picture is a column of base64, whatever becomes of it.
+    inputs = [(each[0], "str", ()) if each[0] in loaded.fits else each for each in loaded.inputs]
+    return CsvRows(inputs, optional=loaded.optional, nullable=loaded.nullable, texts=loaded.texts)
 
 
 def _writer(sent: str, model: Schema) -> LineWriter:

@@ -11,18 +11,20 @@ from flask import Response, request
 from flask_restful import Resource
 
 from penstock.control.files import FORM, Part, inputs_of, parts_of
-from penstock.control.images import ImageReader, goal_of
+from penstock.control.images import ImageGoal, ImageReader, goal_of
 from penstock.control.reading import query
 from penstock.control.served import Schema, handed_on
 from penstock.control.state import ServerState
 from penstock.control.streams.fast_path import FastPath, Reply
 from penstock.core.errors import RequestError
+from penstock.core.packed import packed as packed_json
 from penstock.core.problems import PROBLEMS
 from penstock.core.status import ModelStatus, Tensor
 
-__all__ = ["JSON", "FilePrediction", "ImageDocuments"]
+__all__ = ["JSON", "MSGPACK", "FilePrediction", "ImageDocuments", "explained", "goals_of"]
 
 JSON = "application/json"
+MSGPACK = ("application/msgpack", "application/vnd.msgpack", "application/x-msgpack")
 
 
 class FilePrediction(Resource):  # type: ignore[misc]  # flask_restful has no types
@@ -36,7 +38,7 @@ class FilePrediction(Resource):  # type: ignore[misc]  # flask_restful has no ty
     # Nobody is asked for a role: the data plane lets only those get here who may predict.
     def post(self) -> Response:
         """Make a row of what was sent, and have the fast path run it."""
-        if request.mimetype == JSON:
+        if request.mimetype in (JSON, *MSGPACK):
             return ImageDocuments(self._state, self._fast_path, self._images).predict("/predict")
         names = _names()
         if request.mimetype != FORM and not request.mimetype.startswith(("text/", "image/")):
@@ -52,7 +54,7 @@ class FilePrediction(Resource):  # type: ignore[misc]  # flask_restful has no ty
 
 
 class ImageDocuments:
-    """Bodies of JSON in which images stand as base64: the data plane hands on those that may be such."""
+    """Bodies of JSON or msgpack in which images stand: the data plane hands on those that may be such."""
 
     def __init__(self, state: ServerState, fast_path: FastPath, images: ImageReader) -> None:
         self._state = state
@@ -63,14 +65,26 @@ class ImageDocuments:
         """Put tensors in the place of images, and have the fast path run what that makes."""
         names = _names()
         content = request.get_data()
-        faults: list[dict[str, Any]] = []
-        with self._images.document(content) as document:
+        packed = request.mimetype in MSGPACK
+        rows = route == "/predict/batch"
+        with self._images.document(content, packed=packed) as document:
             status = self._status({**document.names, **names})
-            if status is not None:
-                goals = [goal for tensor in status.inputs if (goal := _goal_or_none(tensor, status)) is not None]
-                content, faults = document.with_tensors(goals, rows=route == "/predict/batch")
-        reply = self._fast_path.post(route, names, content, _headers())
-        return _answer(_explained(reply, faults) if faults else reply)
+            # Of msgpack JSON comes back whatever the model is.
+            if status is not None or packed:
+                content, faults = document.with_tensors([] if status is None else goals_of(status), rows=rows)
+            else:
+                faults = []
+        headers = _headers()
+        if packed:
+            headers.setdefault("Accept", request.mimetype)
+        if not faults:
+            return _answer(self._fast_path.post(route, names, content, headers))
+        wanted = headers.get("Accept", JSON)
+        reply = explained(self._fast_path.post(route, names, content, headers | {"Accept": JSON}), faults)
+        if reply.status != 200 or "msgpack" not in wanted:
+            return _answer(reply)
+        # What failed is told in JSON: the data plane knows nothing of it.
+        return _answer(Reply(reply.status, packed_json(json.loads(reply.body)), MSGPACK[0], reply.fields))
 
     def _status(self, names: Mapping[str, str]) -> ModelStatus | None:
         """Return the model's status; None when there is none: the fast path says why."""
@@ -96,25 +110,49 @@ def _answer(reply: Reply) -> Response:
     return Response(reply.body, reply.status, list(reply.fields), content_type=reply.media_type)
 
 
-def _goal_or_none(tensor: Tensor, status: ModelStatus) -> Any:
-    # An input whose channels nobody has declared is for tensors only; a field of base64 is one.
-    with suppress(RequestError):
-        return goal_of(tensor, status)
-    return None
+def goals_of(status: ModelStatus) -> list[ImageGoal]:
+    """Return what images have to be for those inputs of a model that take them."""
+    goals = []
+    for tensor in status.inputs:
+        # An input whose channels nobody has declared is for tensors only; a field of base64 is one.
+        with suppress(RequestError):
+            goals.append(goal_of(tensor, status))
+    return [goal for goal in goals if goal is not None]
 
 
-def _explained(reply: Reply, faults: list[dict[str, Any]]) -> Reply:
+def explained(reply: Reply, faults: list[dict[str, Any]]) -> Reply:
     """Say of rows whose images cannot be used what is wrong with the images."""
     if reply.status != 200 or reply.media_type != JSON:
         return reply
     document = json.loads(reply.body)
-    by_row = {fault["row"]: fault for fault in faults}
+    by_row: dict[int, list[dict[str, Any]]] = {}
+    for fault in faults:
+        by_row.setdefault(fault["row"], []).append(fault)
     outputs = document.get("outputs", ())
     if any(row >= len(outputs) or outputs[row] is not None for row in by_row):
         raise RequestError("internal_error", "a row ran without its image; its answer is withheld")
     for error in document.get("errors", ()):
-        fault = by_row.get(error["row"])
-        if fault is not None:
-            error |= {"code": fault["code"], "status": PROBLEMS[fault["code"]].status, "detail": fault["detail"]}
+        if (found := by_row.get(error["row"])) is not None:
+            error |= _told(error, found)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Reply(reply.status, body, reply.media_type, reply.fields)
+
+
+def _told(error: Mapping[str, Any], faults: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is to be said of a row. What the data plane found in a record beside its pictures counts, too."""
+    code = faults[0]["code"]
+    told = {"code": code, "status": PROBLEMS[code].status, "detail": faults[0]["detail"]}
+    if "errors" not in error:
+        return told
+    pictures = [
+        {
+            "field": fault["field"],
+            "rule": "contentMediaType",
+            "detail": fault["detail"].removeprefix(f"inputs.{fault['field']}: "),
+        }
+        for fault in faults
+    ]
+    named = {fault["field"] for fault in faults}
+    errors = [*pictures, *(other for other in error["errors"] if other["field"] not in named)]
+    detail = "; ".join(f"{each['field']}: {each['detail']}" for each in errors)
+    return told | {"detail": detail, "errors": errors}
