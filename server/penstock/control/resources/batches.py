@@ -190,7 +190,13 @@ def _reader(media_type: str, model: Schema) -> LineReader:
     loaded = model.loaded
     # A picture is a column of base64, whatever becomes of it.
     inputs = [(each[0], "str", ()) if each[0] in loaded.fits else each for each in loaded.inputs]
-    return CsvRows(inputs, optional=loaded.optional, nullable=loaded.nullable, texts=loaded.texts)
+    return CsvRows(
+        inputs,
+        optional=loaded.optional,
+        nullable=loaded.nullable,
+        texts=loaded.texts,
+        is_record=loaded.record is not None,
+    )
 
 
 def _writer(sent: str, model: Schema) -> LineWriter:

@@ -70,6 +70,7 @@ class CsvRows:
         optional: Collection[str] = (),
         nullable: Collection[str] = (),
         texts: Collection[str] = (),
+        is_record: bool = False,
     ) -> None:
         """Columns of `optional` inputs may be missing.
 
@@ -80,6 +81,7 @@ class CsvRows:
         self._optional = optional
         self._nullable = nullable
         self._texts = texts
+        self._form_of = _named_form if is_record else _form_of  # fields have names, also where there is but one
         self._form: tuple[list[str], str, list[bool], list[str]] | None = None
 
     def read(self, text: bytes, *, last: bool, rows_max: int) -> tuple[Rows, int]:
@@ -94,7 +96,7 @@ class CsvRows:
                 header[0] = header[0].removeprefix("\ufeff")
             columns = [name.strip() for name in header]
             blanks = [self._blank_of(name) for name in columns]
-            self._form = (*_form_of(columns, self._inputs, self._optional), blanks)
+            self._form = (*self._form_of(columns, self._inputs, self._optional), blanks)
         rows, consumed = _rows(_dataplane.csv_rows(text[start:], last, rows_max, *self._form))
         return rows, start + consumed
 
