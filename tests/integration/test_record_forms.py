@@ -53,11 +53,31 @@ PIXELS = """
         def predict(self, batch):
             return {"seen": batch["pixels"].copy(), "age_seen": batch["age"].copy()}
 """
+NUMBERS = """
+    from penstock.worker import Tensor
+
+    class Model:
+        inputs = {"x": Tensor("float64", (3,))}
+        outputs = {"seen": Tensor("float64", (3,))}
+
+        def predict(self, batch):
+            return {"seen": batch["x"].copy()}
+"""
 PICTURE = {"type": "string", "contentMediaType": "image/png"}
 STEPS = [{"image": "L", "resize": [8, 8], "mean": [0], "std": [1]}]
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "note": (NOTE, {"record": {"note": {"type": "string", "maxLength": 20000}}}),
     "file": (FILE, {"record": {"picture": PICTURE}}),
+    "trip": (
+        NUMBERS,
+        {
+            "record": {
+                "age": {"type": ["number", "null"], "minimum": 0, "maximum": 120},
+                "port": {"type": "string", "x-penstock": {"categories": ["Cork", "Riga"]}},
+                "deck": {"x-penstock": {"categories": ["A", 1, True]}},
+            }
+        },
+    ),
     "digits": (
         PIXELS,
         {
@@ -276,6 +296,10 @@ def test_errors_of_a_row_are_those_of_its_picture(server: Server) -> None:
         assert "no image that can be read" in error["detail"]
         assert "age: expected a number" in error["detail"]
         assert "got !" not in json.dumps(error)
+        status, problem = answered(server, "/predict", {"model": "digits", "inputs": rows[1]})
+        told = {name: problem[name] for name in ("code", "status", "detail", "errors")}
+        assert told == {name: error[name] for name in told}
+        assert (status, problem["type"]) == (problem["status"], "/problems/malformed_body")
 
 
 def test_the_open_inference_protocol_takes_pixels(server: Server) -> None:
@@ -283,3 +307,39 @@ def test_the_open_inference_protocol_takes_pixels(server: Server) -> None:
     status, answer = answered(server, "/v2/models/digits/infer", {"inputs": inputs})
     assert status == 422
     assert "expected UINT8, its pixels" in answer["detail"]
+
+
+# --- what is said of faults ---------------------------------------------------------------------------------------
+
+
+def faults_of(server: Server, inputs: Any, headers: dict[str, str] = JSON) -> dict[str, str]:
+    status, answer = answered(server, "/predict", {"model": "trip", "inputs": inputs}, headers)
+    assert status == 422
+    return {error["field"]: error["detail"] for error in answer["errors"]}
+
+
+def test_faults_say_what_is_expected(server: Server) -> None:
+    faults = faults_of(server, {"port": 3, "deck": None})
+    assert faults == {
+        "age": "missing; expected a number from 0 up to 120, or null",
+        "port": "expected a category, which is a string, got 3",
+        "deck": "expected a category, which is a string or a boolean or a number, got null",
+    }
+    faults = faults_of(server, {"age": float("nan")}, {**MSGPACK, "Accept": "application/json"})
+    assert faults["age"] == "expected a number from 0 up to 120, or null, got NaN; a missing number is nil"
+    assert faults["port"] == "missing; expected a category, which is a string"
+
+
+@pytest.mark.parametrize(
+    ("model", "header", "text"),
+    [
+        ("note", "text", "the header's column 'text' is no input; expected note"),
+        ("note", "text,topic", "the header's column 'text' is no input; expected note"),
+        ("note", "note,topic", "the header's column 'topic' is no input; expected note"),
+        ("digits", "picture.0,age", "the header: "),
+    ],
+)
+def test_a_header_of_csv_is_told_what_is_wrong(server: Server, model: str, header: str, text: str) -> None:
+    reply = server.request("POST", f"/predict/batch?model={model}", f"{header}\na,b\n".encode(), CSV)
+    assert reply.status == 422
+    assert text in json.loads(reply.body)["detail"]

@@ -63,11 +63,12 @@ std::string length_text(const RecordFieldSpec& field) {
 
 // "a category, which is a string", as far as those that are listed say what it is.
 std::string open_category_text(const RecordFieldSpec& field) {
-  constexpr std::array<std::string_view, 3> kTypes{"a string", "true or false", "a number"};  // as RecordValue has them
+  constexpr std::array<std::string_view, 3> kTypes{"a string", "a boolean", "a number"};  // as RecordValue has them
   std::string text = "a category";
   std::string_view before = ", which is ";
   for (std::size_t type = 0; type < kTypes.size(); ++type) {
-    if (std::ranges::find(field.categories, type, &RecordValue::index) == field.categories.end()) continue;
+    if (std::ranges::none_of(field.categories, [type](const RecordValue& value) { return value.index() == type; }))
+      continue;
     text.append(before).append(kTypes[type]);
     before = " or ";
   }

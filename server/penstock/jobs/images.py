@@ -309,7 +309,8 @@ class _Document:
             if tensor is None:
                 continue
             if isinstance(tensor, RequestError):
-                if not order["rows"]:
+                # Of a record all faults are told at once.
+                if not order["rows"] and not goal.is_picture:
                     raise tensor
                 faults.append({"row": row, "field": goal.name, "code": tensor.code, "detail": tensor.detail})
                 tensor = _UNUSABLE

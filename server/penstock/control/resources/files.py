@@ -79,12 +79,17 @@ class ImageDocuments:
             headers.setdefault("Accept", request.mimetype)
         if not faults:
             return _answer(self._fast_path.post(route, names, content, headers))
-        wanted = headers.get("Accept", JSON)
-        reply = explained(self._fast_path.post(route, names, content, headers | {"Accept": JSON}), faults)
-        if reply.status != 200 or "msgpack" not in wanted:
-            return _answer(reply)
-        # What failed is told in JSON: the data plane knows nothing of it.
-        return _answer(Reply(reply.status, packed_json(json.loads(reply.body)), MSGPACK[0], reply.fields))
+        # The data plane knows nothing of what is wrong with images, and here JSON is what can be read.
+        wanted = next((name for name in MSGPACK if name in headers.get("Accept", "")), None)
+        if wanted is not None:
+            headers["Accept"] = JSON
+        reply = self._fast_path.post(route, names, content, headers)
+        if not rows:
+            return _answer(_explained_one(reply, faults))
+        reply = explained(reply, faults)
+        if reply.status == 200 and wanted is not None:
+            reply = Reply(reply.status, packed_json(json.loads(reply.body)), wanted, reply.fields)
+        return _answer(reply)
 
     def _status(self, names: Mapping[str, str]) -> ModelStatus | None:
         """Return the model's status; None when there is none: the fast path says why."""
@@ -136,6 +141,19 @@ def explained(reply: Reply, faults: list[dict[str, Any]]) -> Reply:
             error |= _told(error, found)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Reply(reply.status, body, reply.media_type, reply.fields)
+
+
+def _explained_one(reply: Reply, faults: list[dict[str, Any]]) -> Reply:
+    """Say the same of a record that came alone."""
+    if reply.status == 200:
+        raise RequestError("internal_error", "a row ran without its image; its answer is withheld")
+    document = json.loads(reply.body)
+    if "errors" not in document:
+        return reply
+    document |= _told(document, faults)
+    document |= {"type": f"/problems/{document['code']}", "title": PROBLEMS[document["code"]].title}
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Reply(document["status"], body, reply.media_type, reply.fields)
 
 
 def _told(error: Mapping[str, Any], faults: list[dict[str, Any]]) -> dict[str, Any]:
