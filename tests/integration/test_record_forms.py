@@ -188,6 +188,19 @@ def test_a_promise_that_no_ring_can_keep_is_refused_at_once(serve: Callable[...,
         serve(argument)
 
 
+@pytest.mark.parametrize(("length", "text"), [(5, ""), (4, "row 1, output 'length': expected 4, got 5")])
+def test_golden_rows_are_records(serve: Callable[..., Server], tmp_path: Path, length: int, text: str) -> None:
+    argument = written(tmp_path, "proven", NOTE, {"record": {"note": {"type": "string"}}})
+    golden = {"inputs": [{"note": ""}, {"note": "hello"}], "outputs": {"length": [0, length]}}
+    (tmp_path / "proven" / "golden.json").write_text(json.dumps(golden))
+    if text:
+        with pytest.raises(AssertionError, match=text):
+            serve(argument)
+    else:
+        status, answer = answered(serve(argument), "/predict", {"model": "proven", "inputs": {"note": "abc"}})
+        assert (status, answer["outputs"]["length"]) == (200, 3)
+
+
 # --- pictures that the model decodes ------------------------------------------------------------------------------
 
 

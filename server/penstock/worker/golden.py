@@ -246,7 +246,7 @@ def _stacked(rows: Sequence[Array], tensor: TensorSpec, length: int) -> Array:
         if tensor.varies:
             stacked[number, : len(row)] = row
         else:
-            stacked[number] = row
+            stacked[number, ...] = row  # of a string itself, and not of the array around it
     stacked.flags.writeable = False
     return stacked
 
