@@ -14,6 +14,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from penstock.cli.commands import app
+from penstock.core.written_file import WrittenFile
+from penstock.processing.answer import read_answer
+from penstock.worker.answers import Answers
+from penstock.worker.model import ModelSpec, TensorSpec
 
 LABELS = ["cat", "dog", "bird"]
 
@@ -122,6 +126,25 @@ def test_intervals_are_in_the_unit_of_the_answer(tmp_path: Path) -> None:
         assert least < found["quantile"] < most
         assert found == {"alpha": 0.1, "quantile": found["quantile"], **interval}
         assert lines == [f"interval from 2000 rows: {found['quantile']:.4g}{told} to both sides"]
+
+
+def test_intervals_within_bounds_hold_the_truth_as_often_as_promised(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    truth = random.uniform(0, 1, 4000)
+    found = truth + random.normal(0, 1, 4000)
+    np.savez(tmp_path / "rows.npz", y=found[:2000], truth=truth[:2000])
+    plan(tmp_path, {"y": {"minimum": 0, "maximum": 1}})
+    _, answer = learned(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--alpha", "0.1")
+    file = tmp_path / "processing.json"
+    answers = Answers(
+        file,
+        read_answer(WrittenFile(file, "plan", 1 << 20), answer),
+        ModelSpec((), (TensorSpec("y", "float64", ()),)),
+    )
+    value, low, high = (np.empty(2000) for _ in range(3))
+    answers.run(lambda _, outputs, __: np.copyto(outputs[0], found[2000:]), (), (value, low, high))
+    held = float(((low <= truth[2000:]) & (truth[2000:] <= high)).mean())
+    assert abs(held - 0.9) < 0.03
 
 
 Y = {"y": {"scores": "softmax", "labels": LABELS}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -343,7 +344,10 @@ def _numbers(
     truth = _matrix(file, table, wanted.truth)
     if truth.shape != scores.shape:
         raise ConfigError(f"{file}: {wanted.truth} has the shape {truth.shape}, and {part.output} has {scores.shape}")
-    plain = replace(part, interval=None, decimals=None, cast="float64", shape=None)
+    # Served intervals are around numbers that bounds have not touched yet.
+    plain = replace(
+        part, interval=None, minimum=-math.inf, maximum=math.inf, decimals=None, cast="float64", shape=None
+    )
     values = _through(plan, plain, scores, scores.shape[1:])
     by = part.interval.by if part.interval is not None else ""
     away = np.abs(truth - values)
