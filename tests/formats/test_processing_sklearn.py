@@ -182,6 +182,100 @@ def test_what_an_encoder_refuses_the_record_refuses() -> None:
         features(plan, frame(2, unseen=True, missing=0))
 
 
+BOOLS = pd.DataFrame({"k": [True, False, True, True]})
+WHOLE = pd.DataFrame({"k": [3, 1, 2, 3]})
+HOLES = pd.DataFrame({"k": np.array(["a", "b", None, "a"], object)}, dtype=object)
+CONSTANT = pd.DataFrame({"k": [5.0, 5.0, 5.0, 5.0]})
+ODD = {
+    "bools, one-hot": (lambda: OneHotEncoder(sparse_output=False), BOOLS),
+    "bools, ordinal": (lambda: OrdinalEncoder(), BOOLS),
+    "bools, ordinal and scaled": (
+        lambda: ColumnTransformer([("o", OrdinalEncoder(), ["k"]), ("s", StandardScaler(), ["k"])]),
+        BOOLS,
+    ),
+    "whole numbers": (lambda: OneHotEncoder(sparse_output=False), WHOLE),
+    "None as a category": (lambda: OrdinalEncoder(), HOLES),
+    "None, one-hot": (lambda: OneHotEncoder(sparse_output=False), HOLES),
+    "one bin": (lambda: KBinsDiscretizer(3, encode="ordinal", strategy="uniform"), CONSTANT),
+    "one bin, spread": (lambda: KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"), CONSTANT),
+    "columns from one name to another": (
+        lambda: ColumnTransformer([("s", StandardScaler(), slice("a", "b"))]),
+        frame(1)[NUMBERS],
+    ),
+    "unknown ones warned of": (
+        lambda: OneHotEncoder(min_frequency=2, handle_unknown="warn", sparse_output=False),
+        pd.DataFrame({"k": ["a", "a", "b"]}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_columns(name: str, tmp_path: Path) -> None:
+    transformer, table = ODD[name]
+    check(transformer(), table, table, tmp_path)
+
+
+def test_unknown_ones_go_to_the_rare_ones_when_they_are_warned_of(tmp_path: Path) -> None:
+    train, test = pd.DataFrame({"k": ["a", "a", "b"]}), pd.DataFrame({"k": ["a", "z", "b"]})
+    check(OneHotEncoder(min_frequency=2, handle_unknown="warn", sparse_output=False), train, test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "value"),
+    [
+        (WHOLE, 9),
+        (BOOLS[:1], False),
+        (HOLES.dropna(), "c"),
+        (HOLES.dropna(), None),
+        (WHOLE, None),
+    ],
+)
+@pytest.mark.parametrize("encoder", [OneHotEncoder, OrdinalEncoder])
+def test_what_an_encoder_has_not_seen_is_refused(encoder: Any, train: pd.DataFrame, value: Any) -> None:
+    plan = import_fitted(encoder().fit(train))
+    with pytest.raises(RequestError, match="row 0: k: expected "):
+        features(plan, pd.DataFrame({"k": np.array([value], object)}, dtype=object))
+
+
+def log(values: np.ndarray) -> np.ndarray:
+    return np.log(values + 2)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "table", "reason"),
+    [
+        (FunctionTransformer(log), CONSTANT, "FunctionTransformer of log cannot be imported: numpy's"),
+        (StandardScaler(), CONSTANT * np.nan, "scaler of 'k' has learned nan and nan, from values that were all miss"),
+        (
+            OneHotEncoder(),
+            pd.DataFrame({"k": pd.Series(["a", None, np.nan], dtype=object)}),
+            "two categories for what is missing, None and NaN",
+        ),
+        (
+            ColumnTransformer([("s", StandardScaler(), ["k"]), ("o", OneHotEncoder(), ["k"])]),
+            WHOLE,
+            "an encoder of 'k' has handle_unknown='error', and the column is a number for other steps",
+        ),
+        (
+            Pipeline(
+                [
+                    ("a", ColumnTransformer([("n", StandardScaler(), ["k"])]).set_output(transform="pandas")),
+                    ("b", ColumnTransformer([("m", MinMaxScaler(), ["n__k"])])),
+                ]
+            ),
+            CONSTANT,
+            "takes the column 'n__k', which is no column of the table",
+        ),
+    ],
+)
+def test_what_would_not_be_the_same_is_refused(transformer: Any, table: pd.DataFrame, reason: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformer.fit(table)
+    with pytest.raises(ModelLoadError, match=reason):
+        import_fitted(transformer)
+
+
 NOTES = ["The quick brown fox", "Über die Straße, ÜBER den Fluß", "", "fox fox_2 12 été", "the the fox x"]
 VECTORIZERS = {
     "counts": lambda: CountVectorizer(),

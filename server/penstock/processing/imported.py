@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,29 @@ class _Track:
 
     column: str
     steps: tuple[Step, ...] = ()
-    # A category that was never seen is refused, as the encoder would refuse it.
+    # A category that was never seen is refused, as the encoder would refuse it; so is a missing one.
     closed: bool = False
+    needed: bool = False
 
     def then(self, *steps: Step) -> _Track:
         return replace(self, steps=(*self.steps, *steps))
+
+    def encoded(self, step: Encode, categories: Any, *, closed: bool) -> _Track:
+        """Encode it; `categories` are those that were seen."""
+        if sum(map(_is_missing, categories)) > 1:
+            raise ModelLoadError(
+                f"an encoder of {self.column!r} has two categories for what is missing, None and NaN: a record has one"
+            )
+        filled = any(isinstance(before, Impute) for before in self.steps) or any(map(_is_missing, categories))
+        return replace(self.then(step), closed=closed, needed=closed and not filled)
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its values are categories and nothing else."""
+        return bool(self.steps) and (
+            isinstance(self.steps[-1], Missing)
+            or (isinstance(self.steps[-1], Encode) and all(isinstance(step, Impute) for step in self.steps[:-1]))
+        )
 
 
 def import_fitted(transformer: Any, columns: Sequence[str] = ()) -> Plan:
@@ -92,19 +111,33 @@ def _column_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
 
 def _chosen(columns: Any, tracks: Sequence[_Track]) -> Iterator[int]:
     """Return places for what a ColumnTransformer selects columns with: names, places, booleans or a slice."""
-    if isinstance(columns, slice):
-        yield from range(len(tracks))[columns]
-        return
     names = {track.column: place for place, track in enumerate(tracks)}
+    if isinstance(columns, slice):
+        first, last = (
+            _place_of(name, names) if isinstance(name, str) else name for name in (columns.start, columns.stop)
+        )
+        # A slice of names has its last one, as in pandas.
+        behind = last + 1 if isinstance(columns.stop, str) and last is not None else last
+        yield from range(len(tracks))[first : behind : columns.step]
+        return
     chosen = [columns] if isinstance(columns, str | int) else list(columns)
     for place, column in enumerate(chosen):
         if isinstance(column, str):
-            yield names[column]
+            yield _place_of(column, names)
         elif isinstance(column, bool) or type(column).__name__ in ("bool", "bool_"):
             if column:
                 yield place
         else:
             yield int(column) % len(tracks)
+
+
+def _place_of(name: str, names: Mapping[str, int]) -> int:
+    if name not in names:
+        raise ModelLoadError(
+            f"ColumnTransformer takes the column {name!r}, which is no column of the table: behind another transformer "
+            "choose columns by their places"
+        )
+    return names[name]
 
 
 def _simple_imputer(imputer: Any, tracks: list[_Track]) -> list[_Track]:
@@ -151,10 +184,15 @@ def _min_max_scaler(scaler: Any, tracks: list[_Track]) -> list[_Track]:
 
 
 def _scaled(kind: str, centers: Any, widths: Any, tracks: list[_Track]) -> list[_Track]:
-    return [
-        track.then(Scale(kind, float(center), float(width)))
-        for track, center, width in zip(tracks, centers, widths, strict=True)
-    ]
+    made = []
+    for track, center, width in zip(tracks, centers, widths, strict=True):
+        if not (math.isfinite(center) and math.isfinite(width)):
+            raise ModelLoadError(
+                f"scaler of {track.column!r} has learned {center:g} and {width:g}, from values that were all missing "
+                "or not finite: leave the column out"
+            )
+        made.append(track.then(Scale(kind, float(center), float(width))))
+    return made
 
 
 def _power_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
@@ -169,7 +207,8 @@ def _discretizer(discretizer: Any, tracks: list[_Track]) -> list[_Track]:
     made = []
     for track, edges in zip(tracks, discretizer.bin_edges_, strict=True):
         inner = tuple(float(edge) for edge in edges[1:-1])
-        binned = track.then(Bin("edges", len(inner) + 1, inner))
+        # A constant has one bin, and no edge.
+        binned = track.then(Bin("edges" if inner else "uniform", len(inner) + 1, inner))
         if discretizer.encode != "ordinal":
             numbers = tuple((float(place), float(place)) for place in range(len(inner) + 1))
             binned = binned.then(Encode("one-hot", numbers, width=len(numbers)))
@@ -179,7 +218,9 @@ def _discretizer(discretizer: Any, tracks: list[_Track]) -> list[_Track]:
 
 def _function_transformer(transformer: Any, tracks: list[_Track]) -> list[_Track]:
     name = getattr(transformer.func, "__name__", None)
-    offset = {"log1p": 1.0, "log": 0.0}.get(str(name))
+    # Whatever else is called log does something else.
+    is_numpys = type(transformer.func).__name__ == "ufunc"
+    offset = {"log1p": 1.0, "log": 0.0}.get(str(name)) if is_numpys else None
     if transformer.func is None:
         return tracks
     if offset is None or transformer.kw_args:
@@ -196,8 +237,10 @@ def _ordinal_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
         )
         unknown = encoder.unknown_value if encoder.handle_unknown == "use_encoded_value" else None
         missing = encoder.encoded_missing_value if any(map(_is_missing, categories)) else unknown
+        # None is a category like others; NaN is not.
+        missing = next((at for of, at in zip(categories, places, strict=True) if of is None), missing)
         step = Encode("ordinal", numbers, missing=_or_none(missing), unknown=_or_none(unknown))
-        made.append(replace(track.then(step), closed=encoder.handle_unknown == "error"))
+        made.append(track.encoded(step, categories, closed=encoder.handle_unknown == "error"))
     return made
 
 
@@ -212,13 +255,13 @@ def _target_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
         pairs = list(zip(categories, (float(value) for value in means), strict=True))
         missing = next((value for of, value in pairs if _is_missing(of)), mean)
         numbers = tuple((_plain(of), value) for of, value in pairs if not _is_missing(of))
-        made.append(track.then(Encode("target", numbers, missing=missing, unknown=mean)))
+        made.append(track.encoded(Encode("target", numbers, missing=missing, unknown=mean), categories, closed=False))
     return made
 
 
 def _one_hot_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
     return [
-        replace(track.then(_one_hot(encoder, place, categories)), closed=encoder.handle_unknown == "error")
+        track.encoded(_one_hot(encoder, place, categories), categories, closed=encoder.handle_unknown == "error")
         for place, (track, categories) in enumerate(zip(tracks, encoder.categories_, strict=True))
     ]
 
@@ -231,7 +274,7 @@ def _one_hot(encoder: Any, place: int, categories: Any) -> Encode:
     pairs = list(zip(categories, shifted, strict=True))
     rare = _infrequent(encoder, place)
     unknown = -1
-    if encoder.handle_unknown == "infrequent_if_exist" and rare:
+    if encoder.handle_unknown in ("infrequent_if_exist", "warn") and rare:
         unknown = shifted[[str(of) for of in categories].index(str(rare[0]))]
     missing = next((at for of, at in pairs if _is_missing(of)), unknown)
     return Encode(
@@ -330,7 +373,7 @@ _READERS: Mapping[str, Callable[[Any, list[_Track]], list[_Track]]] = {
 
 
 def _fields(names: Sequence[str], tracks: Sequence[_Track]) -> tuple[Field, ...]:
-    """Derive the fields: a column whose categories are strings is one of categories, any other a number."""
+    """Derive the fields: a column whose values are strings, or are nothing but categories, is one of categories."""
     used = {track.column for track in tracks}
     return tuple(_field(name, [track for track in tracks if track.column == name]) for name in names if name in used)
 
@@ -338,22 +381,42 @@ def _fields(names: Sequence[str], tracks: Sequence[_Track]) -> tuple[Field, ...]
 def _field(name: str, tracks: Sequence[_Track]) -> Field:
     if any(isinstance(step, Words) for track in tracks for step in track.steps):
         return Field((name,), FieldKind.TEXT, dtype="bytes")
-    categories: dict[Category, None] = {}
+    needed = any(track.needed for track in tracks)
+    closed = any(track.closed for track in tracks)
+    plain = Field((name,), FieldKind.NUMBER, required=needed, nullable=not needed)
+    categories = _categories(tracks)
+    if not any(isinstance(of, str) for of in categories):
+        if any(isinstance(of, bool) for of in categories) and (len(categories) == 2 or not closed):
+            return replace(plain, kind=FieldKind.BOOLEAN)
+        if not all(track.is_coded for track in tracks):
+            _check_open(name, tracks)
+            return plain
+        if not closed:
+            return plain
+    return replace(plain, kind=FieldKind.CATEGORY, categories=tuple(categories), open=not closed)
+
+
+def _categories(tracks: Sequence[_Track]) -> list[Category]:
+    found: dict[Category, None] = {}
     for step in (step for track in tracks for step in track.steps):
-        if isinstance(step, Encode) and any(isinstance(of, str) for of, _ in step.numbers):
-            categories.update(dict.fromkeys(of for of, _ in step.numbers))
-        if isinstance(step, Impute) and isinstance(step.value, str):
-            categories.setdefault(step.value)
-    if categories:
-        return Field(
-            (name,),
-            FieldKind.CATEGORY,
-            required=False,
-            nullable=True,
-            categories=tuple(categories),
-            open=not any(track.closed for track in tracks),
-        )
-    return Field((name,), FieldKind.NUMBER, required=False, nullable=True)
+        if isinstance(step, Encode):
+            found.update(dict.fromkeys(of for of, _ in step.numbers))
+        if isinstance(step, Impute) and step.value is not None:
+            found.setdefault(step.value)
+    return list(found)
+
+
+def _check_open(name: str, tracks: Sequence[_Track]) -> None:
+    """Refuse an encoder that refuses numbers which it has not seen, where they are not only categories."""
+    for track in tracks:
+        for before, step in pairwise(track.steps):
+            if isinstance(step, Encode) and isinstance(before, Bin) and len(step.numbers) == before.bins:
+                track = replace(track, closed=False)
+        if track.closed:
+            raise ModelLoadError(
+                f"an encoder of {name!r} has handle_unknown='error', and the column is a number for other steps: say "
+                "'ignore', or give the encoder a column of its own"
+            )
 
 
 def _schema(fields: Sequence[Field]) -> dict[str, Any]:
@@ -363,12 +426,12 @@ def _schema(fields: Sequence[Field]) -> dict[str, Any]:
             properties[field.name] = (
                 {"type": ["string", "null"], "x-penstock": {"categories": list(field.categories)}}
                 if field.open
-                else {"enum": [*field.categories, None]}
+                else {"enum": [*field.categories, *([None] if field.nullable else [])]}
             )
         elif field.kind is FieldKind.TEXT:
             properties[field.name] = {"type": "string"}
         else:
-            properties[field.name] = {"type": ["number", "null"]}
+            properties[field.name] = {"type": [field.kind.value, "null"] if field.nullable else field.kind.value}
     required = [field.name for field in fields if field.required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
