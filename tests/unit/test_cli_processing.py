@@ -100,6 +100,26 @@ def test_a_fitted_transformer_becomes_a_plan(folder: Path) -> None:
     assert np.allclose(np.load(folder / "features.npy"), expected, rtol=1e-12)
 
 
+def test_no_column_of_the_features_is_lost(folder: Path) -> None:
+    (folder / "plan.toml").write_text(
+        """
+        format = 1
+        [record]
+        city = {type = ["string", "null"], x-penstock = {categories = ["Ulm", "missing"]}}
+        [[features]]
+        column = "city"
+        steps = [{encode = "one-hot"}]
+        """
+    )
+    (folder / "train.csv").write_text('city\nUlm\nmissing\n""\n')
+    penstock(folder, "fit", "plan.toml", "train.csv")
+    done = penstock(folder, "transform", ".", "train.csv", "-o", "f.csv")
+    assert done.stdout == "f.csv: 3 rows, 3 columns\n"
+    names, *lines = (folder / "f.csv").read_text().splitlines()
+    assert names == "city=Ulm,city=missing,city=missing 2"
+    assert lines == ["1.0,0.0,0.0", "0.0,1.0,0.0", "0.0,0.0,1.0"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -111,6 +131,10 @@ def test_a_fitted_transformer_becomes_a_plan(folder: Path) -> None:
         (["fit", "plan.toml", "train.csv", "--target", "sold"], "there is no column 'sold' to be the target"),
         (["fit", "plan.toml", "wrong.csv"], "wrong.csv: line 2: age is 'old': a number is expected"),
         (["fit", "plan.toml", "short.csv"], "short.csv: line 2 has 1 values, and the first line 2 names"),
+        (["fit", "plan.toml", "huge.csv"], "what scale of 'age' has learned is not finite: look for infinite or huge"),
+        (["fit", "plan.toml", "goal.csv", "--target", "goal"], "row 1 of the target 'goal' is missing or not finite"),
+        (["transform", "known.json", "train.csv", "-o", "absent/f.csv"], "absent/f.csv: cannot be written: No such"),
+        (["transform", "known.json", "train.csv", "-o", "absent/f.npy"], "absent/f.npy: cannot be written: No such"),
         (["transform", "plan.toml", "train.csv"], "has no 'value': learn it with penstock fit"),
         (["transform", "absent", "train.csv"], "there is no plan at absent"),
     ],
@@ -118,6 +142,9 @@ def test_a_fitted_transformer_becomes_a_plan(folder: Path) -> None:
 def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason: str) -> None:
     (folder / "wrong.csv").write_text("age,city,member\nold,Ulm,true\n")
     (folder / "short.csv").write_text("age,city\n1\n")
+    (folder / "huge.csv").write_text("age,city,member\n1e308,Ulm,true\n1,Ulm,true\n1e308,Ulm,true\n")
+    (folder / "goal.csv").write_text("age,city,member,goal\n1,Ulm,true,1\n2,Ulm,true,nan\n")
+    (folder / "known.json").write_text(json.dumps({"format": 1, "record": {"age": {"type": ["number", "null"]}}}))
     done = penstock(folder, *arguments)
     assert done.returncode in (1, 2)
     assert reason in done.stderr

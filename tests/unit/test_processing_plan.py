@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.core.errors import ModelLoadError, RequestError
+from penstock.core.errors import ConfigError, ModelLoadError, RequestError
 from penstock.processing.fit import fit
 from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import Plan, find_plan, read_plan
@@ -146,6 +146,7 @@ def test_records_that_are_refused(tmp_path: Path, record: dict[str, Any], reason
         ([{"column": "age", "steps": [{"words": "counts", "vocabulary": ["a", "a"]}]}], "has a word twice"),
         ([{"ratio": ["age"]}], "names 1 columns: it takes two"),
         ([{"column": "age"}, {"column": "age"}], "is 'age' for the second time: give it another name"),
+        ([{"columns": ["age", "fare", "sex"]}, {"column": "age"}], r"features\[1\].name is 'age' for the second time"),
         ([{"columns": ["age", "fare"], "name": "x"}], "cannot be that of several columns"),
     ],
 )
@@ -294,6 +295,63 @@ def test_steps_learn_from_what_the_steps_before_them_make(tmp_path: Path) -> Non
     assert np.allclose(values_of(learned, {"fare": fares}), [[0], [0.5], [1], [0.5]])
 
 
+@pytest.mark.parametrize("categories", [None, [True, False], [True, 1, 0, False]])
+def test_the_most_frequent_bool_is_one(tmp_path: Path, categories: list[bool | int] | None) -> None:
+    field = {"type": ["boolean", "null"]} if categories is None else {"enum": [*categories, None]}
+    features = [{"column": "b", "steps": [{"impute": "most-frequent"}, {"encode": "one-hot"}]}]
+    for usual in (True, False):
+        plan = plan_of(tmp_path, features, {"b": field})
+        assert plan.record is not None
+        table = {"b": [usual, None, usual, not usual]}
+        learned = fit(plan, slots_of(plan.record, table))
+        (tmp_path / "processing.json").write_text(json.dumps(learned.document()))
+        for of in (learned, read_plan(tmp_path / "processing.json")):
+            expected = [0.0, 1.0] if usual else [1.0, 0.0]
+            assert values_of(of, table) == [expected] * 3 + [expected[::-1]]
+
+
+def test_true_and_1_are_two_categories(tmp_path: Path) -> None:
+    numbers = [[True, 0], [1, 1], [False, 2], [0, 3]]
+    features = [{"column": "b", "steps": [{"encode": "ordinal", "numbers": numbers}]}]
+    plan = plan_of(tmp_path, features, {"b": {"enum": [1, True, 0, False]}})
+    assert values_of(plan, {"b": [True, 1, False, 0]}) == [[0], [1], [2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "edges"),
+    [
+        ("quantile", [0, 1, 2, 3, 3, 3, 3, 3, 3], [2]),  # nothing is above the last edge
+        ("quantile", [0, 0, 0, 0, 1, 2], [0.75]),
+        ("uniform", [0.0, 1e-9, 4e-9], [1e-9, 2e-9, 3e-9]),
+        ("uniform", [5.0, 5.0], []),
+    ],
+)
+def test_bins_have_a_width(tmp_path: Path, kind: str, values: list[float], edges: list[float]) -> None:
+    features = [{"column": "x", "steps": [{"bin": kind, "bins": 4}]}]
+    plan = plan_of(tmp_path, features, {"x": {"type": "number"}})
+    assert plan.record is not None
+    learned = fit(plan, slots_of(plan.record, {"x": [float(value) for value in values]}))
+    (step,) = learned.features[0].steps
+    assert step.members().get("edges", []) == pytest.approx(edges, rel=1e-12, abs=0)
+    assert read_plan(written(tmp_path, learned.document())).features == learned.features
+
+
+def test_tokens_leave_the_rest_to_be_learned(tmp_path: Path) -> None:
+    record = {"note": {"type": "string"}, "age": {"type": "number"}}
+    features = [
+        {"column": "note", "steps": [{"tokens": "tokenizer.json", "length": 8}], "into": "ids"},
+        {"column": "age", "steps": [{"scale": "max-abs"}]},
+    ]
+    plan = plan_of(tmp_path, features, record)
+    assert plan.record is not None
+    learned = fit(plan, slots_of(plan.record, {"note": ["a", "b"], "age": [2.0, -4.0]}))
+    assert learned.features[0] == plan.features[0]
+    assert learned.features[1].steps[0].members()["width"] == 4
+    assert inputs_of(learned) == (("features", "float32", (1,)),)
+    with pytest.raises(ConfigError, match="feature 'note' is tokens, which are no columns of a table"):
+        transform(learned, {"note": ["a"], "age": [1.0]}, inputs_of(learned))
+
+
 def test_words_are_learned_and_counted(tmp_path: Path) -> None:
     record = {"note": {"type": "string", "maxLength": 40}, "age": {"type": "number"}}
     features = [
@@ -352,7 +410,17 @@ def test_rows_that_are_no_records(tmp_path: Path, table: dict[str, list[Any]], r
 @pytest.mark.parametrize(
     ("features", "fares", "reason"),
     [
-        ([{"column": "fare", "steps": [{"impute": "mean"}]}], [None, None], "every value is missing"),
+        *(
+            ([{"column": "fare", "steps": [step]}], [None, None], "every value is missing")
+            for step in (
+                {"impute": "mean"},
+                {"scale": "robust"},
+                {"power": "yeo-johnson"},
+                {"clip": "quantiles"},
+                {"bin": "uniform", "bins": 3},
+                {"bin": "quantile", "bins": 3},
+            )
+        ),
         ([{"column": "fare", "steps": [{"power": "box-cox"}]}], [0.0, 1.0], "box-cox is for numbers above 0"),
         ([{"column": "fare", "steps": [{"encode": "target"}]}], [0.0, 1.0], "name the target"),
         ([{"column": "fare"}], [], "a table without rows"),

@@ -345,9 +345,7 @@ def _numbers(
     if truth.shape != scores.shape:
         raise ConfigError(f"{file}: {wanted.truth} has the shape {truth.shape}, and {part.output} has {scores.shape}")
     # Served intervals are around numbers that bounds have not touched yet.
-    plain = replace(
-        part, interval=None, minimum=-math.inf, maximum=math.inf, decimals=None, cast="float64", shape=None
-    )
+    plain = replace(part, interval=None, minimum=-math.inf, maximum=math.inf, decimals=None, cast="float64", shape=None)
     values = _through(plan, plain, scores, scores.shape[1:])
     by = part.interval.by if part.interval is not None else ""
     away = np.abs(truth - values)

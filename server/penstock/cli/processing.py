@@ -137,10 +137,23 @@ def write_plan(plan: Plan, output: Path) -> None:
     """Write a plan, all of it or nothing; ConfigError when that cannot be done."""
     if output.suffix != ".json":
         raise ConfigError(f"{output}: a plan is written as .json")
-    text = json.dumps(plan.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(plan.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        raise ConfigError(f"{_endless(plan)} is not finite: look for infinite or huge values in its column") from None
     partial = output.with_name(f".{output.name}.partial")
     try:
         partial.write_text(text, "utf-8")
         partial.replace(output)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _endless(plan: Plan) -> str:
+    for feature in plan.features:
+        for step in feature.steps:
+            try:
+                json.dumps(step.members(), allow_nan=False)
+            except ValueError:
+                return f"what {next(iter(step.members()))} of {feature.name!r} has learned"
+    return "a number of the plan"

@@ -66,9 +66,10 @@ class Encode:
         codes = column
         if column.categories is None:
             codes = _places(steps, column, self.numbers)
-        known = dict(self.numbers)
+        # 1 and true are equal in Python, and two categories.
+        known = {(isinstance(category, bool), category): number for category, number in self.numbers}
         assert codes.categories is not None
-        table = [known.get(category, unknown) for category in codes.categories]
+        table = [known.get((isinstance(category, bool), category), unknown) for category in codes.categories]
         encoded = steps.make(codes, "lookup", table=[*table, missing, unknown])
         if self.kind != "one-hot":
             return [replace(encoded, name=column.name)]

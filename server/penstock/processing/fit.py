@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from penstock.processing.record import Category
 from penstock.processing.slots import Slots
 from penstock.processing.step import Column, Step, Steps
 from penstock.processing.text_steps import Words
+from penstock.processing.token_steps import Tokens
 
 __all__ = ["fit"]
 
@@ -51,6 +53,9 @@ def fit(plan: Plan, slots: Slots, target: _Target = None, texts: Mapping[str, Se
                     raise ModelLoadError(f"words of {feature.name!r}: {feature.sources[0]!r} is no field of text")
                 done = replace(done, steps=(step.learned(rows, feature.name),))
                 continue
+            if isinstance(step, Tokens):
+                done = replace(done, steps=(step,))
+                continue
             # What the steps before it make of the table is what it learns from.
             columns, values = _values(plan, [*learned, done], known, slots)
             done = replace(done, steps=(*done.steps, _learn(step, columns, values, target, feature.name)))
@@ -63,8 +68,8 @@ def _values(
 ) -> tuple[list[Column], NDArray[np.float64]]:
     """Return the columns of the last feature and their values, shape (rows, columns)."""
     steps = Steps(slots.shape[1])
-    # Words are nobody's input.
-    features = [feature for feature in features if not any(isinstance(step, Words) for step in feature.steps)]
+    # Words and tokens are nobody's input.
+    features = [feature for feature in features if not any(isinstance(step, Words | Tokens) for step in feature.steps)]
     made = steps_of(plan.file, features, known, steps)
     columns = made[features[-1].name]
     placements = [(column.x, at, 0) for at, column in enumerate(columns)]
@@ -85,6 +90,13 @@ def _learn(step: Step, columns: list[Column], values: NDArray[np.float64], targe
             "numbers: make features of them that are hidden, and one feature of each"
         )
     return results[0]
+
+
+def _present(step: str, column: Column, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    present: NDArray[np.float64] = values[~np.isnan(values)]
+    if not len(present):
+        raise ModelLoadError(f"{step} of {column.name!r}: every value is missing, so nothing can be learned")
+    return present
 
 
 def _impute(step: Impute, column: Column, values: NDArray[np.float64], target: _Target) -> Impute:
@@ -142,16 +154,16 @@ def _not_zero(width: float) -> float:
 
 
 def _clip(step: Clip, column: Column, values: NDArray[np.float64], target: _Target) -> Clip:
-    if not step.quantiles or step.low is not None:
+    if not step.quantiles or (step.low is not None and step.high is not None):
         return step
-    low, high = np.nanquantile(values, step.quantiles)
+    low, high = np.quantile(_present("clip", column, values), step.quantiles)
     return replace(step, low=float(low), high=float(high))
 
 
 def _power(step: Power, column: Column, values: NDArray[np.float64], target: _Target) -> Power:
     if step.exponent is not None:
         return step
-    present = values[~np.isnan(values)]
+    present = _present("power", column, values)
     if step.kind == "box-cox" and (present <= 0).any():
         raise ModelLoadError(f"power of {column.name!r}: box-cox is for numbers above 0; yeo-johnson takes all")
     return replace(step, exponent=best_exponent(step.kind, present))
@@ -160,13 +172,15 @@ def _power(step: Power, column: Column, values: NDArray[np.float64], target: _Ta
 def _bin(step: Bin, column: Column, values: NDArray[np.float64], target: _Target) -> Bin:
     if step.edges or step.bins == 1:
         return step
-    present = values[~np.isnan(values)]
+    present = _present("bin", column, values)
     if step.kind == "uniform":
         edges = np.linspace(present.min(), present.max(), step.bins + 1)
+        edges = edges[np.diff(edges, prepend=-math.inf) > 0]
     else:
         edges = np.quantile(present, np.linspace(0, 1, step.bins + 1))
-    # Equal quantiles make bins of no width, which nothing is in.
-    inner = edges[1:-1][np.diff(edges[:-1]) > 1e-8]
+        # As scikit-learn does: equal quantiles make bins of no width.
+        edges = edges[np.diff(edges, prepend=-math.inf) > 1e-8]
+    inner = edges[1:-1]
     return replace(step, edges=tuple(float(edge) for edge in inner), bins=len(inner) + 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
-from penstock.processing.record import Category
+from penstock.processing.record import Category, place_of
 from penstock.processing.step import Column, Steps, UnlearnedError, given, needed, number_of, numbers_of
 
 __all__ = ["Bin", "Clip", "Impute", "Log", "Missing", "Power", "Scale"]
@@ -30,24 +30,27 @@ class Impute:
         reading.members(members, where, needed=("impute",), allowed=("value", "indicator"))
         strategy = reading.choice(members["impute"], f"{where}.impute", cls.STRATEGIES)
         value = members.get("value")
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str | bool):
             value = reading.number(value, f"{where}.value")
         if strategy == "constant" and value is None:
             raise reading.error(where, "has no member 'value', the constant")
         return cls(strategy, value, reading.flag(members.get("indicator", False), f"{where}.indicator"))
 
     def members(self) -> dict[str, Any]:
-        return given({"impute": self.strategy, "value": self.value, "indicator": self.indicator})
+        # A value may be false, which is not the same as none.
+        value = {} if self.value is None else {"value": self.value}
+        return {"impute": self.strategy, **value} | ({"indicator": True} if self.indicator else {})
 
     def emit(self, steps: Steps, column: Column) -> list[Column]:
         value = self.value
         if value is None:
             raise UnlearnedError(f"impute of {column.name!r} has no 'value': learn it with penstock fit, or give it")
         if column.categories is not None:
-            if value not in column.categories:
+            place = place_of(column.categories, value)
+            if place is None:
                 raise ModelLoadError(f"impute of {column.name!r}: {value!r} is none of its categories")
-            value = column.categories.index(value)
-        elif isinstance(value, str):
+            value = place
+        elif isinstance(value, str | bool):
             raise ModelLoadError(f"impute of {column.name!r}: {value!r} is no number")
         # What it fills keeps its codes.
         filled = replace(column, x=steps.add("fill", column.x, a=float(value)))

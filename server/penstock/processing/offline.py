@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from penstock.core.errors import ConfigError
 from penstock.native._kernels import Program
 from penstock.processing.columns import given_columns, steps_of
-from penstock.processing.plan import Plan
+from penstock.processing.plan import Feature, Plan
 from penstock.processing.program import ModelInput, Origin, wire
 from penstock.processing.record import FieldKind, Record
 from penstock.processing.slots import Table, slots_of, texts_of
 from penstock.processing.step import Steps
 from penstock.processing.text import WordCounter
+from penstock.processing.token_steps import Tokens
 
 __all__ = ["inputs_of", "learnable", "transform"]
 
@@ -33,17 +34,25 @@ def learnable(plan: Plan) -> Record:
 
 
 def inputs_of(plan: Plan, dtype: str = "float32") -> tuple[ModelInput, ...]:
-    """Return inputs of a model that would take the features of a plan: one matrix, or one for each `into`."""
+    """Return inputs of a model that would take the features of a plan: one matrix, or one for each `into`.
+
+    Tokens are no columns: their inputs are left out.
+    """
     record = learnable(plan)
-    made = steps_of(plan.file, plan.features, given_columns(record), Steps(len(record.slots)))
+    in_columns = [feature for feature in plan.features if not _is_tokens(feature)]
+    made = steps_of(plan.file, in_columns, given_columns(record), Steps(len(record.slots)))
     widths: dict[str, int] = {}
     if not plan.features:
         widths["features"] = len(record.slots)
-    for feature in plan.features:
+    for feature in in_columns:
         if not feature.hidden:
             into = feature.into or "features"
             widths[into] = widths.get(into, 0) + sum(column.width or 1 for column in made[feature.name])
     return tuple((name, dtype, (width,)) for name, width in widths.items())
+
+
+def _is_tokens(feature: Feature) -> bool:
+    return any(isinstance(step, Tokens) for step in feature.steps)
 
 
 def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
@@ -52,6 +61,8 @@ def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str
     RequestError (invalid_input) names the first row that is no record; ModelLoadError when the plan does not fit.
     """
     record = learnable(plan)
+    for feature in filter(_is_tokens, plan.features):
+        raise ConfigError(f"{plan.file}: feature {feature.name!r} is tokens, which are no columns of a table")
     slots, texts = slots_of(record, table), texts_of(record, table)
     wiring = wire(plan, model)
     rows = len(slots) if record.slots else len(next(iter(texts.values())))

@@ -128,8 +128,12 @@ def read_plan(file: Path, schema_of: Callable[[Path, str], Mapping[str, Any]] | 
         record = read_record(reading, _schema(reading, document["record"], schema_of))
     features: list[Feature] = []
     for place, value in enumerate(reading.items(document.get("features", []), "features", "features")):
-        features.extend(_features(reading, value, f"features[{place}]"))
-    _check_names(reading, features)
+        for feature in _features(reading, value, f"features[{place}]"):
+            if feature.name in (other.name for other in features):
+                raise reading.error(
+                    f"features[{place}].name", f"is {feature.name!r} for the second time: give it another name"
+                )
+            features.append(feature)
     if record is not None:
         record = _with_pictures(record, features)
     answer = reading.mapping(document["answer"], "answer") if "answer" in document else None
@@ -196,10 +200,3 @@ def _with_pictures(record: Record, features: Sequence[Feature]) -> Record:
 def _names(reading: WrittenFile, value: object, where: str) -> tuple[str, ...]:
     items = reading.items(value, where, "columns", least=1)
     return tuple(reading.text(item, f"{where}[{place}]") for place, item in enumerate(items))
-
-
-def _check_names(reading: WrittenFile, features: list[Feature]) -> None:
-    names = [feature.name for feature in features]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise reading.error(f"features[{place}].name", f"is {name!r} for the second time: give it another name")

@@ -11,7 +11,17 @@ from typing import Any, TypeAlias
 
 from penstock.core.written_file import WrittenFile, shown
 
-__all__ = ["SLOT_KINDS", "WHOLE_MAX", "Category", "Field", "FieldKind", "Record", "RecordObject", "read_record"]
+__all__ = [
+    "SLOT_KINDS",
+    "WHOLE_MAX",
+    "Category",
+    "Field",
+    "FieldKind",
+    "Record",
+    "RecordObject",
+    "place_of",
+    "read_record",
+]
 
 Category: TypeAlias = str | bool | float
 
@@ -131,6 +141,14 @@ def read_record(reading: WrittenFile, document: Mapping[str, Any], where: str = 
     if len(fields) > _FIELDS_MAX:
         raise reading.error(where, f"has {len(fields)} fields: {_FIELDS_MAX} is the most")
     return Record(fields, schema, schema.get("additionalProperties") is False, tuple(walk.objects))
+
+
+def place_of(categories: Sequence[Category], value: object) -> int | None:
+    """Return the place of a value among categories: 1, 1.0 and True are equal in Python, and True is another thing."""
+    for place, category in enumerate(categories):
+        if category == value and isinstance(category, bool) == isinstance(value, bool):
+            return place
+    return None
 
 
 class _Walk:
@@ -344,7 +362,7 @@ def _check_default(reading: WrittenFile, field: Field, default: object, where: s
         FieldKind.DATE: (str,),
     }.get(field.kind, ())
     if field.kind is FieldKind.CATEGORY:
-        right = default in field.categories
+        right = place_of(field.categories, default) is not None
     else:
         right = isinstance(default, tuple(fits)) and (field.kind is FieldKind.BOOLEAN or not isinstance(default, bool))
     if not right:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,11 @@ def target_of(file: Path, table: Table, name: str) -> NDArray[np.float64]:
         raise ConfigError(f"{file}: there is no column {name!r} to be the target")
     values = list(table[name])
     try:
-        return np.array([float(value) for value in values])
+        numbers = np.array([float(value) for value in values])
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise ConfigError(f"{file}: row {row} of the target {name!r} is missing or not finite")
+        return numbers
     except (TypeError, ValueError):
         found = sorted({str(value) for value in values})
         if len(found) != 2 or None in values:
@@ -124,8 +129,16 @@ def target_of(file: Path, table: Table, name: str) -> NDArray[np.float64]:
 def write_table(file: Path, matrices: Mapping[str, tuple[Sequence[str], NDArray[Any]]]) -> None:
     """Write matrices, (names of the columns, values) by the name of the input.
 
-    .npy for one and .npz for any number have the bytes that the model gets; .csv and .parquet have their columns.
+    .npy for one and .npz for any number have the bytes that the model gets; .csv and .parquet have their columns, and a
+    number behind a name that comes twice.
     """
+    try:
+        _write(file, matrices)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def _write(file: Path, matrices: Mapping[str, tuple[Sequence[str], NDArray[Any]]]) -> None:
     if file.suffix == ".npz":
         np.savez(file, allow_pickle=False, **{name: values for name, (_, values) in matrices.items()})
         return
@@ -134,7 +147,10 @@ def write_table(file: Path, matrices: Mapping[str, tuple[Sequence[str], NDArray[
     if file.suffix == ".npy":
         np.save(file, next(iter(matrices.values()))[1], allow_pickle=False)
         return
-    columns = {label: values[:, at] for labels, values in matrices.values() for at, label in enumerate(labels)}
+    columns: dict[str, NDArray[Any]] = {}
+    for labels, values in matrices.values():
+        for at, label in enumerate(labels):
+            columns[_unused(label, columns)] = values[:, at]
     if file.suffix == ".csv":
         with file.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.writer(lines)
@@ -149,3 +165,10 @@ def write_table(file: Path, matrices: Mapping[str, tuple[Sequence[str], NDArray[
     except ImportError as error:
         raise ConfigError("Parquet needs pyarrow: run pip install 'penstock[arrow]'") from error
     parquet.write_table(pyarrow.table(columns), file)
+
+
+def _unused(label: str, columns: Mapping[str, object]) -> str:
+    """Return the label, or one with a number: a category may be called like what is said of missing ones."""
+    if label not in columns:
+        return label
+    return next(name for name in (f"{label} {number}" for number in count(2)) if name not in columns)
