@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from penstock.core.errors import RequestError
 from penstock.native._kernels import hash_text
 from penstock.processing.record import WHOLE_MAX, Category, Field, FieldKind, Record
+from penstock.processing.spelling import BLANKS, number_in, seconds_in
 
 __all__ = ["Slots", "Table", "Values", "slot_of", "slots_of", "texts_of"]
 
@@ -38,12 +40,13 @@ def slots_of(record: Record, table: Table) -> Slots:
 
 def texts_of(record: Record, table: Table) -> dict[str, list[str]]:
     """Return the rows of each field of text; RequestError (invalid_input) names the first that has none."""
+    rows = len(next(iter(table.values()))) if table else 0
     texts: dict[str, list[str]] = {}
     for field in record.tensors:
-        if field.name not in table:
-            raise RequestError("invalid_input", f"{field.name}: the table has no such column")
+        if field.name not in table and field.required:
+            raise RequestError("invalid_input", f"{field.name}: the table has no such column, and it is required")
         texts[field.name] = []
-        for row, given in enumerate(table[field.name]):
+        for row, given in enumerate(table.get(field.name, [None] * rows)):
             value = field.default if given is None else given
             if not isinstance(value, str) or not field.minimum <= len(value) <= field.maximum:
                 raise RequestError("invalid_input", f"row {row}: {field.name}: expected text, got {value!r:.60}")
@@ -55,89 +58,143 @@ def slot_of(field: Field, values: Values) -> Slots:
     """Return the slot of every value of a column, float64 of shape (rows,); RequestError names the first fault."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and field.kind in _NUMBERS:
         column = values.astype(np.float64)
+        if field.kind is FieldKind.INTEGER and values.dtype.kind in "iu":
+            # Before they are rounded.
+            _refuse(field, (values > WHOLE_MAX) | (values < -WHOLE_MAX), column, "a whole number of at most 2^53")
+        _refuse(field, np.isinf(column), column, "a number")
+    elif isinstance(values, np.ndarray) and values.dtype.kind == "M" and field.kind is FieldKind.DATE:
+        column = _moments(values)
     else:
-        column = np.array([_slot(field, value, row) for row, value in enumerate(values)], np.float64)
+        read = _READ[field.kind](field)
+        column = np.array([_slot(field, read, value, row) for row, value in enumerate(values)], np.float64)
     _check(field, column)
     return column
 
 
 _NUMBERS = (FieldKind.NUMBER, FieldKind.INTEGER)
+# What a value is in its slot; None: it is refused. Made once for a column.
+_Read: TypeAlias = Callable[[Any], float | None]
 
 
-def _slot(field: Field, value: Any, row: int) -> float:
+def _slot(field: Field, read: _Read, value: Any, row: int) -> float:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return math.nan
     if isinstance(value, np.generic):
         value = value.item()
-    made = _READ[field.kind](field, value)
+    made = read(value)
     if made is None:
-        raise RequestError("invalid_input", f"row {row}: {field.name}: expected {field.kind.value}, got {value!r}")
+        raise RequestError("invalid_input", f"row {row}: {field.name}: expected {field.kind.value}, got {value!r:.60}")
     return made
 
 
-def _number(field: Field, value: Any) -> float | None:
-    if isinstance(value, str) and field.coerce:
-        try:
+def _number(field: Field) -> _Read:
+    def read(value: Any) -> float | None:
+        if isinstance(value, str | Decimal) and field.coerce:
+            return number_in(str(value))
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
+            return None
+        if field.kind is FieldKind.INTEGER and abs(value) > WHOLE_MAX:
+            return None
+        return float(value)
+
+    return read
+
+
+def _boolean(field: Field) -> _Read:
+    def read(value: Any) -> float | None:
+        if isinstance(value, bool):
             return float(value)
-        except ValueError:
+        if not field.coerce:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
+        if isinstance(value, str):
+            spelt = value.strip(BLANKS).lower()
+            value = {"true": 1, "false": 0}.get(spelt, number_in(spelt))
+        return float(bool(value)) if isinstance(value, int | float) and value in (0, 1) else None
+
+    return read
 
 
-def _boolean(field: Field, value: Any) -> float | None:
-    if field.coerce and value in _SPELT:
-        return _SPELT[value]
-    return float(value) if isinstance(value, bool) else None
-
-
-_SPELT: Mapping[Any, float] = {0: 0.0, 1: 1.0, "0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
-
-
-def _category(field: Field, value: Any) -> float | None:
-    place = _place(field.categories, value)
-    if place is None and field.coerce and not isinstance(value, str):
-        place = _place(field.categories, _spelt(value))
-    if place is None:
-        return -1.0 if field.open else None
-    return float(place)
-
-
-def _place(categories: Sequence[Category], value: Any) -> int | None:
+def _category(field: Field) -> _Read:
     # 1, 1.0 and True are equal in Python and two things in JSON.
-    for place, category in enumerate(categories):
-        if category == value and isinstance(category, bool) == isinstance(value, bool):
-            return place
-    return None
+    places = {(_type(category), category): float(place) for place, category in enumerate(field.categories)}
+    types = {type for type, _ in places}
 
-
-def _spelt(value: Any) -> str:
-    """Return what the data plane takes a value for that stands where a string should: the shortest decimals."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if float(value).is_integer() and abs(value) <= WHOLE_MAX else repr(float(value))
-
-
-def _date(field: Field, value: Any) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
+    def read(value: Any) -> float | None:
+        type = _type(value)
+        if type is None:
             return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime):
+        place = places.get((type, value))
+        if place is None and field.coerce:
+            place = next((places[other] for other in _spelt(value) if other in places), None)
+        if place is None and field.open and (field.coerce or type in types):
+            return -1.0
+        return place
+
+    return read
+
+
+def _type(value: Any) -> str | None:
+    """Return which of three things in JSON it is, if one."""
+    if isinstance(value, bool):
+        return "bool"
+    return "text" if isinstance(value, str) else "number" if isinstance(value, int | float) else None
+
+
+def _spelt(value: str | float) -> Iterator[tuple[str, Category]]:
+    """Yield what the data plane takes a value for that stands where another type should."""
+    if isinstance(value, bool):
+        yield "text", "true" if value else "false"
+    elif isinstance(value, str):
+        trimmed = value.strip(BLANKS)
+        number = number_in(trimmed)
+        if number is not None:
+            yield "number", number
+        if trimmed in ("true", "false"):
+            yield "bool", trimmed == "true"
+    else:
+        # The shortest decimals, and whole numbers without a fraction.
+        is_whole = float(value).is_integer() and abs(value) <= WHOLE_MAX
+        yield "text", str(int(value)) if is_whole else repr(float(value))
+
+
+def _date(field: Field) -> _Read:
+    def read(value: Any) -> float | None:
+        if isinstance(value, str):
+            return seconds_in(value)
+        if isinstance(value, datetime):
+            moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            whole, rest = divmod(moment - _EPOCH, timedelta(seconds=1))
+            return whole + rest.microseconds / 1e6
+        if isinstance(value, date):
+            return float((value - _EPOCH.date()).days * 86400)
         return None
-    moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    return moment.timestamp()
+
+    return read
 
 
-def _hash(field: Field, value: Any) -> float | None:
-    return float(hash_text(value)) if isinstance(value, str) else None
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-_READ = {
+def _moments(values: NDArray[Any]) -> Slots:
+    """Return the seconds of datetime64: whole ones and a fraction, as they are when they are read from text."""
+    whole = values.astype("datetime64[s]")
+    rest = values - whole
+    whole = np.where(rest < np.timedelta64(0), whole - np.timedelta64(1, "s"), whole)
+    column = whole.astype(np.int64).astype(np.float64) + (values - whole) / np.timedelta64(1, "s")
+    column[np.isnat(values)] = math.nan
+    return column
+
+
+def _hash(field: Field) -> _Read:
+    def read(value: Any) -> float | None:
+        if not isinstance(value, str) or not field.minimum <= len(value) <= field.maximum:
+            return None
+        return float(hash_text(value))
+
+    return read
+
+
+_READ: Mapping[FieldKind, Callable[[Field], _Read]] = {
     FieldKind.NUMBER: _number,
     FieldKind.INTEGER: _number,
     FieldKind.BOOLEAN: _boolean,
@@ -150,7 +207,7 @@ _READ = {
 def _check(field: Field, column: Slots) -> None:
     missing = np.isnan(column)
     if field.default is not None and missing.any() and not field.nullable:
-        column[missing] = _slot(field, field.default, 0)
+        column[missing] = _slot(field, _READ[field.kind](field), field.default, 0)
         missing[:] = False
     if missing.any() and not field.nullable and field.required:
         _refuse(field, missing, column, "a value")
