@@ -7,15 +7,22 @@ import struct
 import textwrap
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
+from pyarrow import parquet
 
 from bench.wire import Reply, Wire
+from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import hash_text
+from penstock.processing.record import read_record
+from penstock.processing.slots import slots_of
+from penstock.processing.tables import read_table
 from tests.serving import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -324,6 +331,56 @@ def test_columns_of_arrow_are_fields(records: Server) -> None:
     assert second["outputs"]["slots"] == ["NaN", 1.0, 1.0]
     assert third["outputs"]["slots"] == ["NaN", 1.0, 1.0]
     assert fourth["error"]["errors"][0]["field"] == "state"
+
+
+def rows_of(records: Server, body: bytes, media_type: str) -> list[Any]:
+    """Return the slots of each row, or None."""
+    fields = {"Content-Type": media_type, "Accept": "application/x-ndjson"}
+    reply = records.request("POST", "/predict/batch?model=person", body, fields)
+    assert reply.status == 200, reply.body
+    outputs = [json.loads(line).get("outputs") for line in reply.body.splitlines()]
+    return [None if each is None else [float(slot) for slot in each["slots"]] for each in outputs]
+
+
+def same_slots(records: Server, file: Path, media_type: str) -> None:
+    """Check that a file has the same slots online as offline."""
+    record = read_record(WrittenFile(file, "plan", 1 << 20), PERSON)
+    online = rows_of(records, file.read_bytes(), media_type)
+    assert None not in online
+    offline = slots_of(record, read_table(file, record))
+    assert np.array_equal(np.array(online), offline, equal_nan=True)
+
+
+def test_a_file_of_csv_is_the_same_offline(records: Server, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "\ufeffage, sex,address.city,born,agent,tall,comment,point.0,point.1\n"
+        "1,male,Ulm,1969-12-31T23:59:59.999Z,,true,hi,1,2\n"
+        "\n"
+        'nan,female,Bonn,2024-01-31t10:00:00.123456789+01:00,"a ""b"", c", false ,"x,\ny",3,4\n'
+        " 7 ,male,Ulm,2016-12-31T23:59:60Z,7,true,,1,2\n",
+        "utf-8",
+    )
+    same_slots(records, file, "text/csv")
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_a_file_of_parquet_is_the_same_offline(records: Server, tmp_path: Path, unit: str, zone: str | None) -> None:
+    file = tmp_path / "rows.parquet"
+    moments = np.array(["1969-12-31T23:59:59.999", "2024-01-31T10:00:00.123456789"], "datetime64[ns]")
+    columns = {
+        "age": pa.array([1, None]),
+        "sex": pa.array(["male", "female"]).dictionary_encode(),
+        "address": pa.array([{"city": "Ulm"}, {"city": "Bonn"}]),
+        "born": pa.array(moments).cast(pa.timestamp(unit), safe=False).cast(pa.timestamp(unit, zone)),
+        "agent": ["", "curl"],
+        "tall": [True, False],
+        "comment": ["", "x"],
+        "point": pa.array([[1.0, 2.0], [3.0, 4.0]]),
+    }
+    parquet.write_table(pa.table(columns), file)
+    same_slots(records, file, "application/vnd.apache.parquet")
 
 
 def test_the_schema_is_public(wire: Wire) -> None:
