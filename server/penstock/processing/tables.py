@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -14,17 +16,23 @@ from numpy.typing import NDArray
 from penstock.core.errors import ConfigError
 from penstock.processing.record import Field, FieldKind, Record
 from penstock.processing.slots import Table
+from penstock.processing.spelling import BLANKS, number_in
 
 __all__ = ["read_table", "target_of", "write_table"]
 
+# Of a value in CSV: a text may be long.
+_FIELD_CHARACTERS_MAX = 64 << 20
+_KEPT_MAX = 1 << 16
+_DIGITS = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _SPELT = {"true": True, "false": False, "1": True, "0": False}
 
 
 def read_table(file: Path, record: Record) -> Table:
     """Read a CSV file with names in its first line, or a Parquet file: values by column, None where one is missing.
 
-    In CSV an empty value is missing, and numbers and booleans are read as the record's field says. ConfigError when the
-    file cannot be read, or holds something else.
+    CSV is read as it is online: an empty value of a nullable field is missing, any other is an empty string where the
+    field can be one; numbers and booleans are read as the record's field says. ConfigError when the file cannot be
+    read, or holds something else.
     """
     if file.suffix in (".parquet", ".pq"):
         return _read_parquet(file)
@@ -33,18 +41,28 @@ def read_table(file: Path, record: Record) -> Table:
     fields = {field.name: field for field in record.fields}
     columns: dict[str, list[Any]] = {}
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
+        csv.field_size_limit(_FIELD_CHARACTERS_MAX)
+        # Spreadsheets write a mark of the byte order.
+        with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines)
-            names = next(reader, [])
+            names = [name.strip() for name in next(reader, [])]
             columns = {name: [] for name in names}
+            # Words that come again and again are kept once.
+            kept: dict[str, str] = {}
             for values in reader:
+                if not values and len(names) != 1:
+                    continue
+                values = values or [""]
                 if len(values) != len(names):
                     raise ConfigError(
                         f"{file}: line {reader.line_num} has {len(values)} values, and the first line {len(names)} "
                         "names"
                     )
                 for name, value in zip(names, values, strict=True):
-                    columns[name].append(_value(file, reader.line_num, fields.get(name), name, value))
+                    read = _value(file, reader.line_num, fields.get(name), name, value)
+                    columns[name].append(
+                        kept.setdefault(read, read) if isinstance(read, str) and len(kept) < _KEPT_MAX else read
+                    )
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -55,15 +73,17 @@ def read_table(file: Path, record: Record) -> Table:
 
 
 def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> Any:
-    if text == "":
+    if text == "" and (field is None or field.nullable or not _may_be_empty(field)):
         return None
     if field is None:
         return text
     try:
+        if field.kind is FieldKind.INTEGER and _DIGITS.fullmatch(text):
+            return int(text)  # beyond 2^53 it would be another one as a float
         if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER):
-            return float(text)
+            return _number(text)
         if field.kind is FieldKind.BOOLEAN:
-            return _SPELT[text.lower()]
+            return _SPELT[text.strip(BLANKS).lower()]
         if field.kind is FieldKind.CATEGORY and not all(isinstance(of, str) for of in field.categories):
             return _category(field, text)
     except (ValueError, KeyError):
@@ -71,13 +91,31 @@ def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> 
     return text
 
 
+def _may_be_empty(field: Field) -> bool:
+    """Whether an empty string is one that such a field can be."""
+    of_words = any(isinstance(of, str) for of in field.categories)
+    return field.kind in (FieldKind.TEXT, FieldKind.HASH) or (field.kind is FieldKind.CATEGORY and of_words)
+
+
+def _number(text: str) -> float:
+    if text.strip(BLANKS).lower() == "nan":
+        return math.nan
+    number = number_in(text)
+    if number is None:
+        raise ValueError
+    return number
+
+
 def _category(field: Field, text: str) -> Any:
     """Return a category that is no string, as CSV spells it."""
     if text in field.categories:
         return text
-    if text.lower() in ("true", "false") and any(isinstance(of, bool) for of in field.categories):
-        return _SPELT[text.lower()]
-    return float(text)
+    trimmed = text.strip(BLANKS)
+    if trimmed.lower() in ("true", "false") and any(isinstance(of, bool) for of in field.categories):
+        return _SPELT[trimmed.lower()]
+    number = number_in(trimmed)
+    # Where they are open, any text is one that was not seen.
+    return text if number is None and any(isinstance(of, str) for of in field.categories) else _number(trimmed)
 
 
 def _read_parquet(file: Path) -> Table:
@@ -94,11 +132,22 @@ def _read_parquet(file: Path) -> Table:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
     except ArrowException as error:
         raise ConfigError(f"{file}: is no Parquet: {error}") from error
-    return {name: _plain(table.column(name)) for name in table.column_names}
+    if len(set(table.column_names)) != len(table.column_names):
+        raise ConfigError(f"{file}: has a column twice")
+    columns = {}
+    for name in table.column_names:
+        try:
+            columns[name] = _plain(table.column(name))
+        except (ValueError, OverflowError) as error:
+            # Values that Arrow has and Python has not, such as dates of another aeon.
+            raise ConfigError(f"{file}: {name}: holds a value that cannot be read: {error}") from error
+    return columns
 
 
 def _plain(column: Any) -> Any:
-    """Return a column of numbers as an array, any other as Python's objects."""
+    """Return a column of numbers or moments as an array, any other as Python's objects."""
+    if str(column.type).startswith("timestamp"):
+        return column.to_numpy()
     if str(column.type) in ("float", "double") or (
         str(column.type).startswith(("int", "uint")) and not column.null_count
     ):
