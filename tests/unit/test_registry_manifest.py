@@ -47,6 +47,42 @@ def test_a_file_brings_what_belongs_to_it(tmp_path: Path) -> None:
     assert [member.source for member in members_of(model) if member.path == "schema.json"] == [own]
 
 
+@pytest.mark.parametrize("name", ["processing.json", "processing.toml"])
+def test_a_file_brings_its_plan(tmp_path: Path, name: str) -> None:
+    model = written(tmp_path / "net.onnx")
+    written(tmp_path / name, "")
+    assert paths(model) == ["net.onnx", name]
+    own = written(tmp_path / f"net.{name}", "")
+    assert [member.source for member in members_of(model) if member.path == name] == [own]
+    written(tmp_path / "other.onnx")
+    assert [member.source for member in members_of(tmp_path / "other.onnx")][1:] == [tmp_path / name]
+
+
+def plan_with(folder: Path, tokens: object) -> Path:
+    features = [{"column": "age"}, {"column": "note", "steps": [{"tokens": tokens, "length": 8}]}]
+    written(folder / "net.processing.json", json.dumps({"format": 1, "features": features}))
+    return written(folder / "net.onnx")
+
+
+def test_a_plan_brings_its_tokenizer(tmp_path: Path) -> None:
+    written(tmp_path / "words" / "tokenizer.json")
+    assert paths(plan_with(tmp_path, "words/tokenizer.json")) == ["net.onnx", "processing.json", "words/tokenizer.json"]
+    for tokens, said in (
+        ("absent.json", "net.processing.json names the file 'absent.json', and there is none: put it beside"),
+        ("../secret.json", "must lie in the folder"),
+    ):
+        folder = tmp_path / "model"
+        written(tmp_path / "secret.json")
+        with pytest.raises(ArtefactError, match=said):
+            members_of(plan_with(folder, tokens))
+
+
+@pytest.mark.parametrize("plan", ["{", "[]", '{"features": 5}', '{"features": [5, {"steps": [5, {"tokens": 5}]}]}'])
+def test_what_is_wrong_with_a_plan_is_left_to_the_worker(tmp_path: Path, plan: str) -> None:
+    written(tmp_path / "net.processing.json", plan)
+    assert paths(written(tmp_path / "net.onnx")) == ["net.onnx", "processing.json"]
+
+
 def schema_with(folder: Path, declared: object) -> Path:
     written(folder / "net.schema.json", json.dumps({"inputs": [], "class": declared}))
     return written(folder / "net.pt")

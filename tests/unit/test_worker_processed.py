@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from penstock.core.errors import ModelLoadError
 from penstock.core.status import ImageFit
 from penstock.worker.arrays import Array, room
-from penstock.worker.backends import Backend, LoadOptions, open_backend
+from penstock.worker.backends import Backend, LoadOptions, find_artefact, open_backend
 from penstock.worker.model import TensorSpec
 from penstock.worker.processed import with_plan
 
@@ -220,3 +220,12 @@ def test_image_steps_that_are_refused(tmp_path: Path, step: dict[str, Any], reas
     plan = {"record": record, "features": [{"column": "photo", "steps": [step]}]}
     with pytest.raises(ModelLoadError, match=reason):
         model(tmp_path, {"x": ("float32", (3, 2, 3))}, plan)
+
+
+def test_what_a_plan_names_is_not_the_model(tmp_path: Path) -> None:
+    for name in ("net.onnx", "words.json", "processing.json"):
+        (tmp_path / name).write_text("")
+    assert find_artefact(tmp_path) is None
+    steps = [{"tokens": "words.json", "length": 4}]
+    (tmp_path / "processing.json").write_text(json.dumps({"features": [{"column": "note", "steps": steps}]}))
+    assert find_artefact(tmp_path) == tmp_path / "net.onnx"

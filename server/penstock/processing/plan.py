@@ -16,7 +16,7 @@ from penstock.processing.record import FieldKind, Record, read_record
 from penstock.processing.step import Step
 from penstock.processing.steps import read_step
 
-__all__ = ["COMBINATIONS", "FILE_NAMES", "Feature", "Plan", "find_plan", "misspelt_plan", "read_plan"]
+__all__ = ["COMBINATIONS", "FILE_NAMES", "Feature", "Plan", "files_of", "find_plan", "misspelt_plan", "read_plan"]
 
 FILE_NAMES = ("processing.json", "processing.toml")
 # Target encodings of a hundred thousand categories fit.
@@ -111,6 +111,21 @@ def misspelt_plan(path: Path) -> tuple[Path, str] | None:
             if SequenceMatcher(None, given.lower(), name).ratio() >= _LIKENESS_MIN:
                 return file, file.name.removesuffix(given) + name
     return None
+
+
+def files_of(file: Path) -> tuple[str, ...]:
+    """Return the files that a plan names, tokenizers, as they are written there.
+
+    What is wrong with the plan is said by read_plan().
+    """
+    try:
+        document = WrittenFile(file, "plan", FILE_BYTES_MAX).document()
+    except ModelLoadError:
+        return ()
+    features = document.get("features")
+    steps = [of.get("steps") for of in features if isinstance(of, dict)] if isinstance(features, list) else []
+    named = [step.get("tokens") for of in steps if isinstance(of, list) for step in of if isinstance(step, dict)]
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def read_plan(file: Path, schema_of: Callable[[Path, str], Mapping[str, Any]] | None = None) -> Plan:

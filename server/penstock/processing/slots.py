@@ -180,7 +180,7 @@ def _moments(values: NDArray[Any]) -> Slots:
     whole = values.astype("datetime64[s]")
     rest = values - whole
     whole = np.where(rest < np.timedelta64(0), whole - np.timedelta64(1, "s"), whole)
-    column = whole.astype(np.int64).astype(np.float64) + (values - whole) / np.timedelta64(1, "s")
+    column: Slots = whole.astype(np.int64).astype(np.float64) + (values - whole) / np.timedelta64(1, "s")
     column[np.isnat(values)] = math.nan
     return column
 

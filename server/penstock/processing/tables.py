@@ -23,7 +23,7 @@ __all__ = ["read_table", "target_of", "write_table"]
 # Of a value in CSV: a text may be long.
 _FIELD_CHARACTERS_MAX = 64 << 20
 _KEPT_MAX = 1 << 16
-_DIGITS = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_DIGITS = re.compile(r"-?[1-9][0-9]{0,18}")
 _SPELT = {"true": True, "false": False, "1": True, "0": False}
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from penstock.core.errors import ModelLoadError
+from penstock.processing.plan import files_of, find_plan
 from penstock.registry.records import ManifestEntry
 
 __all__ = [
@@ -54,7 +56,8 @@ def members_of(source: Path) -> list[Member]:
     """List the files of an artefact, ordered by their paths; ArtefactError for what cannot be registered.
 
     A single file brings its `STEM.schema.json` and `STEM.golden.json`, or else those without a stem, under the names
-    that they have in a folder, and the Python file whose class the schema names. `__pycache__` is left out.
+    that they have in a folder, the Python file whose class the schema names, and its plan with the tokenizers that it
+    names. `__pycache__` is left out.
     """
     if not source.is_absolute():
         source = Path.cwd() / source
@@ -78,6 +81,14 @@ def _file_members(file: Path) -> Iterator[Member]:
             yield _member(name, present)
             if name == _SCHEMA:
                 yield from _class_member(file, present)
+    try:
+        plan = find_plan(file)
+    except ModelLoadError as error:
+        raise ArtefactError(str(error)) from error
+    if plan is not None and plan != file:
+        yield _member(f"processing{plan.suffix}", plan)
+        for name in files_of(plan):
+            yield _named_member(name, f"{plan.name} names the file {name!r}", plan)
 
 
 def _class_member(file: Path, schema: Path) -> Iterator[Member]:
@@ -92,15 +103,21 @@ def _class_member(file: Path, schema: Path) -> Iterator[Member]:
     path = PurePosixPath(declared.rpartition(":")[0] if isinstance(declared, str) else "")
     if path.suffix != ".py" or path == PurePosixPath(file.name):
         return
-    where, folder = f"{schema.name} names the class file {str(path)!r}", schema.parent.resolve()
+    where = f"{schema.name} names the class file {str(path)!r}"
     if str(path) in _PYTHON_MODELS:
         raise ArtefactError(f"{where}, which would be taken for a plain Python model: give it another name")
+    yield _named_member(str(path), where, schema)
+
+
+def _named_member(name: str, where: str, document: Path) -> Member:
+    """Return a file that a document beside the model names, `where` as errors have it."""
+    path, folder = PurePosixPath(name), document.parent.resolve()
     found = (folder / path).resolve()
     if path.is_absolute() or ".." in path.parts or not found.is_relative_to(folder):
-        raise ArtefactError(f"{where}: it must lie in the folder of {schema.name}")
+        raise ArtefactError(f"{where}: it must lie in the folder of {document.name}")
     if not found.is_file():
-        raise ArtefactError(f"{where}, and there is none: put it beside {schema.name}")
-    yield _member(str(path), found)
+        raise ArtefactError(f"{where}, and there is none: put it beside {document.name}")
+    return _member(str(path), found)
 
 
 def _folder_members(folder: Path) -> Iterator[Member]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.plan import misspelt_plan
+from penstock.processing.plan import files_of, find_plan, misspelt_plan
 from penstock.worker.arrays import Array
 from penstock.worker.model import ModelSpec
 
@@ -120,7 +120,10 @@ def find_artefact(folder: Path) -> Path | None:
 
     A Python file beside another model declares its class and is not the model.
     """
+    plan = find_plan(folder)
+    named = {folder / name for name in files_of(plan)} if plan is not None else set()
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith(_BESIDE)]
+    files = [path for path in files if path not in named]
     models = [path for path in files if path.suffix.lower() in _BY_SUFFIX]
     declared = [path for path in models if path.suffix.lower() != ".py"]
     found = declared or models
