@@ -37,13 +37,39 @@ class Model:
         return {"y": batch["x"] * 2}
 """
 
+PEOPLE = """
+from penstock.worker import Tensor
+
+class Model:
+    inputs = {"slots": Tensor("float64", (4,)), "note": Tensor("str"), "point": Tensor("float32", (2,))}
+    outputs = {"age": Tensor("float64")}
+
+    def predict(self, batch):
+        assert set(batch["slots"][:, 1]) <= {0, 1} and all(batch["note"])
+        return {"age": batch["slots"][:, 0]}
+"""
+PERSON = {
+    "type": "object",
+    "properties": {
+        "age": {"type": ["integer", "null"], "minimum": 18},
+        "sex": {"enum": ["female", "male"]},
+        "address": {"type": "object", "properties": {"city": {"enum": ["Ulm", "Bonn"]}}, "required": ["city"]},
+        "born": {"type": "string", "format": "date"},
+        "note": {"type": "string", "minLength": 1},
+        "point": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    },
+    "required": ["age", "sex", "note", "point"],
+}
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bench")
     (folder / "several.py").write_text(SEVERAL)
     (folder / "one.py").write_text(ONE)
-    models = [f"{name}={folder / name}.py" for name in ("several", "one")]
+    (folder / "people.py").write_text(PEOPLE)
+    (folder / "people.processing.json").write_text(json.dumps({"format": 1, "record": PERSON}))
+    models = [f"{name}={folder / name}.py" for name in ("several", "one", "people")]
     running = Server.start([*models, "--unix-socket", str(folder / "s")], folder)
     yield running
     running.stop()
@@ -56,7 +82,13 @@ def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("model", "encoding", "arrivals"),
-    [("several", "json", "poisson"), ("several", "msgpack", "constant"), ("one", "raw", "bursty")],
+    [
+        ("several", "json", "poisson"),
+        ("several", "msgpack", "constant"),
+        ("one", "raw", "bursty"),
+        ("people", "json", "constant"),
+        ("people", "msgpack", "constant"),
+    ],
 )
 def test_open_loop(server: Server, model: str, encoding: str, arrivals: str) -> None:
     chosen = ["--rate", "200", "--encoding", encoding, "--arrivals", arrivals]
@@ -67,7 +99,7 @@ def test_open_loop(server: Server, model: str, encoding: str, arrivals: str) -> 
     assert figures["errors"] == {} and figures["open_loop"] is True and figures["slo_kept"] is None
     assert 50 < figures["offered_rate"] < 400
     assert figures["latency"]["p50"] > 0 and figures["mean_batch"] >= 1
-    assert figures["cost"]["cpu_us"] > 0 and figures["cost"]["processes"] == 3
+    assert figures["cost"]["cpu_us"] > 0 and figures["cost"]["processes"] == 4
     assert figures["kinds"][0]["dialect"] == encoding
     assert datetime.fromisoformat(figures["date"]).tzinfo is not None
     assert figures["machine"]["cores"] > 0 and figures["units"]["latency"] == "us"
@@ -123,6 +155,7 @@ def test_a_limit_is_judged(server: Server, slo: str, status: int, kept: bool) ->
         (["--model", "missing"], 1, "no model 'missing' is served; GET /models lists them"),
         (["--model", "several", "--version", "9"], 1, "has no version '9' at http://"),
         (["--model", "several", "--encoding", "xml"], 2, "'xml' is not one of json, msgpack, raw"),
+        (["--model", "people", "--encoding", "raw"], 2, "people takes records: take --encoding json or msgpack"),
         (["--model", "several", "--encoding", "raw"], 2, "several has 3 inputs and 2 outputs: take --encoding msgpack"),
         (["--model", "several", "--rate", "10", "--arrivals", "never"], 2, "not 'never'"),
         (["--model", "several", "--slo-p99-ms", "5"], 2, "a closed loop proves no latency: give --rate or --trace"),

@@ -18,7 +18,8 @@ from penstock.load.machine import machine
 from penstock.load.measurement import Measurement, measure
 from penstock.load.proof import is_proven
 from penstock.load.recording import HTTP_OK, Recording
-from penstock.load.rows import random_rows
+from penstock.load.records import has_images, random_records
+from penstock.load.rows import Row, random_rows
 from penstock.load.schedule import Schedule, bursty, constant, poisson, replay
 from penstock.load.scrape import ServedModel, fetch_metrics, fetch_model
 
@@ -83,6 +84,7 @@ def run_bench(options: BenchOptions) -> int:
     _check(options)
     address = Address.parse(options.url)
     served = fetch_model(address, options.model, options.version)
+    _check_record(options, served)
     if options.encoding == "raw" and (len(served.inputs), len(served.outputs)) != (1, 1):
         raise ConfigError(
             f"raw bodies carry one tensor each way; {served.name} has {len(served.inputs)} inputs and "
@@ -91,8 +93,8 @@ def run_bench(options: BenchOptions) -> int:
     # By name, so that the figures are of the version that they say they are of.
     dialect = ENCODINGS[options.encoding](served.version)
     # Of several: rows may vary in length.
-    row_bytes = max(len(dialect.request(served.name, row).body) for row in random_rows(served.inputs, 8))
-    rows = random_rows(served.inputs, min(options.rows, 1 + CORPUS_BYTES_MAX // row_bytes), options.seed)
+    row_bytes = max(len(dialect.request(served.name, row).body) for row in _rows(served, 8, 1))
+    rows = _rows(served, min(options.rows, 1 + CORPUS_BYTES_MAX // row_bytes), options.seed)
     traffic = Traffic(served.name, dialect, rows, served.outputs, slo_ms=options.slo_p99_ms)
     load = Load(
         address=address,
@@ -147,6 +149,21 @@ def _check(options: BenchOptions) -> None:
         raise ConfigError("a closed loop proves no latency: give --rate or --trace beside --slo-p99-ms")
     if options.pid is not None and not Path(f"/proc/{options.pid}").exists():
         raise ConfigError(f"there is no process {options.pid} whose cost could be counted")
+
+
+def _check_record(options: BenchOptions, served: ServedModel) -> None:
+    if served.record is None:
+        return
+    if options.encoding == "raw":
+        raise ConfigError(f"{served.name} takes records: take --encoding json or msgpack")
+    if options.encoding != "json" and has_images(served.record):
+        raise ConfigError(f"records of {served.name} have images, which are sent as base64: take --encoding json")
+
+
+def _rows(served: ServedModel, count: int, seed: int) -> list[Row]:
+    if served.record is not None:
+        return random_records(served.record, count, seed)
+    return random_rows(served.inputs, count, seed)
 
 
 def _arrivals(options: BenchOptions) -> Schedule | ClosedLoop:

@@ -261,7 +261,7 @@ def _msgpack_array(array: NDArray[Any]) -> bytes:
     if array.ndim > 1:
         return struct.pack(">BI", 0xDD, len(array)) + b"".join(_msgpack_array(part) for part in array)
     if array.dtype.hasobject:
-        elements = b"".join(map(_msgpack_text, array.reshape(-1)))
+        elements = b"".join(b"\xc0" if text is None else _msgpack_text(text) for text in array.reshape(-1))
     elif array.dtype.kind == "b":
         elements = b"".join(b"\xc3" if value else b"\xc2" for value in array.reshape(-1))
     else:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "Row", "TensorSpec", "dtype_of", "random_rows", "same"]
+__all__ = ["TOLERANCE", "Row", "TensorSpec", "dtype_of", "random_array", "random_rows", "same"]
 
 # One row: arrays by input or output name, without the batch dimension.
 Row: TypeAlias = Mapping[str, NDArray[Any]]
@@ -48,7 +48,7 @@ def random_rows(inputs: Sequence[TensorSpec], count: int, seed: int = 1) -> list
     rows: list[Row] = []
     for _ in range(count):
         length = int(generator.integers(1, longest + 1)) if longest else 0
-        rows.append({spec.name: _random_array(generator, spec.dtype, spec.shape_at(length)) for spec in inputs})
+        rows.append({spec.name: random_array(generator, spec.dtype, spec.shape_at(length)) for spec in inputs})
     return rows
 
 
@@ -70,7 +70,8 @@ def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
     return np.dtype(object if spec.dtype in TEXTS else spec.dtype)
 
 
-def _random_array(generator: np.random.Generator, dtype_name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def random_array(generator: np.random.Generator, dtype_name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Make an array as random_rows() has them."""
     if dtype_name in TEXTS:
         letters = generator.integers(ord("a"), ord("z") + 1, (*shape, LETTERS)).astype(np.uint8)
         texts = np.empty(shape, object)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -51,12 +52,13 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model version as a server describes it."""
+    """A model version as a server describes it; with a plan `record` is the JSON Schema of what it takes."""
 
     name: str
     version: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    record: Mapping[str, Any] | None = None
 
 
 def parse_metrics(text: str) -> Metrics:
@@ -94,7 +96,7 @@ def _served(address: Address, name: str, version: str | None, document: dict[str
         raise LoadError(f"model {name!r} is {found['state']} and has no schema yet: try again when it is ready")
     longest = max((found["batching"] or {}).get("lengths", ()), default=0)  # null when not loaded
     inputs, outputs = (tuple(_spec(tensor, longest) for tensor in found[which]) for which in ("inputs", "outputs"))
-    return ServedModel(name, found["version"], inputs, outputs)
+    return ServedModel(name, found["version"], inputs, outputs, found.get("record"))
 
 
 def _spec(tensor: dict[str, Any], longest: int) -> TensorSpec:
