@@ -202,6 +202,10 @@ ODD = {
         lambda: ColumnTransformer([("s", StandardScaler(), slice("a", "b"))]),
         frame(1)[NUMBERS],
     ),
+    "nothing left of a constant": (
+        lambda: OneHotEncoder(drop="first", sparse_output=False),
+        CONSTANT.assign(l=["a", "b", "a", "c"]),
+    ),
     "unknown ones warned of": (
         lambda: OneHotEncoder(min_frequency=2, handle_unknown="warn", sparse_output=False),
         pd.DataFrame({"k": ["a", "a", "b"]}),

@@ -116,6 +116,20 @@ def test_what_python_classes_write_is_read(tmp_path: Path) -> None:
         ({"a": {"$ref": "https://elsewhere/a.json"}}, "it must name one of \\$defs"),
         ({"a": {"type": ["string", "null"]}}, "is text, which cannot be null"),
         ({"properties": {"a": AGE}, "required": ["b"]}, 'required names "b", which is no property'),
+        (
+            {"age": {"type": "number", "minimum": 0, "default": -5}},
+            "default is -5, which the field itself would refuse",
+        ),
+        ({"age": {"type": "integer", "default": 1.5}}, "default is 1.5, which the field itself would refuse"),
+        ({"day": {"type": "string", "format": "date", "default": "today"}}, 'default is "today", which the field'),
+        ({"note": {"type": "string", "maxLength": 2, "default": "abc"}}, 'default is "abc", which the field'),
+        ({"b": {"enum": [1, 2], "default": True}}, "default is true: the field is category"),
+        (
+            {"properties": {"a.b": {"type": "number"}, "a": {"properties": {"b": {"type": "number"}}}}},
+            "record has two fields 'a.b'",
+        ),
+        ({"properties": {"a": {"type": "number"}}, "required": [["a"]]}, r'required\[0\] is \["a"\]: it must be a'),
+        ({"properties": {"a": {"type": "number"}}, "$defs": ["A"]}, r'\$defs is \["A"\]: it must be an object'),
     ],
 )
 def test_records_that_are_refused(tmp_path: Path, record: dict[str, Any], reason: str) -> None:
@@ -148,6 +162,17 @@ def test_records_that_are_refused(tmp_path: Path, record: dict[str, Any], reason
         ([{"column": "age"}, {"column": "age"}], "is 'age' for the second time: give it another name"),
         ([{"columns": ["age", "fare", "sex"]}, {"column": "age"}], r"features\[1\].name is 'age' for the second time"),
         ([{"columns": ["age", "fare"], "name": "x"}], "cannot be that of several columns"),
+        *(
+            ([{"column": "sex", "steps": [{"encode": "one-hot", **members}]}], reason)
+            for members, reason in (
+                ({"numbers": [["male", 0]]}, "has no member 'width', the number of columns"),
+                ({"numbers": [["male", 2]], "width": 2}, "has the column 2: they are from 0 to 1"),
+                ({"numbers": [["male", 0.5]], "width": 2}, "has the column 0.5: they are"),
+                ({"numbers": [["male", 0]], "width": 2, "unknown": 3}, "has the column 3: they are"),
+                ({"numbers": [["male", 0], ["male", 1]], "width": 2}, 'has the category "male" for the second time'),
+                ({"numbers": [["male", 0, 1]], "width": 2}, "must be two: a string, a number or a bool, and its"),
+            )
+        ),
     ],
 )
 def test_features_that_are_refused(tmp_path: Path, features: list[dict[str, Any]], reason: str) -> None:
@@ -385,6 +410,42 @@ def test_dates_make_parts_that_come_round(tmp_path: Path) -> None:
     ((labels, values),) = transform(plan, {"at": ["2024-02-29T20:00:00+02:00"]}, inputs_of(plan, "float64")).values()
     assert labels == ("parts year", "parts weekday", "hour hour sine", "hour hour cosine")
     assert np.allclose(values, [[2024, 3, -1, 0]])
+
+
+def test_names_of_categories_are_those_of_the_field(tmp_path: Path) -> None:
+    steps = [{"encode": "one-hot", "numbers": [["female", 0], ["man", 1]], "width": 2}]
+    plan = plan_of(tmp_path, [{"column": "sex", "steps": steps}])
+    with pytest.raises(ModelLoadError, match="encode of 'sex': 'man' is none of its categories, 'female', 'male'"):
+        inputs_of(plan)
+
+
+def test_a_field_may_be_called_as_the_input_of_a_table_is(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [], {"features": {"type": "number"}, "x": {"type": "number"}})
+    assert values_of(plan, {"features": [1.0], "x": [2.0]}) == [[1, 2]]
+
+
+def test_hidden_features_alone_are_nothing(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [{"column": "age", "hidden": True}])
+    with pytest.raises(ConfigError, match="all features are hidden"):
+        values_of(plan, {"age": [1.0], "sex": ["male"], "fare": [1.0]})
+
+
+UNLEARNED: list[dict[str, Any]] = [
+    {"words": "counts", "least": 5, "most": 7},
+    {"words": "tf-idf", "ngrams": [1, 3], "lower": False, "stop-words": ["a"], "norm": "l1", "sublinear": True},
+    {"impute": "constant", "value": "", "indicator": True},
+    {"impute": "constant", "value": False},
+    {"clip": "quantiles"},
+    {"bin": "quantile", "bins": 3},
+    {"encode": "target", "missing": 0, "unknown": 0},
+    {"tokens": "t.json", "length": 3, "mask": "m", "types": "t"},
+]
+
+
+@pytest.mark.parametrize("step", UNLEARNED, ids=lambda step: next(iter(step)))
+def test_steps_are_written_as_they_are_read(tmp_path: Path, step: dict[str, Any]) -> None:
+    plan = plan_of(tmp_path, [{"column": "age", "steps": [step], "hidden": True, "into": "x"}])
+    assert read_plan(written(tmp_path, plan.document())).features == plan.features
 
 
 @pytest.mark.parametrize(

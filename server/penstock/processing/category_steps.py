@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from penstock.core.errors import ModelLoadError
-from penstock.core.written_file import WrittenFile
-from penstock.processing.record import Category
+from penstock.core.written_file import WrittenFile, shown
+from penstock.processing.record import Category, place_of
 from penstock.processing.step import Column, Steps, UnlearnedError, given, number_of
 
 __all__ = ["Encode", "Hash"]
@@ -41,12 +41,16 @@ class Encode:
         pairs = reading.items(members.get("numbers", []), f"{where}.numbers", "pairs of a category and its number")
         for place, pair in enumerate(pairs):
             at = f"{where}.numbers[{place}]"
-            category, number = reading.items(pair, at, "a category and its number", least=2)[:2]
-            if not isinstance(category, str | bool | int | float):
-                raise reading.error(at, "must begin with a string, a number or a bool")
-            numbers.append((category, reading.number(number, at)))
+            items = reading.items(pair, at, "a category and its number")
+            if len(items) != 2 or not isinstance(items[0], str | bool | int | float):
+                raise reading.error(at, "must be two: a string, a number or a bool, and its number")
+            if place_of([category for category, _ in numbers], items[0]) is not None:
+                raise reading.error(at, f"has the category {shown(items[0])} for the second time")
+            numbers.append((items[0], reading.number(items[1], at)))
         width = reading.whole(members.get("width", 0), f"{where}.width")
         missing, unknown = (number_of(reading, members, name, where) for name in ("missing", "unknown"))
+        if kind == "one-hot" and numbers:
+            _check_places(reading, [*(number for _, number in numbers), missing, unknown], width, where)
         return cls(kind, tuple(numbers), missing, unknown, width)
 
     def members(self) -> dict[str, Any]:
@@ -67,8 +71,12 @@ class Encode:
         if column.categories is None:
             codes = _places(steps, column, self.numbers)
         # 1 and true are equal in Python, and two categories.
-        known = {(isinstance(category, bool), category): number for category, number in self.numbers}
         assert codes.categories is not None
+        for category, _ in self.numbers:
+            if place_of(codes.categories, category) is None:
+                some = _some(codes.categories)
+                raise ModelLoadError(f"encode of {column.name!r}: {category!r} is none of its categories, {some}")
+        known = {(isinstance(category, bool), category): number for category, number in self.numbers}
         table = [known.get((isinstance(category, bool), category), unknown) for category in codes.categories]
         encoded = steps.make(codes, "lookup", table=[*table, missing, unknown])
         if self.kind != "one-hot":
@@ -84,6 +92,21 @@ class Encode:
         if self.missing is not None and 0 <= self.missing < self.width:
             labels[int(self.missing)].append("missing")
         return tuple(f"{name}={'|'.join(of) or 'other'}" for of in labels)
+
+
+def _check_places(reading: WrittenFile, places: Sequence[float | None], width: int, where: str) -> None:
+    if not width:
+        raise reading.error(where, "has no member 'width', the number of columns")
+    for place in places:
+        if place is not None and (place != math.floor(place) or not -1 <= place < width):
+            raise reading.error(
+                where, f"has the column {place:g}: they are from 0 to {width - 1}, as width says, or -1 for none"
+            )
+
+
+def _some(categories: Sequence[Category]) -> str:
+    names = [repr(category) for category in categories[:10]]
+    return ", ".join(names) + (" ..." if len(categories) > len(names) else "")
 
 
 def _places(steps: Steps, column: Column, numbers: Sequence[tuple[Category, float]]) -> Column:

@@ -62,7 +62,7 @@ def _columns_of(file: Path, feature: Feature, known: Mapping[str, list[Column]],
         if name not in known:
             raise ModelLoadError(
                 f"{file}: feature {feature.name!r} is made of {name!r}, which is no field with a number or category, "
-                "and no feature before it"
+                f"and no feature before it: {', '.join([*known][:40])}"
             )
     if feature.combination:
         left, right = (known[name] for name in feature.sources)

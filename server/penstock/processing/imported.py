@@ -260,10 +260,12 @@ def _target_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
 
 
 def _one_hot_encoder(encoder: Any, tracks: list[_Track]) -> list[_Track]:
-    return [
-        track.encoded(_one_hot(encoder, place, categories), categories, closed=encoder.handle_unknown == "error")
-        for place, (track, categories) in enumerate(zip(tracks, encoder.categories_, strict=True))
-    ]
+    made = []
+    for place, (track, categories) in enumerate(zip(tracks, encoder.categories_, strict=True)):
+        step = _one_hot(encoder, place, categories)
+        if step.width:  # of a constant whose first category is dropped nothing is left
+            made.append(track.encoded(step, categories, closed=encoder.handle_unknown == "error"))
+    return made
 
 
 def _one_hot(encoder: Any, place: int, categories: Any) -> Encode:

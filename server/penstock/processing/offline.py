@@ -42,11 +42,14 @@ def inputs_of(plan: Plan, dtype: str = "float32") -> tuple[ModelInput, ...]:
     in_columns = [feature for feature in plan.features if not _is_tokens(feature)]
     made = steps_of(plan.file, in_columns, given_columns(record), Steps(len(record.slots)))
     widths: dict[str, int] = {}
+    alone = "features"
+    while alone in (field.name for field in record.fields):
+        alone += "_"  # a field of its name would be a source of its own
     if not plan.features:
-        widths["features"] = len(record.slots)
+        widths[alone] = len(record.slots)
     for feature in in_columns:
         if not feature.hidden:
-            into = feature.into or "features"
+            into = feature.into or alone
             widths[into] = widths.get(into, 0) + sum(column.width or 1 for column in made[feature.name])
     return tuple((name, dtype, (width,)) for name, width in widths.items())
 
@@ -61,6 +64,8 @@ def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str
     RequestError (invalid_input) names the first row that is no record; ModelLoadError when the plan does not fit.
     """
     record = learnable(plan)
+    if plan.features and all(feature.hidden for feature in plan.features):
+        raise ConfigError(f"{plan.file}: all features are hidden: nothing is left for the model")
     for feature in filter(_is_tokens, plan.features):
         raise ConfigError(f"{plan.file}: feature {feature.name!r} is tokens, which are no columns of a table")
     slots, texts = slots_of(record, table), texts_of(record, table)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from penstock.core.written_file import WrittenFile, shown
+from penstock.processing.spelling import seconds_in
 
 __all__ = [
     "SLOT_KINDS",
@@ -138,6 +139,10 @@ def read_record(reading: WrittenFile, document: Mapping[str, Any], where: str = 
     fields = tuple(walk.object(schema, where, ()))
     if not fields:
         raise reading.error(where, "has no fields: it needs one at least")
+    names = [field.name for field in fields]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise reading.error(where, f"has two fields {twice!r}: a member of an object is called so, too")
     if len(fields) > _FIELDS_MAX:
         raise reading.error(where, f"has {len(fields)} fields: {_FIELDS_MAX} is the most")
     return Record(fields, schema, schema.get("additionalProperties") is False, tuple(walk.objects))
@@ -154,7 +159,7 @@ def place_of(categories: Sequence[Category], value: object) -> int | None:
 class _Walk:
     def __init__(self, reading: WrittenFile, schema: Mapping[str, Any]) -> None:
         self._reading = reading
-        self._definitions = schema.get("$defs", {})
+        self._definitions = reading.mapping(schema.get("$defs", {}), "$defs")
         self.objects: list[RecordObject] = []
 
     def object(
@@ -172,7 +177,10 @@ class _Walk:
         if len(path) > _DEPTH_MAX:
             raise self._reading.error(where, f"is nested more than {_DEPTH_MAX} deep")
         properties = self._reading.mapping(schema.get("properties", {}), f"{where}.properties")
-        needed = self._reading.items(schema.get("required", []), f"{where}.required", "names")
+        needed = [
+            self._reading.text(name, f"{where}.required[{place}]")
+            for place, name in enumerate(self._reading.items(schema.get("required", []), f"{where}.required", "names"))
+        ]
         for name in needed:
             if name not in properties:
                 raise self._reading.error(f"{where}.required", f"names {shown(name)}, which is no property")
@@ -355,7 +363,7 @@ class _Walk:
 def _check_default(reading: WrittenFile, field: Field, default: object, where: str) -> None:
     fits: Sequence[type] = {
         FieldKind.NUMBER: (int, float),
-        FieldKind.INTEGER: (int,),
+        FieldKind.INTEGER: (int, float),
         FieldKind.BOOLEAN: (bool,),
         FieldKind.TEXT: (str,),
         FieldKind.HASH: (str,),
@@ -367,3 +375,18 @@ def _check_default(reading: WrittenFile, field: Field, default: object, where: s
         right = isinstance(default, tuple(fits)) and (field.kind is FieldKind.BOOLEAN or not isinstance(default, bool))
     if not right:
         raise reading.error(where, f"is {shown(default)}: the field is {field.kind.value}")
+    if not _is_taken(field, default):
+        raise reading.error(where, f"is {shown(default)}, which the field itself would refuse")
+
+
+def _is_taken(field: Field, value: Any) -> bool:
+    if field.kind is FieldKind.DATE:
+        return seconds_in(value) is not None
+    if field.kind in (FieldKind.TEXT, FieldKind.HASH):
+        return field.minimum <= len(value) <= field.maximum
+    if field.kind not in (FieldKind.NUMBER, FieldKind.INTEGER):
+        return True
+    if field.kind is FieldKind.INTEGER and (value != math.floor(value) or abs(value) > WHOLE_MAX):
+        return False
+    above = value > field.minimum if field.exclusive_minimum else value >= field.minimum
+    return bool(above and (value < field.maximum if field.exclusive_maximum else value <= field.maximum))

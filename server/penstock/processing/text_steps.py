@@ -15,6 +15,8 @@ from penstock.processing.step import RESERVED, Column, Steps, UnlearnedError, gi
 
 __all__ = ["Words", "words_in"]
 
+# Of words that are learned, unless another number is given.
+_MOST = 10_000
 # Two or more letters, digits and underscores of any language.
 _WORD = re.compile(r"\b\w\w+\b")
 
@@ -48,7 +50,7 @@ class Words:
     norm: str = "l2"
     stop_words: tuple[str, ...] = ()
     least: int = 1
-    most: int = 10_000
+    most: int = _MOST
 
     @classmethod
     def read(cls, reading: WrittenFile, members: Mapping[str, Any], where: str) -> Words:
@@ -70,7 +72,7 @@ class Words:
             norm=reading.choice(members.get("norm", "none" if kind == "counts" else "l2"), f"{where}.norm", cls.NORMS),
             stop_words=_texts(reading, members.get("stop-words", []), f"{where}.stop-words"),
             least=reading.whole(members.get("least", 1), f"{where}.least", least=1),
-            most=reading.whole(members.get("most", 10_000), f"{where}.most", least=1),
+            most=reading.whole(members.get("most", _MOST), f"{where}.most", least=1),
             **flags,
         )
         if kind == "hash" and not words.buckets:
@@ -93,6 +95,9 @@ class Words:
             "buckets": self.buckets or None,
             "vocabulary": list(self.vocabulary),
             "weights": list(self.weights),
+            # What is still to be learned.
+            "least": None if self.width or self.least == 1 else self.least,
+            "most": None if self.width or self.most == _MOST else self.most,
         }
         return given(members) | ({} if self.lower else {"lower": False})
 
