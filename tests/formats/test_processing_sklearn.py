@@ -202,6 +202,10 @@ ODD = {
         lambda: ColumnTransformer([("s", StandardScaler(), slice("a", "b"))]),
         frame(1)[NUMBERS],
     ),
+    "bins of no width": (
+        lambda: KBinsDiscretizer(5, encode="ordinal", strategy="uniform"),
+        pd.DataFrame({"k": [1.0, 1.0, np.nextafter(1.0, 2)]}),
+    ),
     "nothing left of a constant": (
         lambda: OneHotEncoder(drop="first", sparse_output=False),
         CONSTANT.assign(l=["a", "b", "a", "c"]),

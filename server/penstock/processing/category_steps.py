@@ -37,7 +37,7 @@ class Encode:
         allowed = ("numbers", "missing", "unknown", "width")
         reading.members(members, where, needed=("encode",), allowed=allowed)
         kind = reading.choice(members["encode"], f"{where}.encode", cls.KINDS)
-        numbers = []
+        numbers: list[tuple[Category, float]] = []
         pairs = reading.items(members.get("numbers", []), f"{where}.numbers", "pairs of a category and its number")
         for place, pair in enumerate(pairs):
             at = f"{where}.numbers[{place}]"
