@@ -95,6 +95,29 @@ def test_platt_and_isotonic_are_for_each_class_and_for_two_once(tmp_path: Path) 
         assert np.shape(answer["y"]["calibration"]["platt"]) == (2,)
 
 
+@pytest.mark.parametrize("labels", [None, ["no", "yes"]])
+def test_truths_of_two_classes_may_be_bools(tmp_path: Path, labels: list[str] | None) -> None:
+    random = np.random.default_rng(5)
+    scores = random.normal(0, 2, 500)
+    truth = random.random(500) < 1 / (1 + np.exp(-scores))
+    plan(tmp_path, {"y": {"scores": "sigmoid", **({"labels": labels} if labels else {})}})
+    np.savez(tmp_path / "rows.npz", y=scores, truth=truth)
+    spelt = "\n".join(["y,truth", *(f"{score},{right}" for score, right in zip(scores, truth, strict=True))])
+    (tmp_path / "bools.csv").write_text(spelt)
+    (tmp_path / "floats.csv").write_text(spelt.replace("True", "1.0").replace("False", "0.0"))
+    tables = ["rows.npz", "bools.csv", *([] if labels else ["floats.csv"])]
+    found = [learned(tmp_path, "processing.json", table, "--truth", "truth", *METHOD)[1] for table in tables]
+    assert abs(found[0]["y"]["calibration"]["temperature"] - 1) < 0.2
+    assert all(answer == found[0] for answer in found)
+
+
+def test_one_row_cannot_be_shared(tmp_path: Path) -> None:
+    plan(tmp_path, Y)
+    np.savez(tmp_path / "rows.npz", y=np.zeros((1, 3)), truth=["cat"])
+    done = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--alpha", "0.5", *METHOD)
+    assert "1 row is too few to be shared by --method and what is learned after it" in done.stderr
+
+
 def test_multilabel_gets_cuts(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     logits = random.normal(0, 3, (3000, 3))

@@ -31,6 +31,7 @@ from penstock.processing.calibration import (
 from penstock.processing.plan import FILE_BYTES_MAX, read_plan
 from penstock.processing.record import Record
 from penstock.processing.slots import Table
+from penstock.processing.spelling import number_in
 from penstock.processing.tables import read_table
 from penstock.worker.answers import Answers
 from penstock.worker.model import ModelSpec, TensorSpec
@@ -153,8 +154,9 @@ class _Truth:
         known = {label: place for place, label in enumerate(labels)}
         places = np.empty(len(values := self._values()), np.int64)
         for row, value in enumerate(values):
-            whole = isinstance(value, float | np.floating) and float(value).is_integer()
-            spelt = str(int(value)) if whole else str(value)
+            spelt = str(value)
+            if spelt not in known:
+                spelt = _place_spelt(spelt, labels)
             if spelt not in known:
                 raise ConfigError(
                     f"{self.file}: {self.name}: row {row} is {spelt!r}, which is no label: the plan's labels, or "
@@ -169,6 +171,14 @@ class _Truth:
         if matrix.shape[1] != classes or not np.isin(matrix, (0, 1)).all():
             raise ConfigError(f"{self.file}: {self.name}: a row must have {classes} of 0 and 1, one for each label")
         return np.asarray(matrix == 1)
+
+
+def _place_spelt(text: str, labels: Sequence[str]) -> str:
+    """Return the label that others write otherwise: 2.0 for 2, and true for the second of two."""
+    if text.lower() in ("true", "false") and len(labels) == 2:
+        return labels[text.lower() == "true"]
+    number = number_in(text)
+    return str(int(number)) if number is not None and number.is_integer() else text
 
 
 def _probabilities(plan: Path, part: Classes, scores: Floats) -> Floats:
@@ -224,6 +234,8 @@ def _halves(rows: int, wanted: Wanted) -> tuple[Places, Places]:
     places = np.arange(rows)
     if wanted.method is None or (wanted.alpha is None and wanted.precision is None):
         return places, places
+    if rows < 2:
+        raise ConfigError(f"{rows} row is too few to be shared by --method and what is learned after it")
     mixed = np.random.default_rng(_SEED).permutation(places)
     return np.sort(mixed[: rows // 2]), np.sort(mixed[rows // 2 :])
 
