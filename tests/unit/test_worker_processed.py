@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.status import ImageFit
-from penstock.worker.arrays import Array, room
+from penstock.worker.arrays import Array, blank_rows, room
 from penstock.worker.backends import Backend, LoadOptions, find_artefact, open_backend
 from penstock.worker.model import TensorSpec
 from penstock.worker.processed import with_plan
@@ -220,6 +220,22 @@ def test_image_steps_that_are_refused(tmp_path: Path, step: dict[str, Any], reas
     plan = {"record": record, "features": [{"column": "photo", "steps": [step]}]}
     with pytest.raises(ModelLoadError, match=reason):
         model(tmp_path, {"x": ("float32", (3, 2, 3))}, plan)
+
+
+def test_a_warm_up_runs_a_record_that_is_taken(tmp_path: Path) -> None:
+    record = {
+        "fare": {"type": "number", "exclusiveMinimum": 0},
+        "place": {"type": "object", "properties": {"zone": {"type": "integer", "minimum": 3}}, "required": ["zone"]},
+        "note": {"type": "string"},
+    }
+    features = [{"column": "fare", "steps": [{"log": 0}]}, {"column": "place.zone"}]
+    inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {"x": ("float32", (2,)), "note": ("bytes", ())}
+    backend = model(tmp_path, inputs, {"record": {"properties": record, "required": [*record]}, "features": features})
+    slots, note = (blank_rows(tensor, 3, 0) for tensor in backend.spec.inputs)
+    assert slots.tolist() == [[1, 3]] * 3
+    seen = [room((3, *tensor.shape), tensor.dtype) for tensor in backend.spec.outputs]
+    backend.run([slots, note], seen)
+    assert seen[0].tolist() == [[0, 3]] * 3
 
 
 def test_what_a_plan_names_is_not_the_model(tmp_path: Path) -> None:

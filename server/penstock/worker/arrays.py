@@ -31,7 +31,7 @@ def blank(shape: tuple[int, ...], name: str) -> Array:
 
 
 def blank_rows(tensor: TensorSpec, rows: int, length: int) -> Array:
-    """Return rows of an input to try a model with: zeros, or the sample of a tensor of strings."""
+    """Return rows of an input to try a model with: zeros, empty strings, or the tensor's sample."""
     array = blank((rows, *tensor.shape_at(length)), tensor.dtype)
     if tensor.sample:
         array[...] = np.array(tensor.sample, object)

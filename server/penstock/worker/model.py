@@ -49,16 +49,16 @@ class Tensor:
 class TensorSpec:
     """A named tensor of a model. `shape` is that of a row: the batch dimension is not part of it.
 
-    If the tensor varies in length, the first size is the longest. `sample` is what a warm-up puts into an input of
-    strings: one for all elements, or one for each. `unit` is what its numbers count; empty where nobody said. `fit` is
-    how images come to the size of an input that is one; None where they must have it.
+    If the tensor varies in length, the first size is the longest. `sample` is what a warm-up puts into an input that
+    zeros and empty strings may be nothing for: one for all elements, or one for each. `unit` is what its numbers count;
+    empty where nobody said. `fit` is how images come to the size of an input that is one; None where they must have it.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     varies: bool = False
-    sample: str | tuple[str, ...] = field(default="", compare=False)
+    sample: str | tuple[str | float, ...] = field(default="", compare=False)
     unit: str = ""
     fit: ImageFit | None = None
 

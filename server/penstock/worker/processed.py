@@ -8,15 +8,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
-from penstock.core.errors import ModelLoadError
+from penstock.core.errors import ModelLoadError, RequestError
 from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
 from penstock.processing.answer import read_answer
-from penstock.processing.described import digest_of
+from penstock.processing.described import digest_of, example_of
 from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
-from penstock.processing.program import Origin, Wiring, wire
+from penstock.processing.program import RECORD, Origin, Wiring, wire
+from penstock.processing.record import Record
+from penstock.processing.slots import slots_of
 from penstock.processing.text import WordCounter
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room
@@ -61,12 +65,17 @@ class Processed:
             self.spec = replace(self.spec, outputs=tuple(self._answers.outputs), labels=self._answers.labels)
 
     def _take_records(self, plan: Plan) -> None:
+        assert plan.record is not None
         inputs = self.spec.inputs
         if self.spec.varies:
             raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
         wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
         self._features = _Features(wiring, inputs, plan.file.parent)
-        self.spec = replace(self.spec, inputs=_record_inputs(wiring, inputs), record=digest_of(plan.record))
+        tensors = [
+            replace(tensor, sample=_sample(plan.record)) if tensor.name == RECORD else tensor
+            for tensor in _record_inputs(wiring, inputs)
+        ]
+        self.spec = replace(self.spec, inputs=tuple(tensors), record=digest_of(plan.record))
 
     @property
     def name(self) -> str:
@@ -124,6 +133,16 @@ class _Features:
         for image, pixels in self._images:
             inputs[image.input] = pixels.of(sources[image.source])
         return inputs
+
+
+def _sample(record: Record) -> tuple[float, ...]:
+    """Return the slots of a record that is taken: what is made of zeros may be infinite, and models refuse that."""
+    example = example_of(record)
+    table = {field.name: [reduce(getitem, field.path, example)] for field in record.slots}
+    try:
+        return tuple(slots_of(record, table)[0].tolist())
+    except RequestError:
+        return ()  # a schema that takes nothing
 
 
 def _record_inputs(wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
