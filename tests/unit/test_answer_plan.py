@@ -39,6 +39,11 @@ def refusal(tmp_path: Path, answer: Any) -> str:
             "calibration, confidence, give, top, threshold, cut, abstain, conformal",
         ),
         (SOFTMAX | {"labels": ["a", "a"]}, 'answer.y.labels[1] is "a" for the second time'),
+        (SOFTMAX | {"labels": [1, "1"]}, 'answer.y.labels[1] is "1" for the second time'),
+        (
+            SOFTMAX | {"calibration": {"isotonic": {"x": [0, 1], "y": [0, 2]}}},
+            "answer.y.calibration.isotonic.y has a number that is no probability: they are from 0 to 1",
+        ),
         (SOFTMAX | {"labels": [1.5]}, "answer.y.labels[0] is 1.5: a label is a string or a whole number"),
         (
             SOFTMAX | {"calibration": {"temperature": 1, "platt": [1, 0]}},
@@ -218,7 +223,12 @@ Y3 = ("y", "float32", (3,))
         (
             {"y": {"columns": ["a", "b", "c", "d"]}},
             outputs(Y3),
-            "answer.y.columns[3] is one too many: the model has 3 columns",
+            "answer.y.columns are 4, and the model has 3",
+        ),
+        (
+            {"y": {"columns": ["a", {"drop": True}]}},
+            outputs(Y3),
+            "answer.y.columns are 2, and the model has 3",
         ),
         (
             {"y": {"interval": {"alpha": 0.1, "quantile": 1, "by": "sigma"}}},

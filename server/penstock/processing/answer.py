@@ -46,5 +46,6 @@ def _parts(reading: WrittenFile, output: str, value: object, where: str) -> tupl
             continue
         if "name" not in of:
             raise reading.error(at, "has no member 'name', what its output is called")
-        parts.append(replace(read_numbers(reading, output, of, at, "", shaped=False), element=element, shape=()))
+        numbers = read_numbers(reading, output, of, at, "", shaped=False)
+        parts.append(replace(numbers, element=element, elements=len(columns), shape=()))
     return tuple(parts)

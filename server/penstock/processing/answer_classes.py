@@ -140,7 +140,7 @@ def _labels(reading: WrittenFile, value: object, where: str) -> tuple[str, ...]:
     for place, label in enumerate(labels):
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise reading.error(f"{where}[{place}]", f"is {shown(label)}: a label is a string or a whole number")
-        if label in labels[:place]:
+        if str(label) in map(str, labels[:place]):
             raise reading.error(f"{where}[{place}]", f"is {shown(label)} for the second time")
     return tuple(str(label) for label in labels)
 
@@ -186,6 +186,8 @@ def _curve(reading: WrittenFile, value: object, where: str) -> Curve:
     x, y = (_floats(reading, members[name], f"{where}.{name}") for name in ("x", "y"))
     if len(x) != len(y):
         raise reading.error(where, f"has {len(x)} x and {len(y)} y: each point has both")
+    if not all(0 <= share <= 1 for share in y):
+        raise reading.error(f"{where}.y", "has a number that is no probability: they are from 0 to 1")
     if any(after <= before for before, after in pairwise(x)):
         raise reading.error(f"{where}.x", "does not ascend: each must be more than the one before it")
     return x, y

@@ -34,11 +34,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """An output, or one element of it. `inverse` are the steps that the target went through when the model learned."""
+    """An output, or one element of as many as the plan names. `inverse` are the steps that the target went through."""
 
     output: str
     name: str
     element: int | None = None
+    elements: int = 0
     unit: str = ""
     inverse: tuple[Step, ...] = ()
     minimum: float = -math.inf
@@ -74,6 +75,7 @@ def read_numbers(
         output,
         reading.text(members["name"], f"{where}.name") if "name" in members else name,
         None,
+        0,
         reading.text(members["unit"], f"{where}.unit") if "unit" in members else "",
         _inverse(reading, members.get("inverse", []), f"{where}.inverse"),
         least,

@@ -224,10 +224,8 @@ class Answers:
 
     def _add_numbers(self, source: int, tensor: TensorSpec, part: Numbers) -> None:
         elements = math.prod(tensor.shape)
-        if part.element is not None and part.element >= elements:
-            raise self._error(
-                f"{tensor.name}.columns[{part.element}]", f"is one too many: the model has {elements} columns"
-            )
+        if part.element is not None and part.elements != elements:
+            raise self._error(f"{tensor.name}.columns", f"are {part.elements}, and the model has {elements}")
         count = elements if part.element is None else 1
         shape = () if part.element is not None else self._shape(tensor, part, elements)
         dtype = _number_dtype(tensor, part)
