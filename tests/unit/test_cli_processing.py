@@ -120,6 +120,34 @@ def test_no_column_of_the_features_is_lost(folder: Path) -> None:
     assert lines == ["1.0,0.0,0.0", "0.0,1.0,0.0", "0.0,0.0,1.0"]
 
 
+def test_csv_is_read_as_spreadsheets_and_others_write_it(folder: Path) -> None:
+    penstock(folder, "fit", "plan.toml", "train.csv")
+    expected = "age,city=Bonn,city=Ulm,member\n0.0,0.0,1.0,1.0\n0.0,1.0,0.0,0.0\n"
+    for text in (
+        "age,city,member\n20,Ulm,True\n,Bonn,False\n",
+        "\ufeff age ,city,member\r\n 20,Ulm,TRUE\r\n\r\nNaN,Bonn, false \r\n",
+        '"member","more","city","age"\n"1","x","Ulm","2e1"\n0,"a\nb",Bonn,',
+    ):
+        (folder / "rows.csv").write_bytes(text.encode())
+        done = penstock(folder, "transform", ".", "rows.csv", "-o", "f.csv", "--dtype", "float64")
+        assert done.returncode == 0, done.stderr
+        assert (folder / "f.csv").read_text() == expected
+
+
+def test_a_column_alone_may_have_empty_lines(folder: Path) -> None:
+    (folder / "one.json").write_text(json.dumps({"format": 1, "record": {"age": {"type": ["number", "null"]}}}))
+    (folder / "rows.csv").write_text("age\n1\n\n3\n")
+    penstock(folder, "transform", "one.json", "rows.csv")
+    assert np.array_equal(np.load(folder / "features.npy"), [[1], [np.nan], [3]], equal_nan=True)
+
+
+@pytest.mark.parametrize("number", ["+5", "05", "1_0", "inf", "0x1", "1e999"])
+def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
+    (folder / "rows.csv").write_text(f"age,city,member\n{number},Ulm,true\n")
+    done = penstock(folder, "fit", "plan.toml", "rows.csv")
+    assert f"line 2: age is {number!r}: a number is expected" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -39,15 +40,14 @@ def read_table(file: Path, record: Record) -> Table:
     if file.suffix != ".csv":
         raise ConfigError(f"{file}: tables are .csv or .parquet")
     fields = {field.name: field for field in record.fields}
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any] | array[float]] = {}
     try:
         csv.field_size_limit(_FIELD_CHARACTERS_MAX)
         # Spreadsheets write a mark of the byte order.
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines)
             names = [name.strip() for name in next(reader, [])]
-            columns = {name: [] for name in names}
-            # Words that come again and again are kept once.
+            columns = {name: array("d") if _is_number(fields.get(name)) else [] for name in names}
             kept: dict[str, str] = {}
             for values in reader:
                 if not values and len(names) != 1:
@@ -59,17 +59,29 @@ def read_table(file: Path, record: Record) -> Table:
                         "names"
                     )
                 for name, value in zip(names, values, strict=True):
-                    read = _value(file, reader.line_num, fields.get(name), name, value)
-                    columns[name].append(
-                        kept.setdefault(read, read) if isinstance(read, str) and len(kept) < _KEPT_MAX else read
-                    )
+                    _append(columns[name], _value(file, reader.line_num, fields.get(name), name, value), kept)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{file}: is no CSV in UTF-8: {error}") from error
     if len(columns) != len(names):
         raise ConfigError(f"{file}: its first line has a name twice")
-    return columns
+    return {name: np.array(column) if isinstance(column, array) else column for name, column in columns.items()}
+
+
+def _append(column: list[Any] | array[float], value: Any, kept: dict[str, str]) -> None:
+    """Append a value; words that come again and again are `kept` once."""
+    if isinstance(column, array):
+        column.append(math.nan if value is None else value)
+    elif isinstance(value, str) and len(kept) < _KEPT_MAX:
+        column.append(kept.setdefault(value, value))
+    else:
+        column.append(value)
+
+
+def _is_number(field: Field | None) -> bool:
+    """Whether a float64 says all of its values; of whole numbers it does not."""
+    return field is not None and field.kind is FieldKind.NUMBER
 
 
 def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> Any:
