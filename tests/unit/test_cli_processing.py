@@ -1,5 +1,6 @@
 """penstock fit and penstock transform, as a person runs them."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from skops import io
 
 from penstock.core.errors import ModelLoadError
 from penstock.processing.plan import read_plan
+from penstock.processing.record import Field, FieldKind, Record
+from penstock.processing.tables import read_table
 
 PLAN = """
 format = 1
@@ -132,6 +135,15 @@ def test_csv_is_read_as_spreadsheets_and_others_write_it(folder: Path) -> None:
         done = penstock(folder, "transform", ".", "rows.csv", "-o", "f.csv", "--dtype", "float64")
         assert done.returncode == 0, done.stderr
         assert (folder / "f.csv").read_text() == expected
+
+
+def test_a_text_may_be_long(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"note\n{'word ' * 100_000}\n")
+    before = csv.field_size_limit()
+    table = read_table(file, Record((Field(("note",), FieldKind.TEXT, dtype="bytes"),), {}))
+    assert len(table["note"][0]) == 500_000
+    assert csv.field_size_limit() == before  # which is that of all readers
 
 
 def test_a_column_alone_may_have_empty_lines(folder: Path) -> None:

@@ -6,7 +6,8 @@ import csv
 import math
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ def read_table(file: Path, record: Record) -> Table:
     fields = {field.name: field for field in record.fields}
     columns: dict[str, list[Any] | array[float]] = {}
     try:
-        csv.field_size_limit(_FIELD_CHARACTERS_MAX)
         # Spreadsheets write a mark of the byte order.
-        with file.open(newline="", encoding="utf-8-sig") as lines:
+        with _long_fields(), file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines)
             names = [name.strip() for name in next(reader, [])]
             columns = {name: array("d") if _is_number(fields.get(name)) else [] for name in names}
@@ -67,6 +67,16 @@ def read_table(file: Path, record: Record) -> Table:
     if len(columns) != len(names):
         raise ConfigError(f"{file}: its first line has a name twice")
     return {name: np.array(column) if isinstance(column, array) else column for name, column in columns.items()}
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let a value of CSV be long; the limit is that of all readers in the process."""
+    before = csv.field_size_limit(_FIELD_CHARACTERS_MAX)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _append(column: list[Any] | array[float], value: Any, kept: dict[str, str]) -> None:
