@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
+from penstock.processing.described import takes_empty
 from penstock.processing.record import Field, FieldKind, Record
 from penstock.processing.slots import Table
 from penstock.processing.spelling import BLANKS, number_in
@@ -95,7 +96,7 @@ def _is_number(field: Field | None) -> bool:
 
 
 def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> Any:
-    if text == "" and (field is None or field.nullable or not _may_be_empty(field)):
+    if text == "" and (field is None or field.nullable or not takes_empty(field)):
         return None
     if field is None:
         return text
@@ -111,12 +112,6 @@ def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> 
     except (ValueError, KeyError):
         raise ConfigError(f"{file}: line {line}: {name} is {text!r}: a {field.kind.value} is expected") from None
     return text
-
-
-def _may_be_empty(field: Field) -> bool:
-    """Whether an empty string is one that such a field can be."""
-    of_words = any(isinstance(of, str) for of in field.categories)
-    return field.kind in (FieldKind.TEXT, FieldKind.HASH) or (field.kind is FieldKind.CATEGORY and of_words)
 
 
 def _number(text: str) -> float:
