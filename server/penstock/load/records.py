@@ -61,7 +61,8 @@ class _Draw:
             if "properties" in of and "base64" not in of["properties"]:
                 # One that must come is not there when nothing of it is.
                 yield from list(self.fields(of, f"{path}.")) or self.fields(of, f"{path}.", whole=required or whole)
-            elif nullable and self._generator.random() < _NULL_SHARE:
+            # By its path a null does not say that its object is there.
+            elif nullable and not prefix and self._generator.random() < _NULL_SHARE:
                 yield path, np.array(None, object)
             else:
                 yield path, self._value(of, path)
