@@ -150,7 +150,20 @@ Y3 = ("y", "float32", (3,))
         (
             {"y": {"name": "z"}},
             outputs(Y3, ("z", "int64", ())),
-            "the answer has two outputs 'z': give one another name, or drop it",
+            "the answer has two outputs 'z', made of the model's 'y' and 'z': drop the one with "
+            '"z": {"drop": true} in "answer", or give the other another name with "y": {"name": "..."} in "answer"',
+        ),
+        (
+            {"probabilities": SOFTMAX},
+            outputs(("label", "int64", ()), ("probabilities", "float32", (3,))),
+            "the answer has two outputs 'label', made of the model's 'label' and 'probabilities': drop the one with "
+            '"label": {"drop": true} in "answer", or give the other another name with "probabilities": '
+            '{"name": "..."} in "answer"',
+        ),
+        (
+            {"y": {"columns": ["a", "a", "b"]}},
+            outputs(Y3),
+            "the answer has two outputs 'a', both made of 'y': give one another name, or drop it",
         ),
         ({"y": SOFTMAX | {"labels": ["a"]}}, outputs(Y3), "answer.y.labels are 1, and the model has 3 classes"),
         (

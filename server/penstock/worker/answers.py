@@ -40,12 +40,14 @@ class Answers:
         self._written: list[int | None] = []
         self._reshapes = False
         self._check_names(answer)
+        sources: list[str] = []
         for source, tensor in enumerate(spec.outputs):
             try:
                 self._add(source, tensor, answer, spec.labels)
             except ValueError as error:
                 raise self._error(tensor.name, f"does not fit the model: {error}") from error
-        self._check_outputs()
+            sources += [tensor.name] * (len(self.outputs) - len(sources))
+        self._check_outputs(answer, sources)
         self._computes = len(self._kept()) > 0
         self._rows = 0
         self._room: list[Array | None] = [None] * len(self._model)
@@ -85,15 +87,31 @@ class Answers:
             if name not in self._names:
                 raise self._error(name, f"is no output of the model: it has {', '.join(self._names)}")
 
-    def _check_outputs(self) -> None:
+    def _check_outputs(self, answer: Answer, sources: Sequence[str]) -> None:
+        """Refuse two outputs of one name; `sources` are the model's outputs that they are made of."""
         names = [tensor.name for tensor in self.outputs]
         if not names:
             raise ModelLoadError(f"{self._file}: the answer has no outputs: one must not be dropped")
         for place, name in enumerate(names):
-            if name in names[:place]:
-                raise ModelLoadError(
-                    f"{self._file}: the answer has two outputs {name!r}: give one another name, or drop it"
-                )
+            if name not in names[:place]:
+                continue
+            both = [sources[names.index(name)], sources[place]]
+            where = f"{self._file}: the answer has two outputs {name!r}"
+            if both[0] == both[1]:
+                raise ModelLoadError(f"{where}, both made of {both[0]!r}: give one another name, or drop it")
+            # What the plan says nothing of is what it can do without.
+            dropped, named = sorted(both, key=lambda of: of in answer)
+            raise ModelLoadError(
+                f"{where}, made of the model's {both[0]!r} and {both[1]!r}: drop the one with "
+                f"{self._member(dropped, 'drop', 'true')}, or give the other another name with "
+                f"""{self._member(named, "name", '"..."')}"""
+            )
+
+    def _member(self, output: str, name: str, value: str) -> str:
+        """Show a member of an output as the plan's format has it."""
+        if self._file.suffix == ".toml":
+            return f"{name} = {value} in [answer.{output}]"
+        return f'"{output}": {{"{name}": {value}}} in "answer"'
 
     def _add(
         self,
