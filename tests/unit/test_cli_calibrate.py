@@ -182,23 +182,34 @@ METHOD = ("--method", "temperature")
         (Y, ("--alpha", "1"), "--alpha is 1: it must be between 0 and 1"),
         (Y, ("--alpha", "0.1", "--rule", "raps"), "--rule is 'raps': it can be lac, aps"),
         (Y, ("--alpha", "0.01"), "20 rows are too few for an alpha of 0.01: 99 are the least"),
-        (Y | {"z": {"round": 1}}, METHOD, "processing.json: the answer has 2 outputs: name one with --of"),
-        (Y, ("--of", "z", *METHOD), "rows.npz: has neither a column 'z' nor 'z[0]', the model's output"),
+        (Y | {"z": {"round": 1}}, METHOD, "processing.json: the answer has 2 outputs: name one with --of: y, z"),
+        (
+            Y,
+            ("--of", "z", *METHOD),
+            "--of is 'z', which is no output of the model: the answer of processing.json has y, and rows.npz has y",
+        ),
+        (
+            {"z": Y["y"]},
+            METHOD,
+            "rows.npz: has neither a column 'z' nor 'z[0]': its columns are y, truth, gaps",
+        ),
         ({"y": {"drop": True}}, METHOD, "processing.json: answer.y is dropped or taken apart: nothing can be learned"),
-        ({"y": {"unit": "m"}}, METHOD, "y holds numbers: for an interval say --alpha, and nothing else"),
+        ({"y": {"unit": "m"}}, METHOD, "answer.y has no 'scores', so it holds numbers: for an interval say"),
+        ({"y": {"unit": "m"}}, METHOD, 'for a classifier add scores = "softmax" (logits), "sigmoid" (logits of'),
         ({"y": {"unit": "m"}}, ("--alpha", "0.1"), "rows.npz: truth has the shape (20, 1), and y has (20, 3)"),
         ({"y": Y["y"] | {"labels": ["a", "b"]}}, METHOD, "answer.y.labels are 2, and the model has 3 classes"),
         ({"y": Y["y"] | {"labels": ["a", "b", "c"]}}, METHOD, "rows.npz: truth: row 0 is "),
         (Y, ("--truth", "right", *METHOD), "rows.npz: there is no column 'right' to be the truth"),
         (Y, ("--of", "gaps", *METHOD), "rows.npz: gaps: row 3 is missing or no number"),
-        (Y, ("--of", "truth", *METHOD), "rows.npz: truth: holds something that is no number"),
+        (Y, ("--of", "words", "--truth", "y", "--alpha", "0.1"), "rows.npz: words: holds something that is no number"),
     ],
 )
 def test_what_cannot_be_learned_is_said(tmp_path: Path, answer: Any, flags: tuple[str, ...], text: str) -> None:
     logits, truth = drawn(20)
     gaps = np.where(np.arange(60).reshape(20, 3) == 10, np.nan, logits)
     names = truth if "unit" in json.dumps(answer) else np.array(LABELS)[truth]
-    np.savez(tmp_path / "rows.npz", y=logits, gaps=gaps, truth=names)
+    more = {"words": np.array(LABELS)[truth]} if "words" in flags else {}
+    np.savez(tmp_path / "rows.npz", y=logits, truth=names, gaps=gaps, **more)
     plan(tmp_path, answer)
     before = (tmp_path / "processing.json").read_text()
     truth_flag = () if "--truth" in flags else ("--truth", "truth")
@@ -220,4 +231,138 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     logits, truth = drawn(50)
     np.savez(tmp_path / "rows.npz", y=logits, truth=np.array(LABELS)[truth])
     result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", *METHOD, "-o", "plan.toml")
-    assert "plan.toml: a plan is written as .json" in result.stderr
+    assert "plan.toml: a plan is written as .json: say -o plan.json" in result.stderr
+
+
+def test_a_plan_in_toml_is_not_written_over(tmp_path: Path) -> None:
+    logits, truth = drawn(200)
+    np.savez(tmp_path / "rows.npz", y=logits, truth=np.array(LABELS)[truth])
+    written = (
+        'format = 1\n[answer.y]\nscores = "softmax"\nlabels = ["cat", "dog", "bird"]\n[answer.label]\ndrop = true\n'
+    )
+    (tmp_path / "processing.toml").write_text(written)
+    result = run(tmp_path, "processing.toml", "rows.npz", "--truth", "truth", *METHOD)
+    assert result.exit_code == 2
+    assert "processing.toml: a plan is written as .json: say where with -o, such as -o processing.json" in result.stderr
+    # A folder has its plan, and an output that is dropped is none that could be meant.
+    _, answer = learned(tmp_path, ".", "rows.npz", "--truth", "truth", *METHOD, "-o", "new.json")
+    assert answer["label"] == {"drop": True} and "temperature" in answer["y"]["calibration"]
+
+
+def test_a_plan_without_an_answer_is_told_what_to_add(tmp_path: Path) -> None:
+    logits, truth = drawn(200)
+    np.savez(tmp_path / "rows.npz", probabilities=logits, truth=truth)
+    plan_of = {"format": 1, "record": {"age": {"type": "number"}}}
+    (tmp_path / "processing.json").write_text(json.dumps(plan_of))
+    result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", *METHOD)
+    assert result.exit_code == 2
+    assert 'processing.json: has no answer, so nothing can be learned for one: add "answer": {"probabilities"' in (
+        result.stderr
+    )
+    assert 'with scores = "softmax" (logits)' in result.stderr
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    plan(tmp_path, Y)
+    np.save(tmp_path / "rows.npy", np.zeros(3))
+    np.savez(tmp_path / "objects.npz", y=np.array([{}, {}]), truth=np.zeros(2))
+    (tmp_path / "empty.npz").write_text("")
+    (tmp_path / "rows.npy").rename(tmp_path / "single.npz")
+    np.save(tmp_path / "rows.npy", np.zeros(3))
+    (tmp_path / "head.csv").write_text("y[0],y[1],y[2],truth\n")
+    np.savez(tmp_path / "none.npz", y=np.zeros((0, 3)), truth=np.zeros(0))
+    for table, text in (
+        ("rows.npy", "rows.npy: tables are .csv, .parquet or .npz"),
+        ("objects.npz", "objects.npz: is no .npz of numbers and strings: write it with numpy.savez"),
+        ("empty.npz", "empty.npz: is no .npz of numbers and strings"),
+        ("single.npz", "single.npz: is a single array, .npy: write it by the output's name with numpy.savez"),
+        ("head.csv", "head.csv: has no rows"),
+        ("none.npz", "none.npz: has no rows"),
+    ):
+        result = run(tmp_path, "processing.json", table, "--truth", "truth", *METHOD)
+        assert result.exit_code == 2
+        assert text in result.stderr
+        assert "pickle" not in result.stderr
+
+
+PROBABLE = {"y": {"scores": "none", "labels": LABELS}}
+
+
+def test_scores_that_cannot_be_what_the_plan_says(tmp_path: Path) -> None:
+    logits, truth = drawn(400)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names = np.array(LABELS)[truth]
+    for answer, scores, of, text in (
+        (PROBABLE, shares * 3, names, "scores is none, which is for probabilities, and in rows.npz row "),
+        (PROBABLE, shares * 0.9, names, "row 0 of y adds up to 0.9, not 1: say multilabel = true if several can be"),
+        (PROBABLE, logits, names, 'say scores = "softmax" if they are logits, or learn with --method platt'),
+        (Y, shares, names, 'adds up to 1: they are probabilities already, so say scores = "none"'),
+        (Y, logits, np.full(400, "dog"), "truth: every row is 'dog', so nothing can be learned of the other labels"),
+        (
+            {"y": {"scores": "none", "multilabel": True}},
+            shares,
+            np.ones((400, 3)),
+            "truth: every row is the same, so nothing can be learned from it",
+        ),
+    ):
+        np.savez(tmp_path / "rows.npz", y=scores, truth=of)
+        plan(tmp_path, answer)
+        for flags in (METHOD, ("--alpha", "0.1"), ("--precision", "0.9")):
+            if "multilabel" in answer["y"] and "--alpha" in flags:
+                continue
+            result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", *flags)
+            assert result.exit_code == 2, flags
+            assert text in result.stderr
+            assert result.stderr.count("\n") == 1
+    # Platt's lines take any scores, and rounded shares are shares.
+    for scores, method in ((logits, "platt"), (shares.round(2), "temperature")):
+        np.savez(tmp_path / "rows.npz", y=scores, truth=names)
+        plan(tmp_path, PROBABLE)
+        learned(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--method", method)
+
+
+def test_what_is_learned_from_little_or_for_worse_is_doubted(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 3, (300, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (random.random((300, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(max=2)
+    np.savez(tmp_path / "rows.npz", y=logits, truth=np.array(LABELS)[truth])
+    plan(tmp_path, Y)
+    flags = ("--truth", "truth", "--alpha", "0.1", "--method")
+    result = run(tmp_path, "processing.json", "rows.npz", *flags, "isotonic")
+    assert result.exit_code == 0
+    few, worse = result.stderr.splitlines()
+    assert few == (
+        "penstock: warning: isotonic has learned from 150 rows, and needs 1000 or so: take more rows, or --method "
+        "temperature, which learns one number"
+    )
+    assert worse.startswith("penstock: warning: isotonic makes probabilities worse than they were, ")
+    plan(tmp_path, Y)
+    assert run(tmp_path, "processing.json", "rows.npz", *flags, "temperature").stderr == ""
+    np.savez(tmp_path / "five.npz", y=logits[:12], truth=np.array(LABELS)[truth[:12]])
+    plan(tmp_path, Y)
+    result = run(tmp_path, "processing.json", "five.npz", "--truth", "truth", "--alpha", "0.1")
+    assert result.exit_code == 0
+    assert "what --alpha and --precision have learned is from 12 rows, and needs 100 or so" in result.stderr
+
+
+def test_scores_that_are_neither_probabilities_nor_logits_are_doubted(tmp_path: Path) -> None:
+    logits, truth = drawn(400)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for scores, doubted in ((shares * 3, True), (shares, False), (logits, False)):
+        np.savez(tmp_path / "rows.npz", y=scores, truth=np.array(LABELS)[truth])
+        plan(tmp_path, PROBABLE)
+        result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", "--method", "platt")
+        assert result.exit_code == 0
+        assert ("rows of y are no probabilities: the first has " in result.stderr) is doubted
+        assert ("adds up to 3. Look at what wrote the table" in result.stderr) is doubted
+
+
+def test_probabilities_that_are_called_logits_of_two_classes_are_doubted(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    shares = random.random(300)
+    np.savez(tmp_path / "rows.npz", y=shares, truth=(random.random(300) < shares).astype(int))
+    plan(tmp_path, {"y": {"scores": "sigmoid"}})
+    result = run(tmp_path, "processing.json", "rows.npz", "--truth", "truth", *METHOD)
+    assert result.exit_code == 0
+    assert "answer.y.scores is sigmoid, which is for logits, and every row of y is from 0 to 1" in result.stderr

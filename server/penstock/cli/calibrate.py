@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.options import Debug
-from penstock.cli.plainly import told_plainly
+from penstock.cli.plainly import told_plainly, warn
 
 __all__ = ["app"]
 
@@ -17,7 +17,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command("calibrate")
 def _calibrate(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan with an answer.", show_default=False)],
+    plan: Annotated[
+        Path,
+        typer.Argument(metavar="PLAN", help="A plan with an answer, or its folder.", show_default=False),
+    ],
     table: Annotated[
         Path,
         typer.Argument(
@@ -51,9 +54,13 @@ def _calibrate(
     The rows must be new to the model. With --method and something else beside it half of them is for the method, and
     the other half for the rest.
     """
-    with told_plainly(debug):
+    with told_plainly(debug, status=2):
         from penstock.cli.calibrating import Wanted, calibrate
+        from penstock.cli.calibrating_checks import Doubt
 
         wanted = Wanted(truth=truth, of=of, method=method, alpha=alpha, rule=rule, precision=precision)
-        for line in calibrate(plan, table, wanted, output or plan):
-            typer.echo(line)
+        for line in calibrate(plan, table, wanted, output):
+            if isinstance(line, Doubt):
+                warn(line)
+            else:
+                typer.echo(line)

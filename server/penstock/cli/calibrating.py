@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.cli.processing import write_plan
+from penstock.cli.calibrating_checks import (
+    SCORES,
+    Doubt,
+    are_probabilities,
+    check_scores,
+    check_truth,
+    doubts_of_rows,
+    doubts_of_scores,
+    output_of,
+)
+from penstock.cli.processing import plan_at, write_plan
 from penstock.core.errors import ConfigError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.answer import read_answer
@@ -44,6 +55,8 @@ Places: TypeAlias = NDArray[np.int64]
 _METHODS = ("temperature", "platt", "isotonic")
 _RULES = ("lac", "aps")
 _SEED = 0
+# A hundredth is noise.
+_WORSE = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +70,37 @@ class Wanted:
     rule: str = "lac"
     precision: float | None = None
 
+    @property
+    def only_method(self) -> bool:
+        """Whether nothing else shares the rows."""
+        return self.alpha is None and self.precision is None
 
-def calibrate(plan: Path, table: Path, wanted: Wanted, output: Path) -> Iterator[str]:
-    """Learn and write the plan; lines about it. ConfigError when something cannot be learned from the table."""
+
+def calibrate(path: Path, table: Path, wanted: Wanted, output: Path | None) -> Iterator[str]:
+    """Learn and write the plan; lines about it, of which a Doubt is a warning.
+
+    Without an `output` a plan in JSON is written where it was. ConfigError when something cannot be learned from the
+    table.
+    """
     _check(wanted)
+    plan = plan_at(path)
+    if output is None and plan.suffix != ".json":
+        raise ConfigError(f"{plan}: a plan is written as .json: say where with -o, such as -o processing.json")
     read = read_plan(plan)
     answer = copy.deepcopy(dict(read.answer or {}))
-    name = _output_of(plan, answer, wanted)
+    values = _read(table)
+    name = output_of(plan, answer, table, values, wanted.of, wanted.truth)
     parts = read_answer(WrittenFile(plan, "plan", FILE_BYTES_MAX), {name: answer.setdefault(name, {})})[name]
     if len(parts) != 1:
         raise ConfigError(f"{plan}: answer.{name} is dropped or taken apart: nothing can be learned for it")
-    values = _read(table)
     scores = _matrix(table, values, name)
     if isinstance(parts[0], Classes):
         lines = list(_classes(plan, parts[0], scores, _Truth(table, values, wanted.truth), wanted, answer[name]))
     else:
         lines = list(_numbers(plan, parts[0], scores, table, values, wanted, answer[name]))
-    write_plan(replace(read, answer=answer), output)
+    write_plan(replace(read, answer=answer), output or plan)
     yield from lines
-    yield f"{output}: written"
+    yield f"{output or plan}: written"
 
 
 def _check(wanted: Wanted) -> None:
@@ -90,24 +115,23 @@ def _check(wanted: Wanted) -> None:
         raise ConfigError("say what is to be learned: --method, --alpha or --precision")
 
 
-def _output_of(plan: Path, answer: Mapping[str, Any], wanted: Wanted) -> str:
-    if wanted.of is not None:
-        return wanted.of
-    if len(answer) != 1:
-        raise ConfigError(f"{plan}: the answer has {len(answer)} outputs: name one with --of")
-    return next(iter(answer))
-
-
 def _read(file: Path) -> Table:
-    if file.suffix != ".npz":
+    if file.suffix in (".csv", ".parquet", ".pq"):
         return read_table(file, Record((), {}))
+    if file.suffix != ".npz":
+        raise ConfigError(f"{file}: tables are .csv, .parquet or .npz")
+    # What NumPy says is no help: it advises to run what is in the file.
+    wrong = f"{file}: is no .npz of numbers and strings: write it with numpy.savez, and no array of objects"
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise ConfigError(f"{file}: is a single array, .npy: write it by the output's name with numpy.savez")
+        with arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{file}: is no .npz of numbers and strings: {error}") from error
+    except (ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise ConfigError(wrong) from error
 
 
 def _matrix(file: Path, table: Table, name: str) -> Floats:
@@ -119,14 +143,16 @@ def _matrix(file: Path, table: Table, name: str) -> Floats:
             break
         columns.append(column)
     if not columns:
-        raise ConfigError(f"{file}: has neither a column {name!r} nor {name + '[0]'!r}, the model's output")
+        raise ConfigError(
+            f"{file}: has neither a column {name!r} nor {name + '[0]'!r}: its columns are {', '.join(table) or 'none'}"
+        )
+    if not all(len(table[column]) for column in columns):
+        raise ConfigError(f"{file}: has no rows")
     try:
         parts = [np.array([_number(value) for value in table[column]], np.float64) for column in columns]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{file}: {name}: holds something that is no number: {error}") from error
     matrix = parts[0].reshape(len(parts[0]), -1) if len(parts) == 1 else np.column_stack(parts)
-    if not len(matrix):
-        raise ConfigError(f"{file}: has no rows")
     if not np.isfinite(matrix).all():
         row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise ConfigError(f"{file}: {name}: row {row} is missing or no number")
@@ -206,6 +232,10 @@ def _classes(
     if len(right) != len(scores):
         raise ConfigError(f"{truth.file}: {truth.name} has {len(right)} rows, and {part.output} has {len(scores)}")
     first, rest = _halves(len(scores), wanted)
+    check_truth(truth.file, truth.name, labels, right)
+    check_scores(plan, part, truth.file, scores, wanted.method)
+    yield from doubts_of_scores(plan, part, scores)
+    yield from doubts_of_rows(wanted.method, len(first), 0 if wanted.only_method else len(rest))
     if wanted.method is not None:
         bare = replace(part, calibration=Calibration())
         calibration = _calibration(plan, bare, scores[first], right[first], wanted.method)
@@ -213,11 +243,7 @@ def _classes(
         members["calibration"] = _written(calibration, wanted.method)
         if not part.multilabel:
             before, after = (_probabilities(plan, of, scores[rest]) for of in (bare, part))
-            yield (
-                f"{wanted.method} from {len(first)} rows; over {len(rest)} negative log-likelihood "
-                f"{likelihood(before, right[rest]):.4f}, now {likelihood(after, right[rest]):.4f}, calibration error "
-                f"{calibration_error(before, right[rest]):.4f}, now {calibration_error(after, right[rest]):.4f}"
-            )
+            yield from _compared(wanted.method, len(first), before, after, right[rest])
         else:
             yield f"{wanted.method} from {len(first)} rows"
     probabilities = _probabilities(plan, part, scores[rest])
@@ -229,10 +255,27 @@ def _classes(
         yield from _thresholds(plan, part, scores[rest], right[rest], labels, wanted.precision, members)
 
 
+def _compared(method: str, rows: int, before: Floats, after: Floats, right: Places) -> Iterator[str]:
+    """Say what a method is good for, over rows that it has not learned from where there are such."""
+    now, off = likelihood(after, right), calibration_error(after, right)
+    told = f"{method} from {rows} rows; over {len(right)} negative log-likelihood "
+    if not are_probabilities(before):
+        yield f"{told}{now:.4f}, calibration error {off:.4f}"
+        return
+    then = likelihood(before, right)
+    yield f"{told}{then:.4f}, now {now:.4f}, calibration error {calibration_error(before, right):.4f}, now {off:.4f}"
+    if now > then * _WORSE:
+        better = "" if method == "temperature" else " or --method temperature,"
+        yield Doubt(
+            f"{method} makes probabilities worse than they were, {now:.4f} after {then:.4f}: take more rows,{better} "
+            "or leave --method out"
+        )
+
+
 def _halves(rows: int, wanted: Wanted) -> tuple[Places, Places]:
     """Return the rows for the method and those for the rest: the same where there is only one of both."""
     places = np.arange(rows)
-    if wanted.method is None or (wanted.alpha is None and wanted.precision is None):
+    if wanted.method is None or wanted.only_method:
         return places, places
     if rows < 2:
         raise ConfigError(f"{rows} row is too few to be shared by --method and what is learned after it")
@@ -262,8 +305,6 @@ def _temperature(bare: Classes, scores: Floats, probabilities: Floats, right: ND
     logits = scores
     single = scores.shape[1] == 1 or bare.multilabel
     if bare.scores == "none":
-        if (scores < 0).any() or (scores > 1).any():
-            raise ConfigError("scores that are no probabilities have no temperature: use --method platt")
         tiny = np.finfo(np.float64).tiny
         logits = np.log(np.maximum(scores, tiny))
         if single:
@@ -352,7 +393,10 @@ def _numbers(
 ) -> Iterator[str]:
     """Learn how far from the truth an answer in its unit is."""
     if wanted.alpha is None or wanted.method is not None or wanted.precision is not None:
-        raise ConfigError(f"{part.output} holds numbers: for an interval say --alpha, and nothing else")
+        raise ConfigError(
+            f"{plan}: answer.{part.output} has no 'scores', so it holds numbers: for an interval say --alpha, and "
+            f"nothing else; for a classifier add {SCORES}"
+        )
     truth = _matrix(file, table, wanted.truth)
     if truth.shape != scores.shape:
         raise ConfigError(f"{file}: {wanted.truth} has the shape {truth.shape}, and {part.output} has {scores.shape}")
@@ -368,6 +412,7 @@ def _numbers(
         away = away / scale
     # An interval is for all elements of a row: the one that is furthest away decides.
     quantile = quantile_of(away.max(axis=1), wanted.alpha)
+    yield from doubts_of_rows(None, 0, len(scores))
     members["interval"] = {"alpha": wanted.alpha, "quantile": quantile, **({"by": by} if by else {})}
     times = f" times {by}" if by else f" {part.unit}".rstrip()
     yield f"interval from {len(scores)} rows: {quantile:.4g}{times} to both sides"

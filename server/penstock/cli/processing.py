@@ -15,7 +15,7 @@ from penstock.core.errors import ConfigError
 if TYPE_CHECKING:
     from penstock.processing.plan import Plan
 
-__all__ = ["app", "write_plan"]
+__all__ = ["app", "plan_at", "write_plan"]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,7 +44,7 @@ def _fit(
     debug: Debug = False,
 ) -> None:
     """Learn the numbers that a plan leaves out from a table, or read them from a fitted scikit-learn transformer."""
-    with told_plainly(debug):
+    with told_plainly(debug, status=2):
         if plan.suffix == ".skops":
             if table is not None:
                 raise ConfigError(f"{plan} is fitted already: leave {table} out")
@@ -64,7 +64,7 @@ def _transform(
     debug: Debug = False,
 ) -> None:
     """Write what a model is given for the rows of a table: the same bytes as when it is served."""
-    with told_plainly(debug):
+    with told_plainly(debug, status=2):
         typer.echo(_through(plan, table, dtype, output))
 
 
@@ -77,7 +77,7 @@ def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> 
     from penstock.processing.slots import slots_of, texts_of
     from penstock.processing.tables import read_table, target_of
 
-    read = read_plan(plan, schema_of_class)
+    read = read_plan(plan_at(plan), schema_of_class)
     if table is None:
         return _complete(read, output)
     record = learnable(read)
@@ -120,23 +120,39 @@ def _import(file: Path, trusted: list[str], output: Path) -> str:
 def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
     """Write what a model would be given for the rows of a table; a sentence about it."""
     from penstock.processing.offline import inputs_of, learnable, transform
-    from penstock.processing.plan import find_plan, read_plan
+    from penstock.processing.plan import read_plan
+    from penstock.processing.program import MATRIX_DTYPES
     from penstock.processing.tables import read_table, write_table
 
-    file = plan if plan.suffix in (".json", ".toml") and plan.is_file() else find_plan(plan)
-    if file is None:
-        raise ConfigError(f"there is no plan at {plan}: name processing.json, or a model's folder that has one")
-    read = read_plan(file)
+    if dtype not in MATRIX_DTYPES:
+        raise ConfigError(f"--dtype is {dtype!r}: it can be {', '.join(MATRIX_DTYPES)}")
+    read = read_plan(plan_at(plan))
     matrices = transform(read, read_table(table, learnable(read)), inputs_of(read, dtype))
     write_table(output, matrices)
     rows = len(next(iter(matrices.values()))[1])
     return f"{output}: {rows} rows, {sum(len(names) for names, _ in matrices.values())} columns"
 
 
+def plan_at(path: Path) -> Path:
+    """Return the plan itself, or that of a folder or model; ConfigError when there is none."""
+    from penstock.processing.plan import find_plan
+
+    if path.suffix in (".json", ".toml") and not path.is_dir():
+        return path
+    file = find_plan(path)
+    if file is None:
+        raise ConfigError(f"there is no plan at {path}: name processing.json, or a model's folder that has one")
+    return file
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix != ".json":
+        raise ConfigError(f"{output}: a plan is written as .json: say -o {output.stem or 'processing'}.json")
+
+
 def write_plan(plan: Plan, output: Path) -> None:
     """Write a plan, all of it or nothing; ConfigError when that cannot be done."""
-    if output.suffix != ".json":
-        raise ConfigError(f"{output}: a plan is written as .json")
+    _check_output(output)
     try:
         text = json.dumps(plan.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError:

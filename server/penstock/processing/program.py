@@ -18,7 +18,7 @@ from penstock.processing.step import Column, NativeStep, Steps
 from penstock.processing.text_steps import Words
 from penstock.processing.token_steps import Tokens
 
-__all__ = ["RECORD", "ModelInput", "Origin", "Wiring", "check_learned", "sources_of", "wire"]
+__all__ = ["MATRIX_DTYPES", "RECORD", "ModelInput", "Origin", "Wiring", "check_learned", "sources_of", "wire"]
 
 # The tensor of a record's slots in the ring. Other fields are tensors of their own name.
 RECORD = "$record"
@@ -28,7 +28,7 @@ ModelInput: TypeAlias = tuple[str, str, tuple[int, ...]]
 # dtype, columns, and where each column goes: x, at, width. See kernels/steps.hpp.
 NativeMatrix: TypeAlias = tuple[str, int, list[tuple[int, int, int]]]
 
-_MATRIX_DTYPES = ("float32", "float64", "int32", "int64")
+MATRIX_DTYPES = ("float32", "float64", "int32", "int64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +263,8 @@ def _wired(
 def _matrix(
     file: Path, name: str, dtype: str, shape: tuple[int, ...], columns: Sequence[Column]
 ) -> tuple[NativeMatrix, tuple[str, ...]]:
-    if dtype not in _MATRIX_DTYPES:
-        raise ModelLoadError(f"{file}: input {name!r} is {dtype}: features can be {', '.join(_MATRIX_DTYPES)}")
+    if dtype not in MATRIX_DTYPES:
+        raise ModelLoadError(f"{file}: input {name!r} is {dtype}: features can be {', '.join(MATRIX_DTYPES)}")
     at = 0
     placements = []
     names: list[str] = []
