@@ -66,6 +66,13 @@ def bounds(draw: st.DrawFn) -> Json:
     return {key: draw(st.integers(-10, 10) | st.floats(-10, 10)) for key in sorted(keys)}
 
 
+def leave_room(bounds: Json) -> bool:
+    """Whether a number can be within; records refuse bounds that nothing is between."""
+    low, above = (bounds.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
+    high, below = (bounds.get(key, math.inf) for key in ("maximum", "exclusiveMaximum"))
+    return bool(max(low, above) < min(high, below) or (above < low == high < below))
+
+
 @st.composite
 def field_schemas(draw: st.DrawFn) -> Json:
     kind = draw(st.sampled_from(["number", "integer", "boolean", "string", "enum", "categories"]))
@@ -86,7 +93,7 @@ def field_schemas(draw: st.DrawFn) -> Json:
         if draw(st.booleans()):
             schema["minLength"], schema["maxLength"] = 1, draw(st.integers(1, 6))
     elif kind in ("number", "integer"):
-        schema |= draw(bounds())
+        schema |= draw(bounds().filter(leave_room))
         if draw(st.booleans()) and not nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
     return schema

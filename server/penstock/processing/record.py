@@ -289,7 +289,7 @@ class _Walk:
         bounds = {name: self._reading.number(schema[name], f"{where}.{name}") for name in _BOUNDS if name in schema}
         low, above = bounds.get("minimum", -math.inf), bounds.get("exclusiveMinimum", -math.inf)
         high, below = bounds.get("maximum", math.inf), bounds.get("exclusiveMaximum", math.inf)
-        return Field(
+        field = Field(
             path,
             FieldKind(schema["type"]),
             minimum=max(low, above),
@@ -297,6 +297,12 @@ class _Walk:
             exclusive_minimum=above >= low and above > -math.inf,
             exclusive_maximum=below <= high and below < math.inf,
         )
+        is_one = field.minimum == field.maximum and not (field.exclusive_minimum or field.exclusive_maximum)
+        if field.minimum >= field.maximum and not is_one:
+            raise self._reading.error(
+                where, f"is bounded by {field.minimum:g} below and by {field.maximum:g} above: no number is both"
+            )
+        return field
 
     def _boolean(
         self, schema: Mapping[str, Any], extras: Mapping[str, Any], where: str, path: tuple[str, ...]
@@ -317,6 +323,8 @@ class _Walk:
             return Field(path, FieldKind.IMAGE, dtype="bytes")
         shortest = self._reading.whole(schema.get("minLength", 0), f"{where}.minLength")
         longest = self._reading.whole(schema["maxLength"], f"{where}.maxLength") if "maxLength" in schema else math.inf
+        if shortest > longest:
+            raise self._reading.error(f"{where}.minLength", f"is {shortest}, which is above maxLength {longest}")
         hashed = self._reading.flag(extras.get("hash", False), f"{where}.x-penstock.hash")
         if hashed:
             return Field(path, FieldKind.HASH, minimum=float(shortest), maximum=float(longest))
