@@ -71,6 +71,41 @@ def test_a_plan_is_learned_and_a_table_goes_through_it(folder: Path) -> None:
     assert np.allclose(features, expected, atol=1e-6)
 
 
+def test_a_plan_that_has_its_numbers_learns_nothing(folder: Path) -> None:
+    penstock(folder, "fit", "plan.toml", "train.csv")
+    before = (folder / "processing.json").read_text()
+    (folder / "new.csv").write_text("age,city,member\n70,Ulm,true\n80,Bonn,false\n")
+    done = penstock(folder, "fit", "processing.json", "new.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "processing.json: nothing is left to be learned from new.csv: every number is given. Fit the plan that" in (
+        done.stderr
+    )
+    assert (folder / "processing.json").read_text() == before
+    (folder / "plain.toml").write_text('format = 1\n[record]\nage = {type = "number"}\n')
+    done = penstock(folder, "fit", "plain.toml", "new.csv")
+    assert done.returncode == 2
+    assert "plain.toml: no step of it learns, so there is nothing that new.csv could teach: leave it out" in done.stderr
+
+
+def test_numbers_that_are_given_among_others_are_told(folder: Path) -> None:
+    (folder / "plan.toml").write_text(PLAN.replace('{impute = "median"}', '{impute = "median", value = 40}'))
+    done = penstock(folder, "fit", "plan.toml", "train.csv")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "penstock: warning: plan.toml gives numbers, which train.csv does not change: impute of 'age'\n"
+    )
+    steps = json.loads((folder / "processing.json").read_text())["features"][0]["steps"]
+    assert steps[0]["value"] == 40 and steps[1]["width"] > 0
+
+
+def test_folders_have_their_plan(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "plan.toml").rename(folder / "model/processing.toml")
+    done = penstock(folder, "fit", "model", "train.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((folder / "processing.json").read_text())["features"][0]["steps"][0]["value"] == 20
+
+
 def test_every_kind_of_file_has_the_same_features(folder: Path) -> None:
     penstock(folder, "fit", "plan.toml", "train.csv")
     rows = {"age": [10.0, None, 30.0], "city": ["Ulm", "Bonn", "Ulm"], "member": [True, False, True]}
@@ -177,6 +212,14 @@ def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
         (["transform", "known.json", "train.csv", "-o", "absent/f.npy"], "absent/f.npy: cannot be written: No such"),
         (["transform", "plan.toml", "train.csv"], "has no 'value': learn it with penstock fit"),
         (["transform", "absent", "train.csv"], "there is no plan at absent"),
+        (["fit", "empty", "train.csv"], "there is no plan at empty"),
+        (
+            ["transform", "plan.toml", "train.csv", "--dtype", "float16"],
+            "--dtype is 'float16': it can be float32, floa",
+        ),
+        (["fit", "target.toml", "train.csv"], "encode of 'city': name the target, whose means it is to learn: pensto"),
+        (["fit", "target.toml", "train.csv"], "penstock fit --target COLUMN"),
+        (["fit", "bounds.toml", "train.csv"], "record.properties.age is bounded by 10 below and by 1 above"),
     ],
 )
 def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason: str) -> None:
@@ -185,8 +228,11 @@ def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason:
     (folder / "huge.csv").write_text("age,city,member\n1e308,Ulm,true\n1,Ulm,true\n1e308,Ulm,true\n")
     (folder / "goal.csv").write_text("age,city,member,goal\n1,Ulm,true,1\n2,Ulm,true,nan\n")
     (folder / "known.json").write_text(json.dumps({"format": 1, "record": {"age": {"type": ["number", "null"]}}}))
+    (folder / "empty").mkdir()
+    (folder / "target.toml").write_text(PLAN.replace("one-hot", "target"))
+    (folder / "bounds.toml").write_text(PLAN.replace("minimum = 0", "minimum = 10, maximum = 1"))
     done = penstock(folder, *arguments)
-    assert done.returncode in (1, 2)
+    assert done.returncode == 2
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "processing.json").exists()

@@ -107,6 +107,12 @@ def test_what_python_classes_write_is_read(tmp_path: Path) -> None:
         ({"a": {"type": "string", "pattern": "^a"}}, "has a member 'pattern', which means nothing"),
         ({"a": {"type": "string", "format": "email"}}, 'format is "email": it must be one of date-time, date'),
         ({"a": {"type": "number", "minimum": "0"}}, 'minimum is "0": it must be a number'),
+        (
+            {"a": {"type": "number", "minimum": 10, "maximum": 1}},
+            "a is bounded by 10 below and by 1 above: no number is",
+        ),
+        ({"a": {"type": "integer", "minimum": 1, "exclusiveMaximum": 1}}, "a is bounded by 1 below and by 1 above"),
+        ({"a": {"type": "string", "minLength": 3, "maxLength": 2}}, "a.minLength is 3, which is above maxLength 2"),
         ({"a": {"enum": []}}, "has no value that its type allows"),
         ({"a": {"enum": ["x", "x"]}}, "has a value twice"),
         ({"a": {"type": "number", "default": "x"}}, 'default is "x": the field is number'),
@@ -305,10 +311,49 @@ def test_learned_encodings_and_what_was_never_seen(tmp_path: Path) -> None:
     (tmp_path / "processing.json").write_text(json.dumps(learned.document()))
     for of in (learned, read_plan(tmp_path / "processing.json")):
         ulm, trier, new = values_of(of, {"city": ["Ulm", "Trier", "Jena"]})
-        assert ulm == [0, 0, 1, 2, 0.5, pytest.approx((2 + 10 * 0.5) / 12)]
-        assert trier == new == [0, 0, 0, -1, 0, 0.5]
+        assert ulm == [0, 0, 1, 0, 2, 0.5, pytest.approx((2 + 10 * 0.5) / 12)]
+        # Of what the record lists and the table has not, only the place is known.
+        assert trier == [0, 0, 0, 1, 3, 0, 0.5]
+        assert new == [0, 0, 0, 0, -1, 0, 0.5]
     ((labels, _),) = transform(learned, {"city": ["Ulm"]}, inputs_of(learned)).values()
-    assert labels[:3] == ("one-hot=Bonn", "one-hot=Kiel", "one-hot=Ulm")
+    assert labels[:4] == ("one-hot=Bonn", "one-hot=Kiel", "one-hot=Ulm", "one-hot=Trier")
+
+
+@pytest.mark.parametrize(
+    ("field", "columns"),
+    [
+        ({"enum": [3, 1, 2, 4]}, ["3", "1", "2", "4"]),
+        ({"enum": ["low", "high", None]}, ["low", "high", "missing"]),
+        ({"type": ["string", "null"], "x-penstock": {"categories": ["b", "a"]}}, ["b", "a", "missing"]),
+        ({"type": "boolean"}, ["False", "True"]),
+        ({"type": ["number", "null"]}, ["1.0", "missing"]),  # of a number the table knows more than the record
+    ],
+)
+def test_one_hot_columns_are_those_of_the_record(tmp_path: Path, field: dict[str, Any], columns: list[str]) -> None:
+    plan = plan_of(tmp_path, [{"column": "x", "steps": [{"encode": "one-hot"}]}], {"x": field})
+    assert plan.record is not None
+    first: Any = plan.record.fields[0].categories[:1] or (1.0,) if field.get("type") != "boolean" else (True,)
+    learned = fit(plan, slots_of(plan.record, {"x": [first[0]]}))
+    ((labels, _),) = transform(learned, {"x": [first[0]]}, inputs_of(learned)).values()
+    assert labels == tuple(f"x={column}" for column in columns)
+
+
+def test_what_was_filled_has_no_column_for_what_is_missing(tmp_path: Path) -> None:
+    steps = [{"impute": "most-frequent"}, {"encode": "one-hot"}]
+    plan = plan_of(tmp_path, [{"column": "x", "steps": steps}], {"x": {"enum": ["b", "a", None]}})
+    assert plan.record is not None
+    learned = fit(plan, slots_of(plan.record, {"x": ["a", None]}))
+    assert values_of(learned, {"x": ["b", "a", None]}) == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_words_that_count_once_are_as_frequent_as_their_rows(tmp_path: Path) -> None:
+    step = {"words": "counts", "binary": True, "most": 1}
+    plan = plan_of(tmp_path, [{"column": "note", "steps": [step]}], {"note": {"type": "string"}})
+    assert plan.record is not None
+    table = {"note": ["bb bb bb", "aa", "aa"]}
+    learned = fit(plan, slots_of(plan.record, table), texts=texts_of(plan.record, table))
+    ((labels, _),) = transform(learned, table, inputs_of(learned)).values()
+    assert labels == ("note=aa",)
 
 
 def test_steps_learn_from_what_the_steps_before_them_make(tmp_path: Path) -> None:
@@ -331,8 +376,9 @@ def test_the_most_frequent_bool_is_one(tmp_path: Path, categories: list[bool | i
         learned = fit(plan, slots_of(plan.record, table))
         (tmp_path / "processing.json").write_text(json.dumps(learned.document()))
         for of in (learned, read_plan(tmp_path / "processing.json")):
-            expected = [0.0, 1.0] if usual else [1.0, 0.0]
-            assert values_of(of, table) == [expected] * 3 + [expected[::-1]]
+            listed = categories or [False, True]
+            filled, other = ([float(of is value) for of in listed] for value in (usual, not usual))
+            assert values_of(of, table) == [filled] * 3 + [other]
 
 
 def test_true_and_1_are_two_categories(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def calibrate(path: Path, table: Path, wanted: Wanted, output: Path | None) -> I
     read = read_plan(plan)
     answer = copy.deepcopy(dict(read.answer or {}))
     values = _read(table)
-    name = output_of(plan, answer, table, values, wanted.of, wanted.truth)
+    name = output_of(plan, answer, table, (column for column in values if column != wanted.truth), wanted.of)
     parts = read_answer(WrittenFile(plan, "plan", FILE_BYTES_MAX), {name: answer.setdefault(name, {})})[name]
     if len(parts) != 1:
         raise ConfigError(f"{plan}: answer.{name} is dropped or taken apart: nothing can be learned for it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 from penstock.processing.answer_classes import Classes
-from penstock.processing.slots import Table
 
 __all__ = [
     "SCORES",
@@ -44,9 +43,12 @@ class Doubt(str):
     __slots__ = ()
 
 
-def output_of(plan: Path, answer: Mapping[str, Any], file: Path, table: Table, of: str | None, truth: str) -> str:
-    """Return the model's output that is meant: `of`, or the only one that is not dropped."""
-    outputs = list(dict.fromkeys(_ELEMENT.sub("", column) for column in table if column != truth))
+def output_of(plan: Path, answer: Mapping[str, Any], file: Path, columns: Iterable[str], of: str | None) -> str:
+    """Return the model's output that is meant: `of`, or the only one that is not dropped.
+
+    `columns` are those of the table that may be outputs.
+    """
+    outputs = list(dict.fromkeys(_ELEMENT.sub("", column) for column in columns))
     if of is not None:
         if of not in answer and of not in outputs:
             raise ConfigError(

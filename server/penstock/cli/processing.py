@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from penstock.cli.options import Debug
-from penstock.cli.plainly import told_plainly
+from penstock.cli.plainly import told_plainly, warn
 from penstock.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _transform(
 
 def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> str:
     """Learn what a plan leaves out from a table, if it leaves out anything, and write it; a sentence about it."""
-    from penstock.processing.fit import fit
+    from penstock.processing.fit import fit, given_numbers
     from penstock.processing.offline import inputs_of, learnable
     from penstock.processing.plan import read_plan
     from penstock.processing.record_class import schema_of_class
@@ -78,8 +78,14 @@ def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> 
     from penstock.processing.tables import read_table, target_of
 
     read = read_plan(plan_at(plan), schema_of_class)
+    _check_output(output)
+    given = given_numbers(read)
     if table is None:
         return _complete(read, output)
+    if _is_learned(read):
+        raise ConfigError(_nothing_left(read.file, table, learns=bool(given)))
+    if given:
+        warn(f"{read.file} gives numbers, which {table} does not change: {', '.join(given)}")
     record = learnable(read)
     values = read_table(table, record)
     slots = slots_of(record, values)
@@ -88,6 +94,26 @@ def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> 
     write_plan(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
     return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
+
+
+def _nothing_left(plan: Path, table: Path, *, learns: bool) -> str:
+    if not learns:
+        return f"{plan}: no step of it learns, so there is nothing that {table} could teach: leave it out"
+    return (
+        f"{plan}: nothing is left to be learned from {table}: every number is given. Fit the plan that leaves them "
+        "out, which it was made from, or take them out of it"
+    )
+
+
+def _is_learned(plan: Plan) -> bool:
+    from penstock.processing.program import check_learned
+    from penstock.processing.step import UnlearnedError
+
+    try:
+        check_learned(plan)
+    except UnlearnedError:
+        return False
+    return True
 
 
 def _complete(plan: Plan, output: Path) -> str:

@@ -83,6 +83,12 @@ class Encode:
             return [replace(encoded, name=column.name)]
         return [replace(encoded, name=column.name, width=self.width, labels=self._labels(column.name))]
 
+    def with_missing(self) -> Encode:
+        """Return a one-hot encoding with a column for what is missing, behind the others, unless it has one."""
+        if self.kind != "one-hot" or self.missing is not None:
+            return self
+        return replace(self, missing=float(self.width), width=self.width + 1)
+
     def _labels(self, name: str) -> tuple[str, ...]:
         """Name the columns by the categories that go into them."""
         labels: list[list[str]] = [[] for _ in range(self.width)]

@@ -17,13 +17,13 @@ from penstock.processing.columns import given_columns, steps_of
 from penstock.processing.number_steps import Bin, Clip, Impute, Power, Scale
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.power import best_exponent
-from penstock.processing.record import Category
+from penstock.processing.record import Category, Record
 from penstock.processing.slots import Slots
 from penstock.processing.step import Column, Step, Steps
 from penstock.processing.text_steps import Words
 from penstock.processing.token_steps import Tokens
 
-__all__ = ["fit"]
+__all__ = ["fit", "given_numbers"]
 
 _Target: TypeAlias = NDArray[np.float64] | None
 _S = TypeVar("_S", bound=Step)
@@ -58,9 +58,49 @@ def fit(plan: Plan, slots: Slots, target: _Target = None, texts: Mapping[str, Se
                 continue
             # What the steps before it make of the table is what it learns from.
             columns, values = _values(plan, [*learned, done], known, slots)
-            done = replace(done, steps=(*done.steps, _learn(step, columns, values, target, feature.name)))
+            found = _learn(step, columns, values, target, feature.name)
+            if isinstance(found, Encode) and found != step and _may_be_missing(plan.record, done):
+                found = found.with_missing()
+            done = replace(done, steps=(*done.steps, found))
         learned.append(done)
     return replace(plan, features=tuple(learned))
+
+
+def given_numbers(plan: Plan) -> list[str]:
+    """Name the steps of a plan that fit() leaves as they are, though it could learn their numbers."""
+    return [
+        f"{next(iter(step.members()))} of {feature.name!r}"
+        for feature in plan.features
+        for step in feature.steps
+        if _has_learnable(step)
+    ]
+
+
+def _has_learnable(step: Step) -> bool:
+    match step:
+        case Impute():
+            return step.strategy != "constant" and step.value is not None
+        case Scale():
+            return step.center is not None and step.width is not None
+        case Clip():
+            return bool(step.quantiles) and step.low is not None and step.high is not None
+        case Power():
+            return step.exponent is not None
+        case Bin():
+            return step.kind != "edges" and bool(step.edges)
+        case Encode():
+            return bool(step.numbers)
+        case Words():
+            return step.kind != "hash" and bool(step.vocabulary)
+    return False
+
+
+def _may_be_missing(record: Record, feature: Feature) -> bool:
+    """Return whether a field can be missing behind the steps of a feature so far, in this table or another."""
+    if feature.combination or any(isinstance(step, Impute) for step in feature.steps):
+        return False
+    field = next((field for field in record.slots if field.name == feature.sources[0]), None)
+    return field is not None and (field.nullable or (not field.required and field.default is None))
 
 
 def _values(
@@ -197,30 +237,27 @@ def _encode(step: Encode, column: Column, values: NDArray[np.float64], target: _
     if not found:
         raise ModelLoadError(f"encode of {column.name!r}: there is no category to learn")
     if step.kind in ("one-hot", "ordinal"):
-        order = sorted(range(len(found)), key=lambda place: _order(found[place]))
-        numbers = tuple((found[place], float(number)) for number, place in enumerate(order))
+        # What the record lists is what there is, whatever has come into this table.
+        listed = found if column.categories is None else column.categories
+        numbers = tuple((category, float(place)) for place, category in enumerate(listed))
         if step.kind == "ordinal":
             return replace(step, numbers=numbers, unknown=-1.0 if step.unknown is None else step.unknown)
-        # Missing is a category where it was one in the table.
-        if missing.any() and step.missing is None:
-            return replace(step, numbers=numbers, missing=float(len(numbers)), width=len(numbers) + 1)
-        return replace(step, numbers=numbers, width=len(numbers))
+        encoded = replace(step, numbers=numbers, width=len(numbers))
+        return encoded.with_missing() if missing.any() else encoded
     members = [values == code for code in codes]
     if step.kind == "frequency":
         shares = [float(of.mean()) for of in members]
         known = replace(step, numbers=tuple(zip(found, shares, strict=True)))
         return replace(known, missing=float(missing.mean()), unknown=0.0)
     if target is None:
-        raise ModelLoadError(f"encode of {column.name!r}: name the target, whose means it is to learn")
+        raise ModelLoadError(
+            f"encode of {column.name!r}: name the target, whose means it is to learn: penstock fit --target COLUMN"
+        )
     mean = float(target.mean())
     means = [float((target[of].sum() + _SMOOTHING * mean) / (of.sum() + _SMOOTHING)) for of in members]
     absent = float((target[missing].sum() + _SMOOTHING * mean) / (missing.sum() + _SMOOTHING))
     known = replace(step, numbers=tuple(zip(found, means, strict=True)))
     return replace(known, missing=absent, unknown=mean)
-
-
-def _order(category: Category) -> tuple[bool, Any]:
-    return isinstance(category, str), category
 
 
 _LEARN: Mapping[type, Callable[[Any, Column, NDArray[np.float64], _Target], Step]] = {

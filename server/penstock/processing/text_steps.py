@@ -132,6 +132,8 @@ class Words:
             terms = list(self._terms(text))
             counts.update(terms)
             rows.update(set(terms))
+        if self.binary:
+            counts = rows  # once in a row, however often it is there
         frequent = [term for term in sorted(counts) if rows[term] >= self.least]
         frequent = sorted(sorted(frequent, key=lambda term: -counts[term])[: self.most])
         if not frequent:
