@@ -202,13 +202,14 @@ METHOD = ("--method", "temperature")
         (Y, ("--truth", "right", *METHOD), "rows.npz: there is no column 'right' to be the truth"),
         (Y, ("--of", "gaps", *METHOD), "rows.npz: gaps: row 3 is missing or no number"),
         (Y, ("--of", "words", "--truth", "y", "--alpha", "0.1"), "rows.npz: words: holds something that is no number"),
+        ({"y": {"unit": "m"}}, ("--truth", "names", "--alpha", "0.1"), 'for a classifier add scores = "softmax"'),
     ],
 )
 def test_what_cannot_be_learned_is_said(tmp_path: Path, answer: Any, flags: tuple[str, ...], text: str) -> None:
     logits, truth = drawn(20)
     gaps = np.where(np.arange(60).reshape(20, 3) == 10, np.nan, logits)
     names = truth if "unit" in json.dumps(answer) else np.array(LABELS)[truth]
-    more = {"words": np.array(LABELS)[truth]} if "words" in flags else {}
+    more = {of: np.array(LABELS)[truth] for of in ("words", "names") if of in flags}
     np.savez(tmp_path / "rows.npz", y=logits, truth=names, gaps=gaps, **more)
     plan(tmp_path, answer)
     before = (tmp_path / "processing.json").read_text()

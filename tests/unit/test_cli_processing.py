@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skops import io
 
@@ -195,6 +198,51 @@ def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
     assert f"line 2: age is {number!r}: a number is expected" in done.stderr
 
 
+def test_an_imported_record_requires_its_columns_by_name(folder: Path) -> None:
+    pipeline = ColumnTransformer([("scale", StandardScaler(), [0]), ("fill", SimpleImputer(), [1])])
+    pipeline.fit(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 10.0]]))
+    io.dump(pipeline, folder / "pipeline.skops")
+    unsafe = io.get_untrusted_types(file=folder / "pipeline.skops")
+    done = penstock(folder, "fit", "pipeline.skops")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"add {' '.join(f'--trust {name}' for name in unsafe)}\n")
+    assert "trusted_types" not in done.stderr
+    trust = [word for name in unsafe for word in ("--trust", name)]
+    done = penstock(folder, "fit", "pipeline.skops", *trust, "--names", "fare, age")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "penstock: warning: null goes through processing.json to the model as NaN in fare: take null out of their "
+        "types there if the model takes none\n"
+    )
+    record = json.loads((folder / "processing.json").read_text())["record"]
+    assert record["required"] == ["fare", "age"]
+    assert record["properties"] == {"fare": {"type": ["number", "null"]}, "age": {"type": ["number", "null"]}}
+    for names, reason in (
+        ("fare", "the transformer has 2 columns, and fare are 1"),
+        ("fare,fare", "fare, fare: each column needs a name, and one of its own"),
+    ):
+        done = penstock(folder, "fit", "pipeline.skops", *trust, "--names", names)
+        assert done.returncode == 2 and reason in done.stderr
+    done = penstock(folder, "fit", "plan.toml", "train.csv", "--names", "a")
+    assert done.returncode == 2 and "--names are those of a transformer's columns" in done.stderr
+
+
+def test_a_text_gets_a_name_and_a_model_is_no_part_of_a_plan(folder: Path) -> None:
+    texts = ["a game", "a cake", "the game", "the cake"]
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [0, 1, 0, 1])
+    io.dump(pipeline, folder / "whole.skops")
+    io.dump(pipeline[:-1], folder / "first.skops")
+    done = penstock(folder, "fit", "whole.skops", "--trust", "numpy.dtype")
+    assert done.returncode == 2
+    assert "LogisticRegression at the end of the pipeline is the model, which is no part of a plan: dump pipe[:-1]" in (
+        done.stderr
+    )
+    done = penstock(folder, "fit", "first.skops", "--trust", "numpy.dtype", "--names", "note")
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads((folder / "processing.json").read_text())["record"]
+    assert (record["properties"], record["required"]) == ({"note": {"type": "string"}}, ["note"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -215,7 +263,7 @@ def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
         (["fit", "empty", "train.csv"], "there is no plan at empty"),
         (
             ["transform", "plan.toml", "train.csv", "--dtype", "float16"],
-            "--dtype is 'float16': it can be float32, floa",
+            "--dtype is 'float16': it can be float32, fl",
         ),
         (["fit", "target.toml", "train.csv"], "encode of 'city': name the target, whose means it is to learn: pensto"),
         (["fit", "target.toml", "train.csv"], "penstock fit --target COLUMN"),

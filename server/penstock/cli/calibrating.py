@@ -397,7 +397,10 @@ def _numbers(
             f"{plan}: answer.{part.output} has no 'scores', so it holds numbers: for an interval say --alpha, and "
             f"nothing else; for a classifier add {SCORES}"
         )
-    truth = _matrix(file, table, wanted.truth)
+    try:
+        truth = _matrix(file, table, wanted.truth)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; for a classifier add {SCORES} to answer.{part.output}") from error
     if truth.shape != scores.shape:
         raise ConfigError(f"{file}: {wanted.truth} has the shape {truth.shape}, and {part.output} has {scores.shape}")
     # Served intervals are around numbers that bounds have not touched yet.

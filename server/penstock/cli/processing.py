@@ -41,6 +41,10 @@ def _fit(
         list[str] | None,
         typer.Option(metavar="TYPE", help="Of a .skops file, beside what skops trusts.", show_default=False),
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Of a .skops file's columns, if it has none.", show_default=False),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Learn the numbers that a plan leaves out from a table, or read them from a fitted scikit-learn transformer."""
@@ -48,7 +52,10 @@ def _fit(
         if plan.suffix == ".skops":
             if table is not None:
                 raise ConfigError(f"{plan} is fitted already: leave {table} out")
-            typer.echo(_import(plan, trust or [], output))
+            columns = [name.strip() for name in names.split(",")] if names is not None else []
+            typer.echo(_import(plan, trust or [], columns, output))
+        elif names is not None:
+            raise ConfigError("--names are those of a transformer's columns, .skops: a plan names its fields itself")
         else:
             typer.echo(_learn(plan, table, target, output))
 
@@ -129,15 +136,25 @@ def _complete(plan: Plan, output: Path) -> str:
     return f"{output}: {len(plan.record.fields) if plan.record else 0} fields, nothing to be learned"
 
 
-def _import(file: Path, trusted: list[str], output: Path) -> str:
+def _import(file: Path, trusted: list[str], names: list[str], output: Path) -> str:
     """Write the plan that a fitted scikit-learn transformer in a skops file is; a sentence about it."""
-    from penstock.processing.imported import import_fitted
+    from penstock.processing.imported import import_fitted, with_nulls
     from penstock.processing.offline import inputs_of
     from penstock.worker.backends import LoadOptions
-    from penstock.worker.backends.sklearn import open_estimator
+    from penstock.worker.backends.sklearn import UntrustedTypesError, open_estimator
 
-    plan = import_fitted(open_estimator(file, LoadOptions(trusted_types=trusted)))
+    _check_output(output)
+    try:
+        transformer = open_estimator(file, LoadOptions(trusted_types=trusted))
+    except UntrustedTypesError as error:
+        raise ConfigError(f"{error.doubt}add {' '.join(f'--trust {name}' for name in error.types)}") from error
+    plan = import_fitted(transformer, names)
     write_plan(plan, output)
+    if nulls := with_nulls(plan):
+        warn(
+            f"null goes through {output} to the model as NaN in {', '.join(nulls)}: take null out of their types there "
+            "if the model takes none"
+        )
     assert plan.record is not None
     widths = sum(shape[0] for _, _, shape in inputs_of(plan))
     return f"{output}: {len(plan.record.fields)} fields, {widths} columns, from {file}"

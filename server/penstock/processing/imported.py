@@ -20,7 +20,7 @@ from penstock.processing.record import Category, Field, FieldKind, Record
 from penstock.processing.step import Step
 from penstock.processing.text_steps import Words
 
-__all__ = ["import_fitted"]
+__all__ = ["import_fitted", "with_nulls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,42 @@ def import_fitted(transformer: Any, columns: Sequence[str] = ()) -> Plan:
     `columns` names the columns of the table where it was fitted without names. ModelLoadError names the transformer, or
     its setting, that a plan cannot have.
     """
-    names = [str(name) for name in getattr(transformer, "feature_names_in_", columns)]
-    if not names:
-        # A transformer of text takes one column, and counts none.
-        count = int(getattr(transformer, "n_features_in_", 1))
-        names = [f"x{place}" for place in range(count)]
+    names = _names(transformer, columns)
     tracks = _apply(transformer, [_Track(name) for name in names])
-    fields = _fields(names, tracks)
+    # scikit-learn takes a row with all its columns; where one may be missing, it is null.
+    fields = tuple(replace(field, required=True) for field in _fields(names, tracks))
     features = [
         Feature(_unique(track, place, tracks), (track.column,), "", track.steps) for place, track in enumerate(tracks)
     ]
     return Plan(Path("processing.json"), Record(fields, _schema(fields), closed=True), tuple(features))
+
+
+def with_nulls(plan: Plan) -> list[str]:
+    """Name the fields of an imported plan whose null is no number, and nothing else, for the model."""
+    taken = {
+        feature.sources[0]
+        for feature in plan.features
+        if not any(isinstance(step, Impute | Missing | Encode) for step in feature.steps)
+    }
+    fields = plan.record.fields if plan.record is not None else ()
+    return [field.name for field in fields if field.nullable and field.name in taken]
+
+
+def _names(transformer: Any, given: Sequence[str]) -> list[str]:
+    own = [str(name) for name in getattr(transformer, "feature_names_in_", ())]
+    if own:
+        if given and [*given] != own:
+            raise ModelLoadError(f"the transformer names its columns itself: {', '.join(own)}")
+        return own
+    # A transformer of text takes one column, and counts none.
+    count = int(getattr(transformer, "n_features_in_", 1))
+    if not given:
+        return [f"x{place}" for place in range(count)]
+    if len(given) != count:
+        raise ModelLoadError(f"the transformer has {count} columns, and {', '.join(given)} are {len(given)}")
+    if len(set(given)) != count or not all(given):
+        raise ModelLoadError(f"{', '.join(given)}: each column needs a name, and one of its own")
+    return [*given]
 
 
 def _apply(transformer: Any, tracks: list[_Track]) -> list[_Track]:
@@ -97,6 +122,13 @@ def _makes_many(step: Step) -> bool:
 
 
 def _pipeline(pipeline: Any, tracks: list[_Track]) -> list[_Track]:
+    _, last = pipeline.steps[-1]
+    if hasattr(last, "predict") and type(last).__name__ not in _READERS:
+        raise ModelLoadError(
+            f"{type(last).__name__} at the end of the pipeline is the model, which is no part of a plan: dump "
+            "pipe[:-1], which becomes the plan, and pipe[-1], which is the model beside it, each into a file of its "
+            "own; or serve the whole pipeline as a scikit-learn model"
+        )
     for _, step in pipeline.steps:
         tracks = _apply("passthrough" if step is None else step, tracks)
     return tracks

@@ -21,13 +21,22 @@ from penstock.worker.backends.sklearn.features import Features, categories_of, f
 from penstock.worker.backends.trust import check_archive, refuse_pickle
 from penstock.worker.model import DTYPES, TEXTS, ModelSpec, TensorSpec
 
-__all__ = ["SklearnBackend", "categories_of", "load", "open_estimator", "serve"]
+__all__ = ["SklearnBackend", "UntrustedTypesError", "categories_of", "load", "open_estimator", "serve"]
 
 logger = logging.getLogger("penstock.worker.sklearn")
 
 # Naming this type is what skops asks for with every forest and every boosted tree.
 _TREE = "sklearn.tree._tree.Tree"
 _PICKLES = (".pkl", ".pickle", ".joblib")
+
+
+class UntrustedTypesError(ModelLoadError):
+    """A .skops file has types beside what skops trusts. `doubt` is what to know of them before they are trusted."""
+
+    def __init__(self, text: str, types: Sequence[str], doubt: str) -> None:
+        super().__init__(text)
+        self.types = tuple(types)
+        self.doubt = doubt
 
 
 def load(path: Path, options: LoadOptions) -> Backend:
@@ -82,10 +91,12 @@ def _open_skops(file: Path, options: LoadOptions) -> Any:
                 " (a tree's node numbers are not checked when it predicts: one that was made to do harm can crash the "
                 "worker or read its memory)"
             )
-        raise ModelLoadError(
+        doubt = (
             f"{file} holds types that are not trusted: {', '.join(untrusted)}{tree}. If you trust whoever made the "
-            f"file with them, name them in the model's settings: trusted_types = [{named}]"
-        ) from error
+            "file with them, "
+        )
+        text = f"{doubt}name them in the model's settings: trusted_types = [{named}]"
+        raise UntrustedTypesError(text, untrusted, doubt) from error
     except Exception as error:
         raise ModelLoadError(
             f"{file} cannot be read by skops ({type(error).__name__}: {first_line(error)}): check that the file is "
