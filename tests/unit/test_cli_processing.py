@@ -195,7 +195,7 @@ def test_a_column_alone_may_have_empty_lines(folder: Path) -> None:
 def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
     (folder / "rows.csv").write_text(f"age,city,member\n{number},Ulm,true\n")
     done = penstock(folder, "fit", "plan.toml", "rows.csv")
-    assert f"line 2: age is {number!r}: a number is expected" in done.stderr
+    assert f'rows.csv: line 2: age: expected a number from 0, or null, got "{number}"' in done.stderr
 
 
 def test_an_imported_record_requires_its_columns_by_name(folder: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_text_gets_a_name_and_a_model_is_no_part_of_a_plan(folder: Path) -> No
         (["fit", "plan.toml", "plan.toml"], "plan.toml: tables are .csv or .parquet"),
         (["fit", "plan.toml", "train.csv", "-o", "plan.txt"], "plan.txt: a plan is written as .json"),
         (["fit", "plan.toml", "train.csv", "--target", "sold"], "there is no column 'sold' to be the target"),
-        (["fit", "plan.toml", "wrong.csv"], "wrong.csv: line 2: age is 'old': a number is expected"),
+        (["fit", "plan.toml", "wrong.csv"], 'wrong.csv: line 2: age: expected a number from 0, or null, got "old"'),
         (["fit", "plan.toml", "short.csv"], "short.csv: line 2 has 1 values, and the first line 2 names"),
         (["fit", "plan.toml", "huge.csv"], "what scale of 'age' has learned is not finite: look for infinite or huge"),
         (["fit", "plan.toml", "goal.csv", "--target", "goal"], "row 1 of the target 'goal' is missing or not finite"),
@@ -284,6 +284,82 @@ def test_what_cannot_be_done_is_said(folder: Path, arguments: list[str], reason:
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "processing.json").exists()
+
+
+def test_all_faults_of_a_table_are_told_with_their_place(folder: Path) -> None:
+    (folder / "plan.toml").write_text(
+        """
+        format = 1
+        [record]
+        class = {enum = [1, 2, 3]}
+        sex = {enum = ["female", "male"]}
+        rooms = {type = "integer", minimum = 1}
+        note = {type = "string", maxLength = 4, x-penstock = {hash = true}}
+        day = {type = ["string", "null"], format = "date"}
+        """
+    )
+    lines = [
+        "class,sex,rooms,note,day",
+        '1,female,2,"a\nb",2024-01-31',
+        '"",Male,0,long note,',
+        "",
+        "4.5,male,many,a,today",
+    ]
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    done = penstock(folder, "transform", "plan.toml", "rows.csv")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "penstock: rows.csv does not fit the record:",
+        "  line 4: class: expected one of 1, 2, 3, got nothing",
+        '  line 4: note: expected a string of up to 4 characters, got "long note"',
+        "  line 4: rooms: expected a whole number from 1, got 0",
+        '  line 4: sex: expected one of "female", "male", got "Male"',
+        "  line 6: class: expected one of 1, 2, 3, got 4.5",
+        '  line 6: day: expected a date-time such as 2026-01-31T12:00:00Z, or a date, or null, got "today"',
+        '  line 6: rooms: expected a whole number from 1, got "many"',
+    ]
+    columns = {"class": [1, 7], "sex": ["male", None], "rooms": [1, 2], "note": ["a", "b"]}
+    parquet.write_table(pyarrow.table(columns | {"day": ["2024-01-31", None]}), folder / "rows.parquet")
+    done = penstock(folder, "fit", "plan.toml", "rows.parquet")
+    assert "plan.toml: no step of it learns" in done.stderr
+    done = penstock(folder, "transform", "plan.toml", "rows.parquet")
+    assert done.stderr.splitlines()[1:] == [
+        "  row 1: class: expected one of 1, 2, 3, got 7",
+        '  row 1: sex: expected one of "female", "male", got nothing',
+    ]
+
+
+def test_lines_are_told_behind_long_texts(folder: Path) -> None:
+    (folder / "rows.csv").write_text(f"age,city,member,note\n1,Ulm,true,{'a' * 200_000}\n-1,Ulm,true,b\n")
+    done = penstock(folder, "fit", "plan.toml", "rows.csv")
+    assert done.stderr == "penstock: rows.csv: line 3: age: expected a number from 0, or null, got -1\n"
+
+
+def test_columns_that_are_not_there_are_told_beside_those_that_are(folder: Path) -> None:
+    for text, columns in (
+        ("Age,City,member\n1,Ulm,true\n", "its columns are Age, City, member"),
+        ("age;city;member\n1;Ulm;true\n", "its columns are age;city;member: separate them by commas, not by ';'"),
+    ):
+        (folder / "rows.csv").write_text(text)
+        done = penstock(folder, "fit", "plan.toml", "rows.csv")
+        assert done.returncode == 2
+        first, *missing, last = done.stderr.splitlines()
+        assert (first, last) == ("penstock: rows.csv does not fit the record:", f"  {columns}")
+        assert missing[:2] == [
+            "  age: the table has no such column, and it is required",
+            "  city: the table has no such column, and it is required",
+        ]
+
+
+def test_of_many_faults_the_first_are_told(folder: Path) -> None:
+    (folder / "closed.toml").write_text(PLAN.replace("x-penstock = {categories = [", "enum = [").replace("]}}", "]}"))
+    for city in ("Ulm", "Trier"):
+        rows = "".join(f"{-1 - row},{city},true\n" for row in range(500))
+        (folder / "rows.csv").write_text(f"age,city,member\n{rows}")
+        done = penstock(folder, "fit", "closed.toml", "rows.csv")
+        _, *faults, more = done.stderr.splitlines()
+        assert len(faults) == 20 and more == "  and more"
+        assert faults[0] == "  line 2: age: expected a number from 0, or null, got -1"
 
 
 CLASSES = """

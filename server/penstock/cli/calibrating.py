@@ -39,6 +39,7 @@ from penstock.processing.calibration import (
     temperature_of,
     threshold_of,
 )
+from penstock.processing.faults import place_of_row
 from penstock.processing.plan import FILE_BYTES_MAX, read_plan
 from penstock.processing.record import Record
 from penstock.processing.slots import Table
@@ -155,7 +156,7 @@ def _matrix(file: Path, table: Table, name: str) -> Floats:
     matrix = parts[0].reshape(len(parts[0]), -1) if len(parts) == 1 else np.column_stack(parts)
     if not np.isfinite(matrix).all():
         row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
-        raise ConfigError(f"{file}: {name}: row {row} is missing or no number")
+        raise ConfigError(f"{file}: {place_of_row(file, row)}: {name} is missing or no number")
     return matrix
 
 
@@ -184,9 +185,10 @@ class _Truth:
             if spelt not in known:
                 spelt = _place_spelt(spelt, labels)
             if spelt not in known:
+                place = place_of_row(self.file, row)
                 raise ConfigError(
-                    f"{self.file}: {self.name}: row {row} is {spelt!r}, which is no label: the plan's labels, or "
-                    f"without them the places of classes, are {', '.join(labels)}"
+                    f"{self.file}: {place}: {self.name} is {spelt!r}, which is no label: the plan's labels, or without "
+                    f"them the places of classes, are {', '.join(labels)}"
                 )
             places[row] = known[spelt]
         return places

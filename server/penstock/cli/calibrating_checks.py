@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 from penstock.processing.answer_classes import Classes
+from penstock.processing.faults import place_of_row
 
 __all__ = [
     "SCORES",
@@ -78,7 +79,7 @@ def check_scores(plan: Path, part: Classes, file: Path, scores: Floats, method: 
     exclusive = not part.multilabel and scores.shape[1] > 1
     outside = ((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any(axis=1)
     off = np.abs(scores.sum(axis=1) - 1)
-    where = f"{plan}: answer.{part.output}.scores"
+    where, which = f"{plan}: answer.{part.output}.scores", f"of {part.output}"
     shares = not outside.any() and (off <= _SUM_OFF_OF_PROBABILITIES).all()
     if part.scores == "softmax" and exclusive and shares and len(scores) > 1:
         raise ConfigError(
@@ -91,16 +92,16 @@ def check_scores(plan: Path, part: Classes, file: Path, scores: Floats, method: 
     if outside.any():
         row = int(np.argmax(outside))
         raise ConfigError(
-            f"{where} is none, which is for probabilities, and in {file} row {row} of {part.output} has "
+            f"{where} is none, which is for probabilities, and in {file} {place_of_row(file, row)} {which} has "
             f"{_most_outside(scores[row]):g}: say scores = {_for_logits(part, scores)} if they are logits, or learn "
             "with --method platt what makes probabilities of them"
         )
     if exclusive and (off > _SUM_OFF_MAX).any():
         row = int(np.argmax(off > _SUM_OFF_MAX))
         raise ConfigError(
-            f"{where} is none, which is for probabilities of which one is right, and in {file} row {row} of "
-            f"{part.output} adds up to {scores[row].sum():g}, not 1: say multilabel = true if several can be right, or "
-            "look at what wrote the table"
+            f"{where} is none, which is for probabilities of which one is right, and in {file} "
+            f"{place_of_row(file, row)} {which} adds up to {scores[row].sum():g}, not 1: say multilabel = true if "
+            "several can be right, or look at what wrote the table"
         )
 
 

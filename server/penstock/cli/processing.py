@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +12,13 @@ import typer
 
 from penstock.cli.options import Debug
 from penstock.cli.plainly import told_plainly, warn
-from penstock.core.errors import ConfigError
+from penstock.core.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
     from penstock.processing.plan import Plan
+    from penstock.processing.record import Record
+    from penstock.processing.slots import Table
+    from penstock.processing.step import UnlearnedError
 
 __all__ = ["app", "plan_at", "write_plan"]
 
@@ -89,15 +94,16 @@ def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> 
     given = given_numbers(read)
     if table is None:
         return _complete(read, output)
-    if _is_learned(read):
+    if _unlearned(read) is None:
         raise ConfigError(_nothing_left(read.file, table, learns=bool(given)))
     if given:
         warn(f"{read.file} gives numbers, which {table} does not change: {', '.join(given)}")
     record = learnable(read)
     values = read_table(table, record)
-    slots = slots_of(record, values)
+    with _faults_told(table, record, values):
+        slots, texts = slots_of(record, values), texts_of(record, values)
     goal = None if target is None else target_of(table, values, target)
-    learned = fit(read, slots, goal, texts_of(record, values))
+    learned = fit(read, slots, goal, texts)
     write_plan(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
     return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
@@ -112,25 +118,34 @@ def _nothing_left(plan: Path, table: Path, *, learns: bool) -> str:
     )
 
 
-def _is_learned(plan: Plan) -> bool:
-    from penstock.processing.program import check_learned
-    from penstock.processing.step import UnlearnedError
+@contextmanager
+def _faults_told(file: Path, record: Record, table: Table) -> Iterator[None]:
+    """Tell where in the file rows are no records, and the faults of many of them."""
+    from penstock.processing.faults import faults_of, told
 
     try:
-        check_learned(plan)
-    except UnlearnedError:
-        return False
-    return True
+        yield
+    except RequestError as error:
+        faults = faults_of(record, table)
+        raise ConfigError(told(file, table, faults) if faults else f"{file}: {error}") from error
 
 
-def _complete(plan: Plan, output: Path) -> str:
-    """Write a plan of which nothing is to be learned; a sentence about it."""
+def _unlearned(plan: Plan) -> UnlearnedError | None:
+    """Return what is said of the first number that is still to be learned."""
     from penstock.processing.program import check_learned
     from penstock.processing.step import UnlearnedError
 
     try:
         check_learned(plan)
     except UnlearnedError as error:
+        return error
+    return None
+
+
+def _complete(plan: Plan, output: Path) -> str:
+    """Write a plan of which nothing is to be learned; a sentence about it."""
+    error = _unlearned(plan)
+    if error is not None:
         raise ConfigError(f"{error}; name a table to learn from, behind the plan") from error
     write_plan(plan, output)
     return f"{output}: {len(plan.record.fields) if plan.record else 0} fields, nothing to be learned"
@@ -170,7 +185,11 @@ def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
     if dtype not in MATRIX_DTYPES:
         raise ConfigError(f"--dtype is {dtype!r}: it can be {', '.join(MATRIX_DTYPES)}")
     read = read_plan(plan_at(plan))
-    matrices = transform(read, read_table(table, learnable(read)), inputs_of(read, dtype))
+    record = learnable(read)
+    values = read_table(table, record)
+    model = inputs_of(read, dtype)
+    with _faults_told(table, record, values):
+        matrices = transform(read, values, model)
     write_table(output, matrices)
     rows = len(next(iter(matrices.values()))[1])
     return f"{output}: {rows} rows, {sum(len(names) for names, _ in matrices.values())} columns"

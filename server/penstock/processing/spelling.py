@@ -1,12 +1,15 @@
-"""Numbers and dates that are text, read as the data plane reads them."""
+"""Numbers and dates that are text, read as the data plane reads them, and texts in CSV as long as it takes them."""
 
 from __future__ import annotations
 
+import csv
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
-__all__ = ["BLANKS", "number_in", "seconds_in"]
+__all__ = ["BLANKS", "long_fields", "number_in", "seconds_in"]
 
 BLANKS = " \t"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -17,6 +20,8 @@ _DATE = re.compile(
 )
 # More is below what a float64 of seconds can tell.
 _DIGITS_MAX = 15
+# Of a value in CSV: a text may be long.
+_FIELD_CHARACTERS_MAX = 64 << 20
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -55,3 +60,13 @@ def _days_of(day: str) -> int:
     """Return the days since 1970. Python has no year 0: it is like the year 400, 146097 days before that."""
     before = day.startswith("0000")
     return date.fromisoformat(f"0400{day[4:]}" if before else day).toordinal() - _FIRST_DAY - (146097 if before else 0)
+
+
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Let a value of CSV be long; the limit is that of all readers in the process."""
+    before = csv.field_size_limit(_FIELD_CHARACTERS_MAX)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

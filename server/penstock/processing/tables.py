@@ -6,8 +6,7 @@ import csv
 import math
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 from penstock.processing.described import takes_empty
+from penstock.processing.faults import FAULTS_MAX, Fault, expected_of, faults_of, spelt, told
 from penstock.processing.record import Field, FieldKind, Record
 from penstock.processing.slots import Table
-from penstock.processing.spelling import BLANKS, number_in
+from penstock.processing.spelling import BLANKS, long_fields, number_in
 
 __all__ = ["read_table", "target_of", "write_table"]
 
-# Of a value in CSV: a text may be long.
-_FIELD_CHARACTERS_MAX = 64 << 20
 _KEPT_MAX = 1 << 16
 _DIGITS = re.compile(r"-?[1-9][0-9]{0,18}")
 _SPELT = {"true": True, "false": False, "1": True, "0": False}
@@ -43,15 +41,17 @@ def read_table(file: Path, record: Record) -> Table:
         raise ConfigError(f"{file}: tables are .csv or .parquet")
     fields = {field.name: field for field in record.fields}
     columns: dict[str, list[Any] | array[float]] = {}
+    faults: list[Fault] = []
     try:
         # Spreadsheets write a mark of the byte order.
-        with _long_fields(), file.open(newline="", encoding="utf-8-sig") as lines:
+        with long_fields(), file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines)
             names = [name.strip() for name in next(reader, [])]
             columns = {name: array("d") if _is_number(fields.get(name)) else [] for name in names}
             kept: dict[str, str] = {}
+            row = 0
             for values in reader:
-                if not values and len(names) != 1:
+                if (not values and len(names) != 1) or len(faults) > FAULTS_MAX:
                     continue
                 values = values or [""]
                 if len(values) != len(names):
@@ -59,25 +59,27 @@ def read_table(file: Path, record: Record) -> Table:
                         f"{file}: line {reader.line_num} has {len(values)} values, and the first line {len(names)} "
                         "names"
                     )
-                for name, value in zip(names, values, strict=True):
-                    _append(columns[name], _value(file, reader.line_num, fields.get(name), name, value), kept)
+                for name, text in zip(names, values, strict=True):
+                    field, value = fields.get(name), None
+                    try:
+                        value = _value(field, text)
+                    except (ValueError, KeyError):
+                        assert field is not None
+                        faults.append(Fault(row, name, f"expected {expected_of(field)}, got {spelt(text)}"))
+                    _append(columns[name], value, kept)
+                row += 1
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{file}: is no CSV in UTF-8: {error}") from error
     if len(columns) != len(names):
         raise ConfigError(f"{file}: its first line has a name twice")
-    return {name: np.array(column) if isinstance(column, array) else column for name, column in columns.items()}
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let a value of CSV be long; the limit is that of all readers in the process."""
-    before = csv.field_size_limit(_FIELD_CHARACTERS_MAX)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+    table = {name: np.array(column) if isinstance(column, array) else column for name, column in columns.items()}
+    if faults:
+        known = {(fault.row, fault.field) for fault in faults}
+        others = [fault for fault in faults_of(record, table) if (fault.row, fault.field) not in known]
+        raise ConfigError(told(file, table, sorted([*faults, *others])))
+    return table
 
 
 def _append(column: list[Any] | array[float], value: Any, kept: dict[str, str]) -> None:
@@ -95,22 +97,20 @@ def _is_number(field: Field | None) -> bool:
     return field is not None and field.kind is FieldKind.NUMBER
 
 
-def _value(file: Path, line: int, field: Field | None, name: str, text: str) -> Any:
+def _value(field: Field | None, text: str) -> Any:
+    """Return what a text in CSV is for a field; ValueError, KeyError when it is nothing."""
     if text == "" and (field is None or field.nullable or not takes_empty(field)):
         return None
     if field is None:
         return text
-    try:
-        if field.kind is FieldKind.INTEGER and _DIGITS.fullmatch(text):
-            return int(text)  # beyond 2^53 it would be another one as a float
-        if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER):
-            return _number(text)
-        if field.kind is FieldKind.BOOLEAN:
-            return _SPELT[text.strip(BLANKS).lower()]
-        if field.kind is FieldKind.CATEGORY and not all(isinstance(of, str) for of in field.categories):
-            return _category(field, text)
-    except (ValueError, KeyError):
-        raise ConfigError(f"{file}: line {line}: {name} is {text!r}: a {field.kind.value} is expected") from None
+    if field.kind is FieldKind.INTEGER and _DIGITS.fullmatch(text):
+        return int(text)  # beyond 2^53 it would be another one as a float
+    if field.kind in (FieldKind.NUMBER, FieldKind.INTEGER):
+        return _number(text)
+    if field.kind is FieldKind.BOOLEAN:
+        return _SPELT[text.strip(BLANKS).lower()]
+    if field.kind is FieldKind.CATEGORY and not all(isinstance(of, str) for of in field.categories):
+        return _category(field, text)
     return text
 
 
