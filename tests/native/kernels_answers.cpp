@@ -151,7 +151,8 @@ void lanes_give_the_same_bits() {
 void exponentials_are_close() {
   ClassAnswer answer({.dtype = DType::kFloat64, .elements = 1, .scores = Scores::kSigmoid, .exclusive = false});
   for (const Lane lane : available_lanes()) {
-    for (double x = -700; x <= 700; x += 0.37) {
+    for (int step = -1900; step <= 1900; ++step) {
+      const double x = step * 0.37;
       double got = -1;
       ClassResults to;
       to.probabilities = {.to = reinterpret_cast<std::byte*>(&got), .wide = true};
