@@ -99,7 +99,7 @@ void check_faults() {
   const Read read = infer(record, least() + "," + data("fare", "FP64", 2, "[0,1]") + "," +
                                       data("comment", "BYTES", 2, "[\"" + longest + "\",\"ok\"]"));
   CHECK(read.problem.empty() && read.rows.refused(1).empty() && read.rows.text(1) == "ok");
-  CHECK(read.rows.refused(0).starts_with("fare: expected a number above 0, got 0; comment: more bytes than there is"));
+  CHECK(read.rows.refused(0).starts_with("fare: expected a number above 0, got 0; comment: more bytes than the "));
 }
 
 // A column cannot leave a field of one row out: null, and NaN where there is no null, stand for that.
