@@ -1,4 +1,4 @@
-"""What docs/processing.md shows is what happens."""
+"""What docs/processing.md and docs/answers.md show is what happens."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import pytest
 from penstock.processing.plan import read_plan
 from tests.documents import ROOT, Walkthrough, blocks_of
 
-PROCESSING = ROOT / "docs/processing.md"
+DOCUMENTS = (ROOT / "docs/processing.md", ROOT / "docs/answers.md")
 
 
 def test_the_plan_of_the_readme_is_one(tmp_path: Path) -> None:
@@ -21,14 +21,15 @@ def test_the_plan_of_the_readme_is_one(tmp_path: Path) -> None:
     assert plan.record is not None and len(plan.record.fields) == len(plan.features) == 2 and plan.answer
 
 
-def test_every_block_of_processing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.stem)
+def test_every_block(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if entry))
     folder, logs = tmp_path / "here", tmp_path / "logs"
     folder.mkdir()
     logs.mkdir()
     walkthrough = Walkthrough(folder, logs)
-    blocks = list(blocks_of(PROCESSING))
-    assert len([block for block in blocks if block.language == "console"]) >= 3
+    blocks = list(blocks_of(document))
+    assert len([block for block in blocks if block.language == "console"]) >= 2
     try:
         for block in blocks:
             walkthrough.follow(block)
