@@ -59,7 +59,7 @@ def test_a_workers_memory_comes_from_its_node(serve: Callable[..., Server], mode
     assert server.predict(inputs=[1, 2, 3, 4]).status == 200
     (worker,) = workers(server, "affine")
     policies = re.findall(r"^\w+ (\S+) .*heap", Path(f"/proc/{worker['pid']}/numa_maps").read_text(), re.MULTILINE)
-    assert policies == ["bind:0"]
+    assert set(policies) == {"bind:0"}  # the kernel may show one heap in several pieces
 
 
 @pytest.mark.parametrize("rule", list(Scheduling))
