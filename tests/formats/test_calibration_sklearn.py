@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from penstock.native._kernels import Answers
-from penstock.processing.calibration import calibration_error, curve_of, likelihood, line_of, temperature_of
+from penstock.processing.answers.calibration import calibration_error, curve_of, likelihood, line_of, temperature_of
 
 Floats = NDArray[np.float64]
 

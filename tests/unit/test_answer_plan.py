@@ -9,8 +9,8 @@ import pytest
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
-from penstock.processing.answer import read_answer
-from penstock.processing.answer_classes import Classes
+from penstock.processing.answers.answer import read_answer
+from penstock.processing.answers.classes import Classes
 from penstock.processing.plan import read_plan
 from penstock.worker.answers import Answers
 from penstock.worker.model import ModelSpec, TensorSpec

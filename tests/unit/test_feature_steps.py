@@ -132,6 +132,8 @@ PARTS: list[Callable[[datetime], int]] = [
     )
 )
 def test_parts_of_dates_are_the_calendars(moments: list[datetime]) -> None:
+    # Seconds of year 9999 in float64 are 30 us apart, so the last microseconds of one may be the next.
+    moments = [at.replace(microsecond=at.microsecond // 1000 * 1000) for at in moments]
     seconds = np.array([(at - datetime(1970, 1, 1)).total_seconds() for at in moments])
     for number, part in enumerate(PARTS):
         assert run("date_part", seconds, a=number).tolist() == [part(at) for at in moments]

@@ -94,6 +94,8 @@ def test_what_python_classes_write_is_read(tmp_path: Path) -> None:
         ({"a": {"type": "string", "minLength": 3, "maxLength": 2}}, "a.minLength is 3, which is above maxLength 2"),
         ({"a": {"enum": []}}, "has no value that its type allows"),
         ({"a": {"enum": ["x", "x"]}}, "has a value twice"),
+        ({"a": {"enum": [1, 2**53 + 1]}}, r"enum\[1\] is 9007199254740993: beyond 2\^53"),
+        ({"a": {"enum": [10**400]}}, r"beyond 2\^53"),
         ({"a": {"type": "number", "default": "x"}}, 'default is "x": the field is number'),
         ({"a": {"enum": ["x"], "default": "y"}}, 'default is "y": the field is category'),
         ({"a": {"type": "array", "items": {"type": "number"}}}, "minItems and maxItems that are equal"),

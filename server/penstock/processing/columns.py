@@ -10,8 +10,8 @@ from pathlib import Path
 from penstock.core.errors import ModelLoadError
 from penstock.processing.plan import Feature
 from penstock.processing.record import FieldKind, Record
-from penstock.processing.step import Column, Steps
-from penstock.processing.text_steps import Words
+from penstock.processing.steps.step import Column, Steps
+from penstock.processing.steps.texts import Words
 
 __all__ = ["count_elements", "given_columns", "steps_of"]
 

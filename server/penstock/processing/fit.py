@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ModelLoadError
 from penstock.native._kernels import Program
-from penstock.processing.category_steps import Encode
 from penstock.processing.columns import given_columns, steps_of
-from penstock.processing.number_steps import Bin, Clip, Impute, Power, Scale
 from penstock.processing.plan import Feature, Plan
-from penstock.processing.power import best_exponent
 from penstock.processing.record import Category, Record
 from penstock.processing.slots import Slots
-from penstock.processing.step import Column, Step, Steps
-from penstock.processing.text_steps import Words
-from penstock.processing.token_steps import Tokens
+from penstock.processing.steps.categories import Encode
+from penstock.processing.steps.numbers import Bin, Clip, Impute, Power, Scale
+from penstock.processing.steps.power import best_exponent
+from penstock.processing.steps.step import Column, Step, Steps
+from penstock.processing.steps.texts import Words
+from penstock.processing.steps.tokens import Tokens
 
 __all__ = ["fit", "given_numbers"]
 

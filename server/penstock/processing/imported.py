@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.category_steps import Encode
-from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import Category, Field, FieldKind, Record
-from penstock.processing.step import Step
-from penstock.processing.text_steps import Words
+from penstock.processing.steps.categories import Encode
+from penstock.processing.steps.numbers import Bin, Clip, Impute, Log, Missing, Power, Scale
+from penstock.processing.steps.step import Step
+from penstock.processing.steps.texts import Words
 
 __all__ = ["import_fitted", "with_nulls"]
 

@@ -15,9 +15,9 @@ from penstock.processing.plan import Feature, Plan
 from penstock.processing.program import ModelInput, Origin, wire
 from penstock.processing.record import FieldKind, Record
 from penstock.processing.slots import Table, slots_of, texts_of
-from penstock.processing.step import Steps
-from penstock.processing.text import WordCounter
-from penstock.processing.token_steps import Tokens
+from penstock.processing.steps.counting import WordCounter
+from penstock.processing.steps.step import Steps
+from penstock.processing.steps.tokens import Tokens
 
 __all__ = ["inputs_of", "learnable", "transform"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
-from penstock.processing.answer import read_answer
-from penstock.processing.image_steps import Picture
+from penstock.processing.answers.answer import read_answer
 from penstock.processing.record import FieldKind, Record, read_record
-from penstock.processing.step import Step
-from penstock.processing.steps import read_step
+from penstock.processing.steps.images import Picture
+from penstock.processing.steps.names import read_step
+from penstock.processing.steps.step import Step
 
 __all__ = ["COMBINATIONS", "FILE_NAMES", "Feature", "Plan", "files_of", "find_plan", "misspelt_plan", "read_plan"]
 

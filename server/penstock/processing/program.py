@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 from penstock.core.errors import ModelLoadError
 from penstock.processing.columns import count_elements, given_columns, steps_of
-from penstock.processing.image_steps import Picture
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.record import Record
-from penstock.processing.step import Column, NativeStep, Steps
-from penstock.processing.text_steps import Words
-from penstock.processing.token_steps import Tokens
+from penstock.processing.steps.images import Picture
+from penstock.processing.steps.step import Column, NativeStep, Steps
+from penstock.processing.steps.texts import Words
+from penstock.processing.steps.tokens import Tokens
 
 __all__ = ["MATRIX_DTYPES", "RECORD", "ModelInput", "Origin", "Wiring", "check_learned", "sources_of", "wire"]
 

@@ -275,6 +275,10 @@ class _Walk:
                 raise self._reading.error(
                     f"{where}.enum[{place}]", f"is {shown(value)}: a string, number or bool is needed"
                 )
+            if isinstance(value, int) and abs(value) > WHOLE_MAX:
+                raise self._reading.error(
+                    f"{where}.enum[{place}]", f"is {shown(value)}: beyond 2^53 numbers are told apart as strings only"
+                )
             # What the type does not allow can never come.
             if wanted is None or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
                 categories.append(value)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from penstock.core.errors import ModelLoadError
 from penstock.core.status import ImageFit
 from penstock.core.written_file import WrittenFile
-from penstock.processing.step import Column, Steps, given, numbers_of
+from penstock.processing.steps.step import Column, Steps, given, numbers_of
 
 __all__ = ["Picture"]
 

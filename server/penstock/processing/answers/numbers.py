@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.core.written_file import WrittenFile, shown
-from penstock.processing.answer_classes import read_alpha, read_quantile
-from penstock.processing.number_steps import Log, Power, Scale
-from penstock.processing.step import Step
-from penstock.processing.steps import read_step
+from penstock.processing.answers.classes import read_alpha, read_quantile
+from penstock.processing.steps.names import read_step
+from penstock.processing.steps.numbers import Log, Power, Scale
+from penstock.processing.steps.step import Step
 
 __all__ = ["Interval", "Numbers", "read_numbers"]
 

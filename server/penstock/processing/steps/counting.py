@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from penstock.native import _kernels
-from penstock.processing.text_steps import Words, words_in
+from penstock.processing.steps.texts import Words, words_in
 
 __all__ = ["WordCounter"]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from penstock.core.written_file import WrittenFile
-from penstock.processing.category_steps import Encode, Hash
-from penstock.processing.date_steps import Cycle, Date
-from penstock.processing.image_steps import Picture
-from penstock.processing.number_steps import Bin, Clip, Impute, Log, Missing, Power, Scale
-from penstock.processing.step import Step
-from penstock.processing.text_steps import Words
-from penstock.processing.token_steps import Tokens
+from penstock.processing.steps.categories import Encode, Hash
+from penstock.processing.steps.dates import Cycle, Date
+from penstock.processing.steps.images import Picture
+from penstock.processing.steps.numbers import Bin, Clip, Impute, Log, Missing, Power, Scale
+from penstock.processing.steps.step import Step
+from penstock.processing.steps.texts import Words
+from penstock.processing.steps.tokens import Tokens
 
 __all__ = ["STEPS", "read_step"]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.record import Category, place_of
-from penstock.processing.step import Column, Steps, UnlearnedError, given, needed, number_of, numbers_of
+from penstock.processing.steps.step import Column, Steps, UnlearnedError, given, needed, number_of, numbers_of
 
 __all__ = ["Bin", "Clip", "Impute", "Log", "Missing", "Power", "Scale"]
 

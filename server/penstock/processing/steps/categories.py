@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile, shown
 from penstock.processing.record import Category, place_of
-from penstock.processing.step import Column, Steps, UnlearnedError, given, number_of
+from penstock.processing.steps.step import Column, Steps, UnlearnedError, given, number_of
 
 __all__ = ["Encode", "Hash"]
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from penstock.core.written_file import WrittenFile
-from penstock.processing.answer_classes import Classes, read_classes
-from penstock.processing.answer_numbers import Numbers, read_numbers
+from penstock.processing.answers.classes import Classes, read_classes
+from penstock.processing.answers.numbers import Numbers, read_numbers
 
 __all__ = ["Answer", "read_answer"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
-from penstock.processing.step import Column, Steps, given
+from penstock.processing.steps.step import Column, Steps, given
 
 __all__ = ["Tokens"]
 

@@ -11,7 +11,7 @@ from penstock.core.written_file import WrittenFile
 from penstock.processing.record import Category
 
 if TYPE_CHECKING:
-    from penstock.processing.text_steps import Words
+    from penstock.processing.steps.texts import Words
 
 __all__ = [
     "RESERVED",

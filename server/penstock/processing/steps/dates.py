@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.core.written_file import WrittenFile
-from penstock.processing.step import Column, Steps
+from penstock.processing.steps.step import Column, Steps
 
 __all__ = ["Cycle", "Date"]
 

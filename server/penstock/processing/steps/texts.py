@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from penstock.core.errors import ModelLoadError
 from penstock.core.written_file import WrittenFile
-from penstock.processing.step import RESERVED, Column, Steps, UnlearnedError, given, numbers_of
+from penstock.processing.steps.step import RESERVED, Column, Steps, UnlearnedError, given, numbers_of
 
 __all__ = ["Words", "words_in"]
 
