@@ -1,23 +1,48 @@
-# PENSTOCK_HAS_CUDA: whether the CUDA lanes are built. A missing or unusable nvcc is said, and never fails the build.
+# penstock_cuda_kernels(): the CUDA lane as one file of machine code, where there is an nvcc.
+#
+# It is no part of a module: workers load it through the driver, so that nothing of Penstock's is linked to CUDA. Without
+# nvcc everything else is built as it would be, and a worker on a GPU says what it misses.
+
+set(PENSTOCK_CUDA_ARCHITECTURES 80 90 CACHE STRING "Compute capabilities that the CUDA lane is compiled for")
 
 set(PENSTOCK_HAS_CUDA OFF)
 if(NOT PENSTOCK_CUDA)
-  message(STATUS "CUDA: off (-DPENSTOCK_CUDA=ON builds it when nvcc is found)")
-  return()
+  message(STATUS "CUDA: off (-DPENSTOCK_CUDA=ON compiles the CUDA lane when nvcc is found)")
+else()
+  find_program(PENSTOCK_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATH_SUFFIXES bin PATHS /usr/local/cuda/bin)
+  if(NOT PENSTOCK_NVCC)
+    message(STATUS "CUDA: off, because no nvcc was found (put it on PATH, or set CUDA_HOME)")
+  else()
+    set(PENSTOCK_HAS_CUDA ON)
+    message(STATUS "CUDA: ${PENSTOCK_NVCC}, for sm_${PENSTOCK_CUDA_ARCHITECTURES}")
+  endif()
 endif()
 
-include(CheckLanguage)
-check_language(CUDA)
-if(NOT CMAKE_CUDA_COMPILER)
-  message(STATUS "CUDA: off, because no working nvcc was found (put it on PATH, or set CUDACXX)")
-elseif(CMAKE_VERSION VERSION_LESS 3.26)
-  # Older releases know no C++20 flag for nvcc and drop the standard silently.
-  message(STATUS "CUDA: off, because CMake ${CMAKE_VERSION} cannot pass C++20 to nvcc (pip install -U cmake)")
-else()
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90)
+# The sources are CUDA's, but CMake's own support of the language would drop C++20 silently before 3.26.
+function(penstock_cuda_kernels)
+  if(NOT PENSTOCK_HAS_CUDA)
+    add_custom_target(_cuda_kernels)  # so that whoever builds it need not ask
+    return()
   endif()
-  enable_language(CUDA)
-  set(PENSTOCK_HAS_CUDA ON)
-  message(STATUS "CUDA: ${CMAKE_CUDA_COMPILER}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
-endif()
+  set(result "${CMAKE_CURRENT_BINARY_DIR}/kernels.fatbin")
+  set(targets "")
+  foreach(architecture IN LISTS PENSTOCK_CUDA_ARCHITECTURES)
+    list(APPEND targets -gencode "arch=compute_${architecture},code=sm_${architecture}")
+  endforeach()
+  # Newer devices compile the newest one's intermediate code when they load it.
+  list(GET PENSTOCK_CUDA_ARCHITECTURES -1 newest)
+  list(APPEND targets -gencode "arch=compute_${newest},code=compute_${newest}")
+  file(GLOB headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/device/*.hpp"
+       "${CMAKE_CURRENT_SOURCE_DIR}/include/penstock/kernels/*.hpp")
+  add_custom_command(
+    OUTPUT "${result}"
+    COMMAND
+      "${PENSTOCK_NVCC}" -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr ${targets} --fatbin
+      -ccbin "${CMAKE_CXX_COMPILER}" -I "${CMAKE_CURRENT_SOURCE_DIR}/include"
+      $<$<BOOL:${PENSTOCK_WERROR}>:-Werror=all-warnings> -o "${result}" "${CMAKE_CURRENT_SOURCE_DIR}/cuda/kernels.cu"
+    DEPENDS cuda/kernels.cu ${headers}
+    COMMENT "Compiling the CUDA lane"
+    VERBATIM COMMAND_EXPAND_LISTS)
+  add_custom_target(_cuda_kernels ALL DEPENDS "${result}")
+  install(FILES "${result}" DESTINATION penstock/native COMPONENT modules OPTIONAL)
+endfunction()

@@ -2,12 +2,13 @@
 
 option(PENSTOCK_MODULES "Build the Python modules (needs Python's headers and nanobind)" ON)
 option(PENSTOCK_TESTS "Build the native tests and benchmarks" OFF)
+option(PENSTOCK_DATAPLANE "Build the data plane and the load generator" ON)
 option(PENSTOCK_FUZZ "Build the fuzz targets (needs clang)" OFF)
 option(PENSTOCK_WERROR "Treat warnings in Penstock's own code as errors" OFF)
 option(PENSTOCK_LTO "Optimise across translation units at link time" OFF)
 option(PENSTOCK_HTTP2 "Build HTTP/2 and gRPC when nghttp2 is found" ON)
 option(PENSTOCK_TLS "Build TLS when OpenSSL is found" ON)
-option(PENSTOCK_CUDA "Build the CUDA lanes when nvcc is found" OFF)
+option(PENSTOCK_CUDA "Compile the CUDA lane when nvcc is found" ON)
 set(PENSTOCK_SANITIZE "" CACHE STRING "Sanitizers, separated by commas: address,undefined or thread")
 
 set(CMAKE_CXX_STANDARD 20)

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bindings_answers.hpp"
+#include "bindings_device.hpp"
 #include "bindings_images.hpp"
 #include "bindings_steps.hpp"
 #include "bindings_words.hpp"
@@ -113,4 +114,5 @@ NB_MODULE(_kernels, module) {
   bind_steps(module);
   bind_answers(module);
   bind_words(module);
+  bind_device(module);
 }

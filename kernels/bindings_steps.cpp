@@ -23,10 +23,6 @@ using namespace nb::literals;
 namespace penstock {
 namespace {
 
-using SourceTuple = std::tuple<std::string, std::uint32_t>;
-using StepTuple = std::tuple<std::string, std::uint32_t, std::uint32_t, double, double, std::vector<double>>;
-using PlacementTuple = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>;
-using MatrixTuple = std::tuple<std::string, std::uint32_t, std::vector<PlacementTuple>>;
 using Arrays = std::vector<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>>;
 using Results = std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>;
 
@@ -66,7 +62,7 @@ class PyProgram {
  public:
   PyProgram(const std::vector<SourceTuple>& sources, std::vector<StepTuple> steps,
             const std::vector<MatrixTuple>& matrices, std::string_view lane)
-      : lane_(lane.empty() ? active_lane() : choose_lane(lane)), program_(make(sources, steps, matrices)) {}
+      : lane_(lane.empty() ? active_lane() : choose_lane(lane)), program_(program_of(sources, steps, matrices)) {}
 
   void run(const Arrays& arrays, const Results& results) {
     if (arrays.size() != program_.sources().size() || results.size() != program_.matrices().size()) {
@@ -95,17 +91,6 @@ class PyProgram {
     throw std::invalid_argument(std::string(what) + " " + std::to_string(number) + " has rows of another size");
   }
 
-  [[nodiscard]] static Program make(const std::vector<SourceTuple>& sources, std::vector<StepTuple>& steps,
-                                    const std::vector<MatrixTuple>& matrices) {
-    std::vector<Source> checked_sources;
-    for (const auto& [dtype, columns] : sources) checked_sources.push_back({dtype_of(dtype), columns});
-    std::vector<Step> checked_steps;
-    for (StepTuple& step : steps) checked_steps.push_back(step_of(step));
-    std::vector<Matrix> checked_matrices;
-    for (const MatrixTuple& matrix : matrices) checked_matrices.push_back(matrix_of(matrix));
-    return {std::move(checked_sources), std::move(checked_steps), std::move(checked_matrices)};
-  }
-
   Lane lane_;
   Program program_;
   // Kept, so that a batch allocates nothing.
@@ -114,6 +99,17 @@ class PyProgram {
 };
 
 }  // namespace
+
+Program program_of(const std::vector<SourceTuple>& sources, std::vector<StepTuple>& steps,
+                   const std::vector<MatrixTuple>& matrices) {
+  std::vector<Source> checked_sources;
+  for (const auto& [dtype, columns] : sources) checked_sources.push_back({dtype_of(dtype), columns});
+  std::vector<Step> checked_steps;
+  for (StepTuple& step : steps) checked_steps.push_back(step_of(step));
+  std::vector<Matrix> checked_matrices;
+  for (const MatrixTuple& matrix : matrices) checked_matrices.push_back(matrix_of(matrix));
+  return {std::move(checked_sources), std::move(checked_steps), std::move(checked_matrices)};
+}
 
 void bind_steps(nb::module_& module) {
   nb::class_<PyProgram>(module, "Program",

@@ -16,15 +16,12 @@
 namespace penstock {
 namespace {
 
-constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t kColumnsMax = 1 << 20;
 constexpr std::size_t kRowsMultiple = 8;  // the widest lane's
 
 constexpr std::array<std::string_view, kStepKinds> kStepNames{
     "fill",   "is_missing", "standardize", "scale",  "clip", "log",      "yeo_johnson", "box_cox", "bin",   "place",
     "lookup", "date_part",  "sine",        "cosine", "add",  "subtract", "multiply",    "divide",  "modulo"};
-
-[[nodiscard]] bool takes_two(StepKind kind) noexcept { return kind >= StepKind::kAdd && kind <= StepKind::kDivide; }
 
 [[noreturn]] void refuse(std::string_view what, std::size_t number, std::string_view why) {
   throw std::invalid_argument(std::string(what).append(" ").append(std::to_string(number)).append(": ").append(why));

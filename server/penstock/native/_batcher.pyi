@@ -44,6 +44,14 @@ class Batch:
         Those of strings are arrays of objects, str or bytes in the end: complete() and complete_row() store them, and
         fail a row that holds something else or has more than fits.
         """
+    def input_addresses(self, index: int, to: NDArray[Any], base: int) -> None:
+        """Where an input of each row lies, for whom the ring's region is at `base`; the rest repeats the first.
+
+        uint64. For who reads rows where they lie: `inputs` may copy them together into memory that the next take()
+        reuses.
+        """
+    def mark_started(self, now_ns: int) -> None:
+        """When it began to run (CLOCK_MONOTONIC), if not when it was taken."""
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has given the row its final word."""
     def is_cancelled(self, row: int) -> bool:
@@ -78,6 +86,8 @@ class Taker:
         """Sizes that the model may run, ascending; empty: any."""
     def inputs(self, ring: int = 0) -> list[Tensor]: ...
     def outputs(self, ring: int = 0) -> list[Tensor]: ...
+    def region(self, ring: int = 0) -> tuple[int, int]:
+        """Address and bytes of a ring's memory, valid as long as the taker."""
     def read_as_str(self, ring: int, inputs: Sequence[int]) -> None:
         """Which inputs of strings are arrays of str; the others are of bytes.
 

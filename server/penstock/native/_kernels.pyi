@@ -170,3 +170,81 @@ class Words:
         Write the columns of each text into result, shape (texts, columns), from column `at` on. `split` gives the
         words of a text that is not ASCII. ValueError when the sizes do not fit.
         """
+
+class DeviceWork:
+    """
+    One launch of a kernel of the CUDA lane (kernels/device_work.hpp).
+    """
+
+    @property
+    def kernel(self) -> str:
+        """Its name in the module of kernels."""
+    @property
+    def parameters(self) -> bytes:
+        """The one parameter of the kernel, by value."""
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Blocks, threads of a block, bytes of shared memory of a block."""
+    def run(self) -> None:
+        """Run it here: its addresses are of this process. Without the GIL."""
+
+def gather_work(
+    head: int, rows: tuple[int, int], to: int, row_bytes: int, rows_max: int, blocks_max: int = 0
+) -> DeviceWork:
+    """Rows side by side. rows: the addresses of a base and of each row's offset from it."""
+
+def signal_work(head: int, flag: int) -> DeviceWork:
+    """The end of a batch: its number into the flag."""
+
+class DeviceSteps:
+    """
+    A program of feature steps for a device; arguments as of Program.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, int]],
+        steps: Sequence[tuple[str, int, int, float, float, Sequence[float]]],
+        matrices: Sequence[tuple[str, int, Sequence[tuple[int, int, int]]]],
+    ) -> None:
+        """ValueError as Program, and for a program that no block has room for."""
+    @property
+    def constants(self) -> bytes:
+        """What it needs in the device's memory."""
+    def work(
+        self, constants: int, head: int, sources: Sequence[tuple[int, int]], results: Sequence[int], rows_max: int
+    ) -> DeviceWork:
+        """A launch: addresses of the constants, the batch's head, each source's rows, and each matrix."""
+
+class DeviceImages:
+    """
+    Images resized and normalised by a device in one pass.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        result: tuple[int, int],
+        dtype: str,
+        planes: bool,
+        scale: Sequence[float],
+        offset: Sequence[float],
+        filter: str,
+        box: tuple[float, float, float, float],
+    ) -> None:
+        """Sizes: (height, width); dtype: uint8, float16, bfloat16 or float32. ValueError for what cannot be."""
+    @property
+    def constants(self) -> bytes:
+        """What it needs in the device's memory."""
+    def work(
+        self, constants: int, head: int, images: tuple[int, int], to: int, images_max: int, blocks_max: int = 0
+    ) -> DeviceWork:
+        """A launch: addresses of the constants, the batch's head, the images' rows, and the result."""
+
+BUS_BLOCKS: int
+
+def read_flag(address: int) -> int:
+    """The flag's value, and with it what was written before it."""
+
+def write_head(address: int, sequence: int, rows: int) -> None:
+    """Say what the next batch is."""

@@ -44,10 +44,6 @@ class Resizer {
 
   static constexpr std::uint32_t kExtentMax = 32'768;
 
-  // `pixels`: from.height * from.width * channels bytes; `to` has room for the other size.
-  void run(Lane lane, const std::uint8_t* pixels, std::uint8_t* to);
-
- private:
   // What makes one pixel of a line: `count` pixels from `first` on, each with its weight.
   struct Taps {
     std::uint32_t first = 0;
@@ -59,6 +55,14 @@ class Resizer {
     std::vector<std::int32_t> weights;
   };
 
+  // What each column and each row of the result is made of; weights are absent where the nearest pixel is taken.
+  [[nodiscard]] const Axis& horizontal() const noexcept { return horizontal_; }
+  [[nodiscard]] const Axis& vertical() const noexcept { return vertical_; }
+
+  // `pixels`: from.height * from.width * channels bytes; `to` has room for the other size.
+  void run(Lane lane, const std::uint8_t* pixels, std::uint8_t* to);
+
+ private:
   [[nodiscard]] static Axis axis_of(std::uint32_t from, std::uint32_t to, double first, double last, Filter filter);
   [[nodiscard]] static Axis nearest(std::uint32_t from, std::uint32_t to, double first, double last);
   void pick(const std::uint8_t* pixels, std::uint8_t* to) const noexcept;

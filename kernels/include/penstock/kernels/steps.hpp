@@ -45,6 +45,10 @@ inline constexpr std::size_t kStepKinds = 19;
 enum class DatePart : std::uint8_t { kYear, kMonth, kDay, kWeekday, kDayOfYear, kHour, kMinute, kSecond };
 inline constexpr std::size_t kDateParts = 8;
 
+[[nodiscard]] constexpr bool takes_two(StepKind kind) noexcept {
+  return kind >= StepKind::kAdd && kind <= StepKind::kDivide;
+}
+
 [[nodiscard]] std::string_view name_of(StepKind kind) noexcept;
 [[nodiscard]] std::optional<StepKind> step_from_name(std::string_view name) noexcept;
 
@@ -92,6 +96,14 @@ class Program {
 
   [[nodiscard]] const std::vector<Source>& sources() const noexcept { return sources_; }
   [[nodiscard]] const std::vector<Matrix>& matrices() const noexcept { return matrices_; }
+  [[nodiscard]] const std::vector<Step>& steps() const noexcept { return steps_; }
+
+  // For other ways to run it: how many registers it needs, and which one a column has while it lives; kNowhere for an
+  // element that nobody reads.
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
+  [[nodiscard]] std::size_t registers() const noexcept { return registers_.size(); }
+  [[nodiscard]] std::uint32_t elements() const noexcept { return elements_; }
+  [[nodiscard]] std::uint32_t register_of(std::uint32_t column) const noexcept { return places_[column]; }
 
   // `arrays[i]` holds source i, rows * columns elements; `results[i]` has room for matrix i. Nothing needs to be
   // aligned. Integers are rounded towards zero; what does not fit, or is missing, is their lowest value.
