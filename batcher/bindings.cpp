@@ -1,6 +1,8 @@
 // penstock.native._batcher: a worker's side of the batch ring. The producer's side, for tests, is in bindings_ring.cpp.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
@@ -196,6 +198,14 @@ class Batch {
   [[nodiscard]] nb::object lengths() { return attached_->lengths(held()); }
   [[nodiscard]] Arrays outputs() { return nb::borrow<Arrays>(attached_->outputs(held(), texts_)); }
 
+  using Offsets = nb::ndarray<std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+  void input_addresses(std::size_t index, const Offsets& to, std::uint64_t base) {
+    if (index >= taker().lane_schema(held().ring, taken_.lane).inputs.size()) throw nb::index_error("no such input");
+    taker().input_offsets(taken_, index, {to.data(), to.size()});
+    for (std::size_t i = 0; i < to.size(); ++i) to.data()[i] += base;
+  }
+  void mark_started(std::uint64_t now_ns) { taker().mark_started(held(), now_ns); }
+
   [[nodiscard]] bool is_completed(std::uint32_t row) { return taker().is_completed(held(), checked(row)); }
   [[nodiscard]] bool is_cancelled(std::uint32_t row) {
     // Relaxed: a hint.
@@ -283,6 +293,11 @@ class Taker {
     return describe(taker().schema(checked(ring)).outputs);
   }
 
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> region(std::uint32_t ring) const {
+    const std::span<std::byte> bytes = taker().region(checked(ring));
+    return {reinterpret_cast<std::uintptr_t>(bytes.data()), bytes.size()};
+  }
+
   void read_as_str(std::uint32_t ring, const std::vector<std::uint32_t>& inputs) {
     attached_->read_as_str(checked(ring), inputs);
   }
@@ -344,6 +359,9 @@ NB_MODULE(_batcher, module) {
       .def_prop_ro("lengths", &Batch::lengths,
                    "Each row's own length, int32 of shape (run_rows,); None where no tensor varies in length.")
       .def_prop_ro("outputs", &Batch::outputs, "One writable array per output, shape (run_rows, *row shape).")
+      .def("input_addresses", &Batch::input_addresses, "index"_a, "to"_a, "base"_a,
+           "Where an input of each row lies, for whom the ring's region is at `base`; the rest repeats the first.")
+      .def("mark_started", &Batch::mark_started, "now_ns"_a, "When it began to run, if not when it was taken.")
       .def("is_completed", &Batch::is_completed, "row"_a,
            "Whether an earlier attempt has given the row its final word.")
       .def("is_cancelled", &Batch::is_cancelled, "row"_a, "Whether the client is gone. A hint.")
@@ -361,6 +379,7 @@ NB_MODULE(_batcher, module) {
       .def("batch_sizes", &Taker::batch_sizes, "ring"_a = 0)
       .def("inputs", &Taker::inputs, "ring"_a = 0)
       .def("outputs", &Taker::outputs, "ring"_a = 0)
+      .def("region", &Taker::region, "ring"_a = 0, "Address and bytes of a ring's memory, valid as long as the taker.")
       .def("read_as_str", &Taker::read_as_str, "ring"_a, "inputs"_a,
            "Which inputs of strings are arrays of str; the others are of bytes.")
       .def("take", &Taker::take, "timeout_ms"_a = -1, "Wait for a batch without the GIL; None after timeout_ms.");

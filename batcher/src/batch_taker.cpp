@@ -78,6 +78,7 @@ std::uint32_t BatchTaker::lane_first_row(std::uint32_t ring, std::uint32_t lane)
   return state_->rings[ring]->plan().lanes[lane].first_row;
 }
 bool BatchTaker::uses_arena(std::uint32_t ring) const noexcept { return state_->rings[ring]->plan().arena; }
+std::span<std::byte> BatchTaker::region(std::uint32_t ring) const noexcept { return state_->rings[ring]->map.region(); }
 
 std::uint32_t BatchTaker::copied_rows_max(std::uint32_t ring) const noexcept {
   return state_->rings[ring]->copied_rows_max();

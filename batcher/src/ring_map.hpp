@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "ring_layout.hpp"
@@ -16,6 +17,7 @@ class RingMap {
 
   [[nodiscard]] const RingPlan& plan() const noexcept { return plan_; }
   [[nodiscard]] int fd() const noexcept { return region_.fd(); }
+  [[nodiscard]] std::span<std::byte> region() const noexcept { return {region_.data(), region_.bytes()}; }
 
   [[nodiscard]] RingHeader& header() const noexcept { return *at<RingHeader>(0); }
   [[nodiscard]] HintBitmap& done(std::uint32_t loop) const noexcept { return at<HintBitmap>(plan_.done_offset)[loop]; }

@@ -188,6 +188,10 @@ const std::byte* BatchTaker::input(const TakenBatch& batch, std::size_t index) {
   return state_->rings[batch.ring]->input(batch, index);
 }
 
+void BatchTaker::input_offsets(const TakenBatch& batch, std::size_t index, std::span<std::uint64_t> to) const noexcept {
+  state_->rings[batch.ring]->input_offsets(batch, index, to);
+}
+
 std::byte* BatchTaker::output(const TakenBatch& batch, std::size_t index) {
   return state_->rings[batch.ring]->output(batch, index);
 }
@@ -235,6 +239,13 @@ void BatchTaker::State::fail(std::uint32_t ring, std::uint32_t row_index, RowErr
   PENSTOCK_KILL_POINT(kRowFailing);
   word.kind.store(CompletionKind::kError, std::memory_order_release);  // as in complete_row()
   PENSTOCK_KILL_POINT(kRowFailed);
+}
+
+void BatchTaker::mark_started(const TakenBatch& batch, std::uint64_t now_ns) noexcept {
+  for (const TakenBlock& block : batch.blocks) {
+    // Relaxed: a statistic, published with the block's word.
+    state_->rings[batch.ring]->map.control(block.buffer).run_ns.store(now_ns, std::memory_order_relaxed);
+  }
 }
 
 void BatchTaker::complete(TakenBatch batch) noexcept {

@@ -154,6 +154,12 @@ const std::byte* TakerRing::input(const TakenBatch& batch, std::size_t index) {
   return target;
 }
 
+void TakerRing::input_offsets(const TakenBatch& batch, std::size_t index, std::span<std::uint64_t> to) const noexcept {
+  for (std::size_t row = 0; row < to.size(); ++row) {
+    to[row] = static_cast<std::uint64_t>(source(batch.row[row < batch.rows ? row : 0], index) - map.region().data());
+  }
+}
+
 std::byte* TakerRing::output(const TakenBatch& batch, std::size_t index) {
   if (batch.in_place) return map.output(plan().lanes[batch.lane], batch.row.front().index, index);
   return copied(outputs_, plan().schema.outputs, index);

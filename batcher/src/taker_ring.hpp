@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "penstock/batcher/batch_taker.hpp"
@@ -50,6 +51,7 @@ class TakerRing {
 
   [[nodiscard]] const std::byte* input(const TakenBatch& batch, std::size_t index);
   [[nodiscard]] std::byte* output(const TakenBatch& batch, std::size_t index);
+  void input_offsets(const TakenBatch& batch, std::size_t index, std::span<std::uint64_t> to) const noexcept;
   // Copies a row's outputs to its place, when they were computed elsewhere.
   void scatter(const TakenBatch& batch, std::uint32_t row) noexcept;
 

@@ -70,6 +70,8 @@ class BatchTaker {
   [[nodiscard]] std::uint32_t lane_rows(std::uint32_t ring, std::uint32_t lane) const noexcept;
   [[nodiscard]] std::uint32_t lane_first_row(std::uint32_t ring, std::uint32_t lane) const noexcept;
   [[nodiscard]] bool uses_arena(std::uint32_t ring) const noexcept;
+  // The whole of a ring's memory as it is mapped here, for a device that reads rows where they lie.
+  [[nodiscard]] std::span<std::byte> region(std::uint32_t ring) const noexcept;
   [[nodiscard]] std::uint32_t copied_rows_max(
       std::uint32_t ring) const noexcept;  // room where rows are copied together
 
@@ -80,6 +82,9 @@ class BatchTaker {
   // First of the run_rows rows of input `index`, contiguous at the tensor's bytes. Rows that do not lie side by side
   // are copied together into memory of the taker, overwritten after the next take(); padding repeats the first row.
   [[nodiscard]] const std::byte* input(const TakenBatch& batch, std::size_t index);
+  // Where input `index` of each row lies in the region, for rows that nobody copies together: as many as `to` has room
+  // for, those behind the batch's own repeat its first.
+  void input_offsets(const TakenBatch& batch, std::size_t index, std::span<std::uint64_t> to) const noexcept;
   // The same for an output: what is written into memory of the taker is copied to its rows by complete().
   [[nodiscard]] std::byte* output(const TakenBatch& batch, std::size_t index);
   [[nodiscard]] RowMeta& meta(const TakenBatch& batch, std::uint32_t row) const noexcept;
@@ -90,6 +95,8 @@ class BatchTaker {
   void mark_running(const TakenBatch& batch, std::uint32_t row) noexcept;
   void complete_row(const TakenBatch& batch, std::uint32_t row) noexcept;  // kFinal; outputs are in place
   void fail_row(const TakenBatch& batch, std::uint32_t row, RowError error, std::string_view detail) noexcept;
+  // Says when the batch began to run, where that was not when it was taken: it waited for one before it on a device.
+  void mark_started(const TakenBatch& batch, std::uint64_t now_ns) noexcept;
   // Publishes the batch: rows without a word of their own become kFinal. Wakes the loops that own rows and sleep. Takes
   // the batch back, whose memory serves a later one.
   void complete(TakenBatch batch) noexcept;
