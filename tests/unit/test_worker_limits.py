@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.limits import machine_bytes, out_of_memory
+from penstock.worker.device_errors import DeviceMemoryError
+from penstock.worker.limits import DeviceFullError, machine_bytes, out_of_memory
 
 MIB = 1 << 20
 
@@ -113,3 +114,15 @@ def test_a_lack_of_memory_names_the_setting(error: Exception) -> None:
 
 def test_other_errors_are_not_about_memory() -> None:
     assert out_of_memory(chained(ModelLoadError("no class Model"), KeyError("x")), MIB) is None
+
+
+def test_a_device_that_is_full_is_not_taken_for_the_host() -> None:
+    full = DeviceMemoryError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+    wrapped = ModelLoadError("the model fails for 8 rows of zeros: out of memory")
+    wrapped.__cause__ = full
+    for error in (full, wrapped):
+        told = out_of_memory(error, 0)
+        assert isinstance(told, DeviceFullError)
+        assert "CUDA_ERROR_OUT_OF_MEMORY" in str(told)
+        assert "lower max_batch_size" in str(told)
+        assert "memory_bytes" not in str(told)

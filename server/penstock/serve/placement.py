@@ -41,7 +41,7 @@ def placement_of(config: ModelConfig, instance: int | None) -> Placement:
     """
     cpus = config.cpus
     if cpus and instance is not None:
-        cpus = share_of(cpus, instance, config.instances)
+        cpus = share_of(cpus, instance, config.workers)
     elif not cpus and config.numa_node is not None:
         cpus = _usable_cpus_of_node(f"model {config.name!r}", config.numa_node)
     return Placement(cpus, config.numa_node)

@@ -104,7 +104,7 @@ class WorkerGroup:
         config = self.models[0].config  # what the processes take from it is the same for all of the group
         self.name = config.group
         # About to be started: who asks before the supervisor's thread has run must not hear that they have stopped.
-        self.instances = tuple(Instance(slot, self.models, Phase.LOADING) for slot in range(config.instances))
+        self.instances = tuple(Instance(slot, self.models, Phase.LOADING) for slot in range(config.workers))
         self.quarantine = tuple(Instance(QUARANTINE_SLOT, (model,)) for model in self.models)
         self.deaths = 0  # in a row, without a completed batch between them
         self.failed = False

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.core.config import Scheduling
+from penstock.core.devices import device_of, visible_gpus
 from penstock.core.errors import ConfigError
 from penstock.serve.objectives import unkeepable_objectives
 from penstock.serve.placement import placement_of
@@ -251,6 +252,9 @@ def _load(group: WorkerGroup, instance: Instance) -> Load:
                 trusted_digests=model.config.trusted_digests,
                 trusted_types=model.config.trusted_types,
                 golden=_golden_of(model.config.path),
+                max_batch_size=model.config.max_batch_size,
+                device=device_of(model.config.device, instance.slot, visible_gpus()),
+                precision=str(model.config.precision),
             )
             for model in instance.models
         ),

@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 from penstock.core.errors import ModelLoadError
 from penstock.native._kernels import Answers as NativeAnswers
-from penstock.processing.answer import Answer
-from penstock.processing.answer_classes import Classes
-from penstock.processing.answer_numbers import Numbers
-from penstock.processing.number_steps import Log, Power, Scale
-from penstock.processing.step import Step, UnlearnedError
+from penstock.processing.answers.answer import Answer
+from penstock.processing.answers.classes import Classes
+from penstock.processing.answers.numbers import Numbers
+from penstock.processing.steps.numbers import Log, Power, Scale
+from penstock.processing.steps.step import Step, UnlearnedError
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.model import TEXTS, ModelSpec, NoNumberError, TensorSpec
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend
+from penstock.worker.device_errors import DeviceLostError
 from penstock.worker.fault import FaultLog, describe
 from penstock.worker.model import BadOutputError
 
@@ -88,10 +89,18 @@ class BatchRunner:
             lengths = batch.lengths if self._varies else None
             try:
                 self._run(inputs, outputs, lengths)
+            except DeviceLostError:
+                raise  # nothing runs here any more: the process ends, and another runs the batch again
             except (
                 BaseException
             ) as error:  # KeyboardInterrupt and SystemExit are the model's own here: signals are ignored
                 self._bisect(batch, Rows(inputs, outputs, lengths, 0, batch.rows), error)
+        batch.complete()
+
+    def rescue(self, batch: Batch, error: BaseException) -> None:
+        """Complete a batch that has failed elsewhere: its rows run again here, until every culprit is alone."""
+        lengths = batch.lengths if self._varies else None
+        self._bisect(batch, Rows(batch.inputs, batch.outputs, lengths, 0, batch.rows), error)
         batch.complete()
 
     def _bisect(self, batch: Batch, rows: Rows, error: BaseException) -> None:
@@ -105,6 +114,8 @@ class BatchRunner:
         for half in rows.halves():
             try:
                 half.run(self._run, self._sizes_of(batch))
+            except DeviceLostError:
+                raise
             except BaseException as narrower:
                 self._bisect(batch, half, narrower)
 
@@ -118,6 +129,8 @@ class BatchRunner:
             batch.mark_running(row)
             try:
                 Rows(inputs, outputs, lengths, row, row + 1).run(self._run, self._sizes_of(batch))
+            except DeviceLostError:
+                raise
             except BaseException as error:
                 self._fail(batch, row, error)
             else:

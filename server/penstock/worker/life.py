@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 
@@ -53,9 +54,16 @@ def _load_and_serve(control: socket.socket, load: Load) -> None:
         _end_idleness_after(IDLE_SECONDS_MAX)
     try:
         # Not before: NumPy starts threads when it is imported, and only later ones inherit placement and priority.
+        from penstock.worker.device_errors import DeviceLostError
         from penstock.worker.loop import load_and_serve
 
-        load_and_serve(control, load, idle=idle)
+        try:
+            load_and_serve(control, load, idle=idle)
+        except DeviceLostError as error:
+            # Whatever the process held is the supervisor's to run again. At once: when the interpreter ends, libraries
+            # give their memory back to the device, which may never answer.
+            logger.critical("the device is lost, and the worker ends: %s", error)
+            os._exit(1)
     except (MemoryError, ImportError) as error:  # no model's, but of a worker that has hardly any memory
         told = out_of_memory(error, load.memory_bytes)
         if told is None:

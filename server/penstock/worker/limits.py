@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.core.errors import ModelLoadError
+from penstock.worker.device_errors import DeviceMemoryError
 
-__all__ = ["OutOfMemoryError", "limit_this_process", "machine_bytes", "out_of_memory"]
+__all__ = ["DeviceFullError", "OutOfMemoryError", "limit_this_process", "machine_bytes", "out_of_memory"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -32,6 +33,10 @@ _SAID_OF_MEMORY = (
 
 class OutOfMemoryError(ModelLoadError):
     """A model needs more memory than its worker may have."""
+
+
+class DeviceFullError(ModelLoadError):
+    """A model needs more memory than its device has left."""
 
 
 def limit_this_process(memory_bytes: int) -> None:
@@ -92,10 +97,17 @@ def _limit_of(file: Path) -> Iterator[int]:
         yield int(text)
 
 
-def out_of_memory(error: BaseException, memory_bytes: int) -> OutOfMemoryError | None:
+def out_of_memory(error: BaseException, memory_bytes: int) -> ModelLoadError | None:
     """Return what to say of an error that comes of a lack of memory, wherever it was translated; None for another."""
-    seen: BaseException | None = error
-    while seen is not None:
+    causes = list(_causes(error))
+    # A device that is full says "out of memory", too, and no setting of the host's memory helps it.
+    full = next((cause for cause in causes if isinstance(cause, DeviceMemoryError)), None)
+    if full is not None:
+        return DeviceFullError(
+            f"the model needs more memory than its device has left ({_first_line(full)}): lower max_batch_size, give "
+            "it another device, or serve fewer models there"
+        )
+    for seen in causes:
         if _is_of_memory(seen):
             limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
             setting, mend = f"memory_bytes is {memory_bytes}", "raise memory_bytes"
@@ -106,8 +118,14 @@ def out_of_memory(error: BaseException, memory_bytes: int) -> OutOfMemoryError |
                 f"serve a smaller model. A damaged file may want any amount: check that it is complete. What was said: "
                 f"{_first_line(seen)}"
             )
-        seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 def _is_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.batch import BatchRunner
+from penstock.worker.devices import close_devices
+from penstock.worker.devices.backend import GraphBackend
+from penstock.worker.devices.pipeline import Pipeline
 from penstock.worker.fault import ModelFaultError, describe
 from penstock.worker.golden import prove, read_golden
 from penstock.worker.limits import out_of_memory
@@ -60,19 +63,26 @@ def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) ->
     taker = _attach(attach, descriptors, load.worker)
     for number, backend in enumerate(backends):
         _choose_strings(taker, number, backend.spec)
+    _place(taker, backends, load.models)
     attached = time.monotonic()
     clock = clock_without_preemption() if idle else time.perf_counter
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
         with _faults_of(number, load.memory_bytes):
             _warm_up(control, taker, number, backend, model, clock)
             _prove(taker, number, backend, model)
+    runners = [BatchRunner(backend, taker.batch_sizes(number)) for number, backend in enumerate(backends)]
+    in_flight = any(isinstance(backend, GraphBackend) for backend in backends)
+    pipeline = Pipeline(taker, backends, runners) if in_flight else None
     _settle_garbage()
     stop = _StopWatch(control)
     if idle:
         back_to_normal()
     send(control, Ready(load_seconds=loaded - started, warmup_seconds=time.monotonic() - attached))
-    runners = [BatchRunner(backend, taker.batch_sizes(number)) for number, backend in enumerate(backends)]
-    _serve(taker, runners, stop)
+    if pipeline is not None:
+        _serve_in_flight(pipeline, stop)
+    else:
+        _serve(taker, runners, stop)
+    close_devices()
 
 
 @contextmanager
@@ -87,7 +97,14 @@ def _faults_of(number: int, memory_bytes: int) -> Iterator[None]:
 
 def _load(control: socket.socket, number: int, model: ModelToLoad, memory_bytes: int) -> Backend:
     options = LoadOptions(
-        model.intra_op_threads, model.lengths, model.convert, model.trusted_digests, model.trusted_types
+        model.intra_op_threads,
+        model.lengths,
+        model.convert,
+        model.trusted_digests,
+        model.trusted_types,
+        rows_max=model.max_batch_size,
+        device=model.device,
+        precision=model.precision,
     )
     with _faults_of(number, memory_bytes):
         backend = with_plan(open_backend(Path(model.path), model.backend, options), Path(model.path))
@@ -111,6 +128,15 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
     finally:
         for descriptor in descriptors:  # the taker has mapped the ones and duplicated the others
             os.close(descriptor)
+
+
+def _place(taker: Taker, backends: Sequence[Backend], models: Sequence[ModelToLoad]) -> None:
+    """Let models on devices take their memory, now that it is known how many rows a batch has."""
+    for number, (backend, model) in enumerate(zip(backends, models, strict=True)):
+        inner = backend.inner if isinstance(backend, Processed) else backend
+        if isinstance(inner, GraphBackend):
+            with _faults_of(number, 0):
+                inner.prepare(taker.max_batch_size(number), taker.batch_sizes(number), model.lengths)
 
 
 def _choose_strings(taker: Taker, number: int, spec: ModelSpec) -> None:
@@ -141,7 +167,7 @@ def _prove(taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> N
     """Run the golden rows, if there are any; ModelLoadError when something else comes of them."""
     if not model.golden:
         return
-    record = backend.record if isinstance(backend, Processed) else None
+    record = backend.record if isinstance(backend, Processed | GraphBackend) else None
     golden = read_golden(Path(model.golden), backend.spec, record)
     rows_max = {length: _most_rows(taker, number, model, length) for length in model.lengths or (0,)}
     prove(backend, golden, rows_max, taker.batch_sizes(number))
@@ -168,6 +194,22 @@ def _serve(taker: Taker, runners: Sequence[BatchRunner], stop: _StopWatch) -> No
             idle_waits += 1
             if idle_waits == IDLE_WAITS_BEFORE_COLLECT:
                 gc.collect()
+
+
+def _serve_in_flight(pipeline: Pipeline, stop: _StopWatch) -> None:
+    """The same for batches on a device, of which several fly."""
+    garbage = gc.get_count
+    idle_waits = 0
+    while not stop.wanted:
+        if pipeline.turn(IDLE_WAIT_MS):
+            idle_waits = 0
+            if garbage()[0] > GARBAGE_MAX:
+                gc.collect()
+        else:
+            idle_waits += 1
+            if idle_waits == IDLE_WAITS_BEFORE_COLLECT:
+                gc.collect()
+    pipeline.finish()
 
 
 def _settle_garbage() -> None:

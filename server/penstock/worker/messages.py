@@ -42,7 +42,7 @@ class ModelToLoad:
 
     `lengths` are what rows are padded to where they vary in length, ascending; `max_batch_tokens` is 0 for no bound.
     `convert` and what is trusted are the settings of those names. `golden` is the path of a file with inputs and the
-    outputs that must come of them, empty for none.
+    outputs that must come of them, empty for none. `device` is one device, and `precision` what it computes in.
     """
 
     name: str
@@ -57,6 +57,9 @@ class ModelToLoad:
     trusted_digests: tuple[str, ...] = ()
     trusted_types: tuple[str, ...] = ()
     golden: str = ""
+    max_batch_size: int = 64
+    device: str = "cpu"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)

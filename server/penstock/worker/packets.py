@@ -210,6 +210,9 @@ def _model_to_load(fields: _Fields) -> ModelToLoad:
         trusted_digests=fields.texts("trusted_digests"),
         trusted_types=fields.texts("trusted_types"),
         golden=fields.text("golden"),
+        max_batch_size=fields.number("max_batch_size"),
+        device=fields.text("device"),
+        precision=fields.text("precision"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.native import _kernels
-from penstock.processing.image_steps import Picture
+from penstock.processing.steps.images import Picture
 from penstock.worker.arrays import Array
 
 __all__ = ["Pixels"]

@@ -15,16 +15,18 @@ from pathlib import Path
 from penstock.core.errors import ModelLoadError, RequestError
 from penstock.core.written_file import WrittenFile
 from penstock.native._kernels import Program
-from penstock.processing.answer import read_answer
+from penstock.processing.answers.answer import Answer, read_answer
 from penstock.processing.described import digest_of, example_of
 from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
 from penstock.processing.program import RECORD, Origin, Wiring, wire
 from penstock.processing.record import Record
 from penstock.processing.slots import slots_of
-from penstock.processing.text import WordCounter
+from penstock.processing.steps.counting import WordCounter
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room
 from penstock.worker.backends import Backend
+from penstock.worker.devices.backend import GraphBackend
+from penstock.worker.devices.feeds import PlanFeed, feeds_device
 from penstock.worker.model import TensorSpec
 from penstock.worker.pixels import Pixels
 from penstock.worker.tokens import Tokenizer
@@ -38,13 +40,46 @@ def with_plan(backend: Backend, path: Path) -> Backend:
     """Put the plan that lies with the model at `path` around its backend; ModelLoadError when it does not fit."""
     file = find_plan(path)
     if file is not None:
-        return Processed(backend, read_plan(file))
+        plan = read_plan(file)
+        return _on_device(backend, plan) if isinstance(backend, GraphBackend) else Processed(backend, plan)
     if (misspelt := misspelt_plan(path)) is not None:
         raise ModelLoadError(f"{misspelt[0]} is no plan: did you mean {misspelt[1]}? Name it so, or take it away")
     written = path / "plan.toml"
     if written.is_file():
         logger.warning("plan.toml is not read", extra={"path": str(written), "called": " or ".join(FILE_NAMES)})
     return backend
+
+
+def _on_device(backend: GraphBackend, plan: Plan) -> Backend:
+    """Let the device make the features, where it can; the host makes the answers."""
+    feed, inputs = None, backend.spec.inputs
+    if plan.record is not None:
+        wiring = _wiring(plan, backend)
+        if not feeds_device(wiring):
+            logger.warning("words and tokens are counted by the host: batches run one by one")
+            return Processed(backend, plan)
+        try:
+            feed = PlanFeed(wiring, inputs, backend.device)
+        except ValueError as error:
+            logger.warning("the features are made by the host, and batches run one by one: %s", error)
+            return Processed(backend, plan)
+        inputs = _tensors_of(plan.record, wiring, inputs)
+    answers = None
+    if plan.answer:
+        answers = Answers(plan.file, _answer_of(plan), backend.spec)
+    return backend.process(feed, inputs, answers, plan.record)
+
+
+def _answer_of(plan: Plan) -> Answer:
+    assert plan.answer is not None
+    return read_answer(WrittenFile(plan.file, "plan", FILE_BYTES_MAX), plan.answer)
+
+
+def _wiring(plan: Plan, backend: Backend) -> Wiring:
+    if backend.spec.varies:
+        raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
+    inputs = backend.spec.inputs
+    return wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
 
 
 class Processed:
@@ -60,22 +95,21 @@ class Processed:
         if plan.record is not None:
             self._take_records(plan)
         if plan.answer:
-            answer = read_answer(WrittenFile(plan.file, "plan", FILE_BYTES_MAX), plan.answer)
-            self._answers = Answers(plan.file, answer, backend.spec)
+            self._answers = Answers(plan.file, _answer_of(plan), backend.spec)
             self.spec = replace(self.spec, outputs=tuple(self._answers.outputs), labels=self._answers.labels)
 
     def _take_records(self, plan: Plan) -> None:
         assert plan.record is not None
         inputs = self.spec.inputs
-        if self.spec.varies:
-            raise ModelLoadError(f"{plan.file}: inputs of the model vary in length, and a plan's rows do not")
-        wiring = wire(plan, [(tensor.name, tensor.ring_dtype, tensor.shape) for tensor in inputs])
+        wiring = _wiring(plan, self._backend)
         self._features = _Features(wiring, inputs, plan.file.parent)
-        tensors = [
-            replace(tensor, sample=_sample(plan.record)) if tensor.name == RECORD else tensor
-            for tensor in _record_inputs(wiring, inputs)
-        ]
-        self.spec = replace(self.spec, inputs=tuple(tensors), record=digest_of(plan.record))
+        tensors = _tensors_of(plan.record, wiring, inputs)
+        self.spec = replace(self.spec, inputs=tensors, record=digest_of(plan.record))
+
+    @property
+    def inner(self) -> Backend:
+        """The model's own backend."""
+        return self._backend
 
     @property
     def name(self) -> str:
@@ -133,6 +167,14 @@ class _Features:
         for image, pixels in self._images:
             inputs[image.input] = pixels.of(sources[image.source])
         return inputs
+
+
+def _tensors_of(record: Record, wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Return the tensors that a record is in the ring, its slots with a sample to try them with."""
+    return tuple(
+        replace(tensor, sample=_sample(record)) if tensor.name == RECORD else tensor
+        for tensor in _record_inputs(wiring, inputs)
+    )
 
 
 def _sample(record: Record) -> tuple[float, ...]:

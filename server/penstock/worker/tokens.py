@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.token_steps import Tokens
+from penstock.processing.steps.tokens import Tokens
 from penstock.worker.arrays import Array
 
 __all__ = ["Tokenizer"]

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from penstock.core.devices import CPU
 from penstock.core.errors import ModelLoadError
 from penstock.processing.plan import files_of, find_plan, misspelt_plan
 from penstock.worker.arrays import Array
@@ -15,7 +16,8 @@ from penstock.worker.model import ModelSpec
 
 __all__ = ["Backend", "LoadOptions", "choose_backend", "find_artefact", "open_backend"]
 
-BACKENDS = ("onnx", "torch", "tensorflow", "sklearn", "xgboost", "mlflow", "python")
+BACKENDS = ("onnx", "torch", "tensorrt", "tensorflow", "sklearn", "xgboost", "mlflow", "python")
+_ON_DEVICES = ("onnx", "torch", "tensorrt")
 
 
 class Backend(Protocol):
@@ -51,7 +53,9 @@ class LoadOptions:
     """How a model is to be loaded. `lengths` are what rows will be padded to where they vary in length.
 
     `trusted_digests` are the SHA-256 digests of the files whose pickles may run code, in hexadecimal; `trusted_types`
-    the types that a skops file may hold beside those that skops itself trusts.
+    the types that a skops file may hold beside those that skops itself trusts. `rows_max` is the most
+    rows of a batch, as far as the settings say; `device` is one device, and `precision`
+    what it computes in.
     """
 
     threads: int = 1
@@ -59,11 +63,16 @@ class LoadOptions:
     convert: str = "none"
     trusted_digests: Sequence[str] = ()
     trusted_types: Sequence[str] = ()
+    rows_max: int = 64
+    device: str = CPU
+    precision: str = "float32"
 
 
 # What a file's name, or a name in a folder, says about what runs it.
 _BY_SUFFIX = {
     ".onnx": "onnx",
+    ".engine": "tensorrt",
+    ".plan": "tensorrt",
     ".pt2": "torch",
     ".pt": "torch",
     ".pth": "torch",
@@ -98,6 +107,7 @@ def choose_backend(path: Path, backend: str) -> str:
             raise ModelLoadError(f"{misspelt[0]} is no plan, and no model: did you mean {misspelt[1]}?")
         raise ModelLoadError(
             f"{path} is no model that Penstock knows: it serves ONNX (.onnx), PyTorch (.pt2, .pt, .pth, .safetensors), "
+            "TensorRT (.engine, .plan), "
             "TensorFlow (a SavedModel folder, .keras, .h5), scikit-learn (.skops), XGBoost (.ubj, .json), folders of "
             "MLflow (with a file MLmodel) and plain Python models (a .py file or a folder with a class Model). If it "
             "is one of these, name its backend"
@@ -136,6 +146,11 @@ def open_backend(path: Path, backend: str, options: LoadOptions) -> Backend:
     ModelLoadError, with a text for the operator, when it cannot be served.
     """
     name = choose_backend(path, backend)
+    if options.device != CPU and name not in _ON_DEVICES:
+        raise ModelLoadError(
+            f"device = {options.device!r} is for {' and '.join(_ON_DEVICES)} models, and this one's backend is {name}: "
+            "set device = 'cpu' (a plain Python model may use a GPU by itself)"
+        )
     module = import_module(f"{__name__}.{name}")
     loaded: Backend = module.load(path, options)
     if options.lengths and not loaded.spec.varies:

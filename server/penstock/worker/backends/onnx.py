@@ -1,19 +1,23 @@
-"""ONNX models on ONNX Runtime's CPU provider. The only file that imports onnxruntime."""
+"""ONNX models on ONNX Runtime. This file and onnx_device.py, which has them on other devices, alone import it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from penstock.core.devices import CPU, HOST
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
-from penstock.worker.backends import LoadOptions, find_artefact
+from penstock.worker.backends import Backend, LoadOptions, find_artefact
 from penstock.worker.backends.probing import Declared, Padding, first_line, input_specs, probe_outputs
+from penstock.worker.devices import open_device
+from penstock.worker.devices.backend import GraphBackend
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
 
 __all__ = ["OnnxBackend", "load"]
@@ -50,14 +54,41 @@ class _Output:
     classes: tuple[int | str, ...] | None = None
 
 
-def load(path: Path, options: LoadOptions) -> OnnxBackend:
+def load(path: Path, options: LoadOptions) -> Backend:
     """Load an ONNX file, or the one in a folder; ModelLoadError says what is wrong with it and how to mend it."""
+    if options.device != CPU:
+        return _load_on_device(_file_of(path), options)
     session = _open_session(_file_of(path), options.threads)
     declared = [Declared(node.name, _DTYPES.get(node.type), node.type, node.shape) for node in session.get_inputs()]
     inputs, batch = input_specs(declared, options.lengths)
     wanted = _wanted_outputs(session)
     outputs = _probe_outputs(session, inputs, wanted, batch)
     return OnnxBackend(session, inputs, outputs, batch)
+
+
+def _load_on_device(file: Path, options: LoadOptions) -> GraphBackend:
+    """The model's schema is found out on the CPU: a session on a GPU would write down the runs that ask for it."""
+    asked = _open_session(file, options.threads)
+    declared = [Declared(node.name, _DTYPES.get(node.type), node.type, node.shape) for node in asked.get_inputs()]
+    inputs, batch = input_specs(declared, options.lengths)
+    outputs = _probe_outputs(asked, inputs, _wanted_outputs(asked), batch)
+    if any(output.classes for output in outputs):
+        raise ModelLoadError(f"{file} ends with a ZipMap, which only the CPU runs: export the model with zipmap=False")
+    if options.precision != "float32":
+        raise ModelLoadError(
+            f"precision = {options.precision!r}: an ONNX file says itself what it computes in; convert the file "
+            "(onnxconverter_common.float16), and leave precision out"
+        )
+    from penstock.worker.backends.onnx_device import OnnxNetwork, on_gpu
+
+    device = open_device(options.device)
+    stream = device.stream()
+    session = asked
+    if options.device != HOST:
+        session = on_gpu(partial(_open_session, file, options.threads), device, stream)
+    specs = tuple(output.spec for output in outputs)
+    spec = ModelSpec(inputs=inputs, outputs=specs, max_batch_size=batch)
+    return GraphBackend("onnx", device, OnnxNetwork(device, stream, session, inputs, specs), spec, rows_min=batch or 1)
 
 
 class OnnxBackend:
@@ -126,7 +157,7 @@ def _inner_run(session: Any) -> Callable[..., list[Any]]:
     return run
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def _open_session(path: Path, threads: int, providers: Sequence[Any] = ("CPUExecutionProvider",)) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -139,7 +170,7 @@ def _open_session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:
         raise ModelLoadError(
             f"onnxruntime {onnxruntime.__version__} cannot load {path}: {first_line(error)}. "

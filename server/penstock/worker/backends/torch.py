@@ -1,7 +1,8 @@
-"""PyTorch models on the CPU: exported programs, AOTInductor packages, TorchScript, state dicts and safetensors weights.
+"""PyTorch models: exported programs, AOTInductor packages, TorchScript, state dicts and safetensors weights.
 
 torch_files.py opens each form, torch_exported.py reads an exported program's signature, torch_vetting.py looks into
-archives before PyTorch does, torch_convert.py compiles. These and this file are the only ones that import torch.
+archives before PyTorch does, torch_convert.py compiles, torch_device.py has them on other devices than the CPU. These
+and this file are the only ones that import torch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penstock.core.devices import CPU
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
-from penstock.worker.backends import LoadOptions
+from penstock.worker.backends import Backend, LoadOptions
 from penstock.worker.model import BadOutputError, ModelSpec
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ __all__ = ["TorchBackend", "load"]
 logger = logging.getLogger("penstock.worker.torch")
 
 
-def load(path: Path, options: LoadOptions) -> TorchBackend:
+def load(path: Path, options: LoadOptions) -> Backend:
     """Load the PyTorch model at `path`, a file or a folder with one; ModelLoadError says what is wrong with it.
 
     PyTorch's threads belong to the process: of the models of one worker the last that is loaded sets them.
@@ -47,6 +49,10 @@ def load(path: Path, options: LoadOptions) -> TorchBackend:
             torch.set_num_interop_threads(1)
     _warn_of_read_only_rows_once()
     model = open_model(path, options)
+    if options.device != CPU:
+        from penstock.worker.backends.torch_device import place
+
+        return place(model, path, options)
     with torch.inference_mode():
         writes = model.writes_into_inputs()
     if writes:

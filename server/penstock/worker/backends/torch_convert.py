@@ -20,6 +20,7 @@ import torch
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import LoadOptions, find_artefact
+from penstock.worker.backends.private_cache import cache_folder
 from penstock.worker.backends.schema_file import find_schema
 from penstock.worker.backends.torch_model import TorchModel, first_line
 from penstock.worker.backends.trust import sha256_of
@@ -83,7 +84,7 @@ def _compiled(model: TorchModel, path: Path, options: LoadOptions) -> Any:
 
 def _packaged(model: TorchModel, path: Path, options: LoadOptions) -> Any:
     """A shared library, made once and kept in a folder of this user's."""
-    package = _cache_folder() / f"{_key(path, model, options)}.pt2"
+    package = cache_folder("aot-inductor") / f"{_key(path, model, options)}.pt2"
     if not package.is_file():
         program = model.source if _is_program(model) else _exported(model)
         handle, made = tempfile.mkstemp(suffix=".pt2", dir=package.parent)
@@ -113,25 +114,6 @@ def _exported(model: TorchModel) -> Any:
     return torch.export.export(model.source, tuple(model.random_rows(3)), dynamic_shapes=sizes)
 
 
-def _cache_folder() -> Path:
-    """Machine code is loaded from here: nobody else may write to it."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "penstock" / "aot-inductor"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = folder.stat()
-    except OSError as error:
-        raise ModelLoadError(
-            f"the folder for compiled models, {folder}, cannot be made: {error.strerror}; set XDG_CACHE_HOME "
-            "to one that can"
-        ) from error
-    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
-        raise ModelLoadError(
-            f"the folder for compiled models, {folder}, can be written by others: make it yours alone, chmod 700"
-        )
-    return folder
-
-
 def _key(path: Path, model: TorchModel, options: LoadOptions) -> str:
     """Everything that the compiled code depends on: content, schema, release, processor, threads, lengths."""
     from torch._inductor import cpu_vec_isa
@@ -141,6 +123,8 @@ def _key(path: Path, model: TorchModel, options: LoadOptions) -> str:
     folder = [] if _is_program(model) else sorted(file.parent.glob("*.py"))
     contents = [sha256_of(each) for each in (file, *([schema] if schema else []), *folder)]
     machine = str(cpu_vec_isa.pick_vec_isa())
+    if str(model.device) != "cpu":
+        machine = f"{model.device} {torch.cuda.get_device_name(model.device)}"
     parts = [torch.__version__, machine, str(options.threads), str(list(options.lengths)), *contents]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

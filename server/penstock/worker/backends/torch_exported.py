@@ -13,7 +13,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.backends.torch_model import DTYPES, Call, TorchModel
 from penstock.worker.model import TensorSpec
 
-__all__ = ["call_of", "call_through", "model_of"]
+__all__ = ["call_of", "call_through", "model_of", "moved"]
 
 _MEND_BATCH = (
     "export it with a batch of any size: torch.export.export(model, (example,), "
@@ -37,6 +37,18 @@ def model_of(program: Any, lengths: Sequence[int]) -> TorchModel:
         shapes.spec_of(f"output {name!r}", name, value, output=True) for name, value in _outputs_of(program, values)
     )
     return TorchModel(call_of(program), inputs, outputs, shapes.rows_min, shapes.rows_max, program)
+
+
+def moved(program: Any, where: Any) -> Any:
+    """Return the program on another device. What it makes by itself (positions, masks) is made there, too."""
+    from torch.export.passes import move_to_device_pass
+
+    program = move_to_device_pass(program, where)
+    # The pass changes the graph, and not the code that was made of it: that would go on making tensors on the CPU.
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            module.recompile()
+    return program
 
 
 def call_of(program: Any) -> Call:

@@ -38,7 +38,7 @@ class TorchModel:
 
     It runs batches of `rows_min` to `rows_max` rows (None: any number); both are the same where the batch is fixed.
     `source` is what can be converted: an ExportedProgram, or a module that takes the inputs as arguments; None for
-    what has been compiled already.
+    what has been compiled already. `device` is where its weights are, as PyTorch calls it.
     """
 
     call: Call
@@ -47,6 +47,7 @@ class TorchModel:
     rows_min: int = 1
     rows_max: int | None = None
     source: Any = None
+    device: Any = "cpu"
 
     def random_rows(self, rows: int, length: int | None = None) -> list[Any]:
         """Return the inputs of a batch of random rows, the same each time; whole numbers are 0 or 1.
@@ -54,7 +55,7 @@ class TorchModel:
         `length` is that of rows that vary; the longest by default.
         """
         generator = torch.Generator().manual_seed(rows)
-        return [_random(tensor, rows, length, generator) for tensor in self.inputs]
+        return [_random(tensor, rows, length, generator).to(self.device) for tensor in self.inputs]
 
     def writes_into_inputs(self) -> bool:
         """Tell whether a run changes its inputs; true also when the model refuses random rows."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array, room
-from penstock.worker.backends import LoadOptions, onnx
+from penstock.worker.backends import Backend, LoadOptions, onnx
 from penstock.worker.backends.probing import first_line
 from penstock.worker.backends.sklearn.features import Features
 from penstock.worker.model import ModelSpec, TensorSpec
@@ -72,7 +72,7 @@ class _DiffersError(Exception):
     """Why a conversion is no good: it cannot be made, cannot be run, or predicts something else."""
 
 
-def _session_of(estimator: Any, original: SklearnBackend, dtype: str, options: LoadOptions) -> onnx.OnnxBackend:
+def _session_of(estimator: Any, original: SklearnBackend, dtype: str, options: LoadOptions) -> Backend:
     try:
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
@@ -124,7 +124,7 @@ class ConvertedBackend:
     name = "sklearn"
     rerun = True
 
-    def __init__(self, original: SklearnBackend, session: onnx.OnnxBackend, dtype: str) -> None:
+    def __init__(self, original: SklearnBackend, session: Backend, dtype: str) -> None:
         self.spec = original.spec
         self.may_refuse_zeros = original.may_refuse_zeros
         self._session = session
