@@ -11,9 +11,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from penstock import __version__
+from penstock.control.gpu_metrics import gpu_metrics
 from penstock.control.ring_metrics import MODEL_LABELS, cost_metrics, cumulative, ring_metrics
 from penstock.control.state import CostStats, EngineStats, ServerState
 from penstock.core.status import ModelState, ModelStatus
+from penstock.telemetry.gpus import GpuWatch
 
 __all__ = ["make_registry"]
 
@@ -81,6 +83,7 @@ def make_registry(state: ServerState) -> CollectorRegistry:
 class _StateCollector(Collector):
     def __init__(self, state: ServerState) -> None:
         self._state = state
+        self._gpus = GpuWatch().start()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: otherwise registering would read the state once."""
@@ -96,6 +99,7 @@ class _StateCollector(Collector):
         yield from ring_metrics(stats["rings"])
         models = self._state.models.models()
         yield from _model_metrics(models)
+        yield from gpu_metrics(self._gpus.last())
         live = {ring["ring"] for ring in stats["rings"]}
         yield from cost_metrics(
             (

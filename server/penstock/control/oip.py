@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from penstock import __version__
 from penstock.control.state import HistogramStats, RingStats
 from penstock.core.config import BackendName, ModelConfig
+from penstock.core.devices import ALL_GPUS, visible_gpus
 from penstock.core.status import ModelState, ModelStatus, Tensor
 
 __all__ = ["EXTENSIONS", "config", "datatype", "is_in_memory", "metadata", "server_metadata", "statistics"]
@@ -44,6 +45,7 @@ _DATATYPES = {
 _PLATFORMS = {
     BackendName.ONNX: ("onnxruntime", "onnxruntime_onnx"),
     BackendName.TORCH: ("pytorch", "pytorch_libtorch"),
+    BackendName.TENSORRT: ("tensorrt", "tensorrt_plan"),
     BackendName.TENSORFLOW: ("tensorflow", "tensorflow_savedmodel"),
 }
 # Of these only the registry's history tells; nothing about them is in memory.
@@ -95,11 +97,20 @@ def config(status: ModelStatus) -> dict[str, object]:
         "output": [
             {**tensor, "label_filename": "", "is_shape_tensor": False} for tensor in _dimensions(status.outputs)
         ],
-        "instance_group": [{"name": given.name, "kind": "KIND_CPU", "count": given.instances, "gpus": []}],
+        "instance_group": [_instances(given)],
         "dynamic_batching": _batching(given, most),
         "model_transaction_policy": {"decoupled": False},
         "parameters": {},
     }
+
+
+def _instances(given: ModelConfig) -> dict[str, object]:
+    """Say how many instances there are for each device, as Triton counts them."""
+    gpus = [int(number) for number in given.device.split(":")[1:] if number.isdecimal()]
+    if given.device == ALL_GPUS:
+        gpus = list(range(visible_gpus()))
+    kind = "KIND_GPU" if gpus else "KIND_CPU"
+    return {"name": given.name, "kind": kind, "count": given.instances, "gpus": gpus}
 
 
 def statistics(status: ModelStatus, ring: RingStats | None) -> dict[str, object]:
