@@ -171,7 +171,7 @@ def penstock(
     log = folder / "server.log"
     ready, announce = os.pipe()
     named = [f"{name}={path}" for name, path in models.items()]
-    command = [sys.executable, "-m", "penstock.cli", "serve", *named, *arguments, "--port", "0"]
+    command = [sys.executable, "-m", "penstock", "serve", *named, *arguments, "--port", "0"]
     environment = {**os.environ, "PENSTOCK_READY_FD": str(announce)}
     if source is not None:
         environment["PYTHONPATH"] = str(source)

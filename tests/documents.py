@@ -20,7 +20,7 @@ __all__ = ["ROOT", "Block", "Example", "Walkthrough", "blocks_of", "examples_of"
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT_SECONDS = 300
-RUNNABLE = {"curl": ["curl"], "penstock": [sys.executable, "-m", "penstock.cli"]}
+RUNNABLE = {"curl": ["curl"], "penstock": [sys.executable, "-m", "penstock"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,10 @@ class Example:
 def blocks_of(document: Path) -> Iterator[Block]:
     """Yield the fenced blocks of a document, in order."""
     text = document.read_text()
+    shown = document.relative_to(ROOT) if document.is_relative_to(ROOT) else document.name
     for block in re.finditer(r"^```(\w+)(?: +(\S+))?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         line = text.count("\n", 0, block.start()) + 1
-        yield Block(block[1], block[2] or "", block[3], f"{document.relative_to(ROOT)}:{line}")
+        yield Block(block[1], block[2] or "", block[3], f"{shown}:{line}")
 
 
 def examples_of(block: Block) -> Iterator[Example]:
@@ -105,6 +106,11 @@ class Walkthrough:
                 alone = example.command.startswith("penstock ")
                 assert self._server is not None or alone, f"{block.place}: nothing is served yet"
                 example.check(self._server.port if self._server else 8000, self._folder, self._data)
+
+    @property
+    def server(self) -> Server | None:
+        """The server that was started last and still runs."""
+        return self._server
 
     def stop(self) -> None:
         if self._server is not None:

@@ -60,7 +60,7 @@ class Server:
         ready, announce = os.pipe()
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.cli", "serve", *arguments, "--port", "0"],
+                [sys.executable, "-m", "penstock", "serve", *arguments, "--port", "0"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

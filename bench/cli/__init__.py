@@ -1,6 +1,6 @@
 """The commands of `python -m bench`, in one file for each question they answer."""
 
-from bench.cli import gates, loads, swapping, yardsticks
+from bench.cli import clients, gates, loads, swapping, yardsticks
 from bench.cli.app import app
 
-__all__ = ["app", "gates", "loads", "swapping", "yardsticks"]
+__all__ = ["app", "clients", "gates", "loads", "swapping", "yardsticks"]

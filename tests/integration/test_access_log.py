@@ -118,7 +118,7 @@ def test_standard_output_gets_lines_alone(tmp_path: Path) -> None:
         [
             sys.executable,
             "-m",
-            "penstock.cli",
+            "penstock",
             "serve",
             f"affine={affine(tmp_path)}",
             "--port",

@@ -53,7 +53,7 @@ def test_http_2_is_refused(server: Server) -> None:
     ],
 )
 def test_what_is_not_there_is_not_promised(tmp_path: Path, settings: dict[str, str], missing: str) -> None:
-    command = [sys.executable, "-m", "penstock.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "penstock", "serve", "--port", "0"]
     environment = {**os.environ, **settings}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False

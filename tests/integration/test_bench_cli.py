@@ -51,7 +51,7 @@ def bench(*arguments: str, status: int = 0) -> str:
 def test_a_documented_command_is_understood(document: str, command: str) -> None:
     words = [word for word in shlex.split(command) if word not in ("...", "python", "-m", "penstock", "bench")]
     if command.startswith("penstock"):
-        parser = commands_of(penstock_app).commands["bench"]
+        parser = commands_of(penstock_app).get_command(None, "bench")
     else:
         group = commands_of(app)
         while words and words[0].startswith("--"):

@@ -1,6 +1,7 @@
 """`penstock bench` against a real server: what it prints, and what it says about a wrong wish."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -76,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "penstock.cli", "bench", url, "--duration", "0.5", "--warm-up", "0.1", *arguments]
+    command = [sys.executable, "-m", "penstock", "bench", url, "--duration", "0.5", "--warm-up", "0.1", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -112,6 +113,23 @@ def test_closed_loop_over_a_unix_socket_for_people(server: Server) -> None:
     for text in ("several, version 1, json", "closed loop, 3 connections, 4 in flight on each", "p99.9", "mean batch"):
         assert text in done.stdout
     assert done.stderr == ""
+
+
+def test_a_server_that_wants_a_key_is_shown_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_DATA_DIR", str(tmp_path / "data"))
+    command = [sys.executable, "-m", "penstock", "keys", "create", "load", "--role", "predict", "--json"]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (tmp_path / "key").write_text(json.loads(made.stdout)["key"])
+    (tmp_path / "one.py").write_text(ONE)
+    server = Server.start([str(tmp_path / "one.py"), "--require-key"], tmp_path)
+    try:
+        refused = bench(server.url, "--model", "one")
+        assert refused.returncode == 1 and "key" in refused.stderr
+        done = bench(server.url, "--model", "one", "--connections", "2", "--json", "--key-file", str(tmp_path / "key"))
+        assert done.returncode in (0, 3), done.stderr
+        assert json.loads(done.stdout)["errors"] == {}
+    finally:
+        server.stop()
 
 
 def test_the_version_that_is_asked_for_is_measured(tmp_path: Path) -> None:
@@ -179,7 +197,7 @@ def test_a_wrong_wish_is_refused_in_a_sentence(server: Server, arguments: list[s
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nonexistent/socket"])
 def test_nobody_there(url: str) -> None:
     done = bench(url, "--model", "several")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "is `penstock serve` running there?" in done.stderr
 
 
@@ -207,3 +225,17 @@ def test_another_server_than_penstock(body: str) -> None:
 def test_no_address() -> None:
     done = bench("nowhere", "--model", "several")
     assert done.returncode == 2 and "'nowhere' is no address" in done.stderr
+
+
+def test_the_server_may_be_named_as_for_other_commands() -> None:
+    command = [sys.executable, "-m", "penstock", "bench", "--model", "several"]
+    places = {
+        "http://127.0.0.1:1": ([], {"PENSTOCK_URL": "http://127.0.0.1:1"}),
+        "http://127.0.0.1:2": (["--url", "http://127.0.0.1:2"], {"PENSTOCK_URL": "http://127.0.0.1:1"}),
+    }
+    for place, (more, environment) in places.items():
+        done = subprocess.run(
+            [*command, *more], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        )
+        assert done.returncode == 3
+        assert f"nothing answers at {place}" in done.stderr

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli.key_store import without_password
+from penstock.core.secrets import without_secrets
 from penstock.registry.records import Role
+from tests.serving import Server
 from tests.unit.test_cli import penstock
 
 
@@ -98,6 +99,36 @@ def test_error_is_a_sentence(place: Mapping[str, str], arguments: list[str], sta
     assert result.stdout == ""
 
 
+def test_keys_of_a_server_elsewhere(place: Mapping[str, str], tmp_path: Path) -> None:
+    admin = penstock("keys", "create", "me", "--role", "admin", env=place).stdout.strip()
+    running = Server.start([], tmp_path, place)
+    try:
+        there = ("--url", running.url)
+        with_key = {"PENSTOCK_API_KEY": admin}
+        made = json.loads(penstock("keys", "create", "ci", "--role", "predict", *there, "--json", env=with_key).stdout)
+        assert (made["name"], made["role"], made["server"]) == ("ci", "predict", running.url)
+        printed = penstock("keys", "create", "cd", "--role", "operator", *there, env=with_key)
+        assert printed.stdout.startswith("psk_")
+        assert f"operator, in {running.url}" in printed.stderr
+        revoked = penstock("keys", "revoke", made["id"], *there, env=with_key)
+        assert revoked.stdout == f"key {made['id']} of ci opens nothing any more\n"
+        listed = json.loads(penstock("keys", "list", "--json", *there, env=with_key).stdout)["keys"]
+        in_the_store = json.loads(penstock("keys", "list", "--json", env=place).stdout)["keys"]
+        assert [key["id"] for key in listed] == [key["id"] for key in in_the_store]
+        refused = penstock("keys", "list", *there)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "put a key into PENSTOCK_API_KEY" in refused.stderr
+        wrong = penstock("keys", "create", "x", "--role", "root", *there)
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            "penstock: --role 'root': expected one of admin, operator, predict\n",
+        )
+        both = penstock("keys", "list", *there, "--data-dir", str(tmp_path))
+        assert (both.returncode, "leave out --config, --store and --data-dir" in both.stderr) == (2, True)
+    finally:
+        running.stop()
+
+
 def test_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = penstock("keys", "list", env={"PENSTOCK_DATA_DIR": str(tmp_path / "file" / "below")})
@@ -107,5 +138,5 @@ def test_store_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_password_of_the_store_is_not_shown() -> None:
-    assert without_password("postgresql://a:s3cret@db.example/models") == "postgresql://a:***@db.example/models"
-    assert without_password("sqlite:////var/lib/a@b:c/penstock.db") == "sqlite:////var/lib/a@b:c/penstock.db"
+    assert without_secrets("postgresql://a:s3cret@db.example/models") == "postgresql://a:***@db.example/models"
+    assert without_secrets("sqlite:////var/lib/a@b:c/penstock.db") == "sqlite:////var/lib/a@b:c/penstock.db"

@@ -190,7 +190,7 @@ def test_broken_model_is_told_with_its_reason(server: Server, models: Run, tmp_p
         (["history", "none", "--at", "noon"], 1, "penstock: at: expected a moment with its time zone"),
         (["alias", "none", "a", "1", "--remove"], 2, "penstock: --remove takes an alias away"),
         (["register", "m", "/no/such/file"], 1, "there is no file or folder"),
-        (["register", "m", "/no/such/file", "--upload"], 1, "there is no file or folder"),
+        (["register", "m", "/no/such/file", "--upload"], 2, "there is no file or folder"),
         (["register", "m", "x", "--metric", "accuracy"], 2, "penstock: --metric 'accuracy': write NAME=VALUE"),
         (["register", "m", "x", "--metric", "accuracy=high"], 2, "penstock: --metric: could not convert"),
         (["register", "m", "x", "--set", "a=1", "--set", "a=2"], 2, "penstock: --set 'a=2': write NAME=VALUE"),
@@ -248,7 +248,7 @@ def test_keys_open_what_their_role_allows(tmp_path: Path, source: Callable[[int]
         register = ("register", "times", source(2))
         status, said = run(None, *register)
         assert status == 1
-        assert said.rstrip().endswith("put a key into PENSTOCK_KEY, or into a file for --key-file")
+        assert said.rstrip().endswith("put a key into PENSTOCK_API_KEY, or into a file for --key-file")
         assert run("psk_0000000000000000_wrong", *register)[0] == 1
         status, said = run(keys["operator"], *register)
         assert (status, "role admin" in said) == (1, True)
@@ -291,7 +291,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (200, b"<html>", "not as Penstock does"),
+        (200, b"<html>", "what answers is no Penstock"),
         (502, b"{}", "answers with 502"),
         (404, b"<html>", "not as Penstock does"),
     ],
@@ -308,20 +308,22 @@ def test_nobody_answers() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         result = penstock("models", "list", "--url", url)
-    assert result.returncode == 1
-    assert f"nothing answers at {url}: Connection refused; is `penstock serve` running there?" in result.stderr
+    assert (result.returncode, result.stdout) == (3, "")
+    assert f"cannot connect to {url}: Connection refused; is `penstock serve` running there?" in result.stderr
+    assert "--url or PENSTOCK_URL says where" in result.stderr
 
 
+@pytest.mark.parametrize("variable", ["PENSTOCK_API_KEY", "PENSTOCK_KEY"])
 @pytest.mark.parametrize("key", ["two words", "schlüssel"])
-def test_what_is_no_key(key: str) -> None:
-    result = penstock("models", "list", env={"PENSTOCK_KEY": key})
+def test_what_is_no_key(variable: str, key: str) -> None:
+    result = penstock("models", "list", env={variable: key})
     assert result.returncode == 2
-    assert "PENSTOCK_KEY holds is no key" in result.stderr
+    assert f"what {variable} holds is no key" in result.stderr
     assert key not in result.stderr
 
 
 def test_help_and_errors_of_models_load_no_server() -> None:
-    program = "import penstock.cli.models, penstock.cli.rest, sys; print(*sys.modules)"
+    program = "import penstock.cli.models, penstock.cli.asking, sys; print(*sys.modules)"
 
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not set(result.stdout.split()) & {"flask", "gevent", "numpy", "sqlite3", "asyncio", "penstock.registry"}
+    assert not set(result.stdout.split()) & {"flask", "gevent", "numpy", "sqlite3", "penstock.registry"}

@@ -34,7 +34,7 @@ def predict_bytes(row: list[float], model: str = "gated") -> bytes:
 
 def refused_start(*arguments: str, env: dict[str, str] | None = None) -> str:
     """Start a server that must not start; what it says."""
-    command = [sys.executable, "-m", "penstock.cli", "serve", *arguments]
+    command = [sys.executable, "-m", "penstock", "serve", *arguments]
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}, check=False
     )

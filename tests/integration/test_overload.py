@@ -30,7 +30,7 @@ def hog():
     while not select.select([stop], [], [], 0)[0]:
         sum(range(1_000_000))
 
-if "penstock.cli" in sys.orig_argv:
+if "penstock" in sys.orig_argv:
     threading.Thread(target=hog, daemon=True).start()
 """
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Model:
 def starting(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Start a server without waiting until it is ready; its standard error is a pipe. It is killed after SECONDS."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.cli", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "penstock", "serve", "--port", "0", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
@@ -168,6 +169,18 @@ def test_failed_start_leaves_nothing_behind(model_folder: Path, tmp_path: Path) 
     assert list(runtime.iterdir()) == []
     _, alive = psutil.wait_procs(children, timeout=SECONDS)
     assert not alive
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--port", "port"), ("--grpc-port", "the port for gRPC")])
+def test_a_port_in_use_is_told_with_who_may_have_it(flag: str, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with starting(flag, str(port)) as process:
+            line = line_with(process, "is in use")
+            assert process.wait(SECONDS) != 0
+    assert f"penstock: {name} {port} of 127.0.0.1 is in use" in line
+    assert "for gRPC (its --grpc-port)" in line
+    assert f"choose another with {flag}" in line
 
 
 def test_health_is_answered_while_models_load(slow_model: tuple[Path, Callable[[], int]]) -> None:

@@ -53,7 +53,7 @@ class TlsServer:
         command += ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.cli", *command[1:]],
+                [sys.executable, "-m", "penstock", *command[1:]],
                 stdout=log,
                 stderr=log,
                 pass_fds=[announce],
@@ -189,7 +189,7 @@ def test_certificate_of_another_key(tmp_path: Path) -> None:
     write_certificate(tmp_path, "one.test")
     (tmp_path / "cert.pem").rename(tmp_path / "one.pem")
     write_certificate(tmp_path, "two.test")
-    command = [sys.executable, "-m", "penstock.cli", "serve", str(affine(tmp_path)), "--port", "0"]
+    command = [sys.executable, "-m", "penstock", "serve", str(affine(tmp_path)), "--port", "0"]
     command += ["--tls-cert", str(tmp_path / "one.pem"), "--tls-key", str(tmp_path / "key.pem")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
     assert done.returncode == 1

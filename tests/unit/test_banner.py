@@ -41,7 +41,8 @@ def test_url_can_be_typed(host: str, url: str) -> None:
 
 
 def test_banner_shows_address_models_and_an_example() -> None:
-    text = render_banner("http://127.0.0.1:8000", [DIGITS], unix_socket=Path("/run/p.sock"))
+    text = render_banner("http://127.0.0.1:8000", [DIGITS], unix_socket=Path("/run/p.sock"), grpc_port=8001)
+    assert "and on port 8001 for gRPC" in text
     assert "ready on http://127.0.0.1:8000" in text
     assert "unix:/run/p.sock" in text
     assert "digits 1  onnx  pixels float32[4] -> y int64[]" in text

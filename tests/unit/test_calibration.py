@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
 from penstock.native._kernels import Answers
-from penstock.processing.calibration import (
+from penstock.processing.answers.calibration import (
     calibration_error,
     curve_of,
     distances_of,

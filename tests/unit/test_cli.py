@@ -17,7 +17,7 @@ def penstock(*arguments: str, env: Mapping[str, str] | None = None) -> subproces
     # 80 columns: help is wrapped by the terminal's width.
     environment = {**os.environ, "COLUMNS": "80", **(env or {})}
     return subprocess.run(
-        [sys.executable, "-m", "penstock.cli", *arguments],
+        [sys.executable, "-m", "penstock", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from penstock.cli.commands import app
 from penstock.core.written_file import WrittenFile
-from penstock.processing.answer import read_answer
+from penstock.processing.answers.answer import read_answer
 from penstock.worker.answers import Answers
 from penstock.worker.model import ModelSpec, TensorSpec
 

@@ -47,7 +47,7 @@ TABLE = "age,city,member,bought\n10,Ulm,true,yes\n,Bonn,false,no\n30,Ulm,1,yes\n
 
 def penstock(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "penstock.cli", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "penstock", *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
 
 
@@ -430,3 +430,15 @@ def test_a_server_runs_no_class(folder: Path) -> None:
     (folder / "plan.toml").write_text('format = 1\nrecord = "people.py:Guest"\n')
     with pytest.raises(ModelLoadError, match=r"names a Python class: penstock fit plan.toml puts its schema there"):
         read_plan(folder / "plan.toml")
+
+
+def test_what_was_written_as_json(folder: Path) -> None:
+    (folder / "people.py").write_text(CLASSES)
+    (folder / "plan.toml").write_text(
+        'format = 1\n[record]\nage = {type = "number"}\n[[features]]\ncolumn = "age"\nsteps = [{scale = "standard"}]\n'
+    )
+    (folder / "ages.csv").write_text("age\n1\n2\n3\n")
+    learned = penstock(folder, "fit", "plan.toml", "ages.csv", "--json")
+    assert json.loads(learned.stdout) == {"output": "processing.json", "fields": 1, "columns": 1, "rows": 3}
+    through = penstock(folder, "transform", "processing.json", "ages.csv", "--json")
+    assert json.loads(through.stdout) == {"output": "features.npy", "columns": 1, "rows": 3}

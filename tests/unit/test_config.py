@@ -188,7 +188,7 @@ def test_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[models.a]\npath = "x"\ncpus = "3-1"\n', r"cpus = '3-1': expected numbers and ranges"),
         ('[models.a]\npath = "x"\ncpus = ""\n', r"cpus = '': expected numbers and ranges"),
         ('[server]\nscheduling = "fair"\n', r"scheduling = 'fair': expected one of 'deadline', 'round-robin'"),
-        ("[server\n", r"not valid TOML: .*line 1"),
+        ("[server\n", r"line 1: not valid TOML: .*\(column 8\)"),
     ],
 )
 def test_wrong_file_is_explained(text: str, message: str, write) -> None:

@@ -18,7 +18,7 @@ SCENARIO = ["--fixed-ms", "2", "--per-row-us", "100", "--slo-ms", "20", "--max-b
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "penstock.cli", "simulate", *arguments]
+    command = [sys.executable, "-m", "penstock", "simulate", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 

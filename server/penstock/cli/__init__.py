@@ -1,8 +1,23 @@
-"""The command line: `penstock serve`, `penstock version`.
+"""The command line: `penstock COMMAND`. docs/cli.md describes it; penstock.cli.plainly has the exit statuses."""
 
-Exit status: 0 when all went well, 1 when something failed, 2 when the command line or a setting is wrong.
-"""
+__all__ = ["main"]
 
-from penstock.cli.commands import app, main
 
-__all__ = ["app", "main"]
+def main() -> None:
+    """Run the command line and exit."""
+    import os
+    import sys
+
+    # Ctrl-C while modules are imported is a Ctrl-C like any other.
+    try:
+        from penstock.cli.commands import run
+
+        status = run()
+    except KeyboardInterrupt:
+        status = 130
+    if status in (130, 141):
+        # Threads that wait for answers nobody wants any more would be waited for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

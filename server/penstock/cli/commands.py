@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,14 +12,35 @@ import typer
 from typer.core import TyperGroup
 
 from penstock import __version__
-from penstock.cli.plainly import told_plainly
+from penstock.cli.completing import begin_completion, is_completing
+from penstock.cli.plainly import UNREAD, drop_output, end_full, ended_plainly, is_full, told_plainly
 
-__all__ = ["app", "main"]
+__all__ = ["app", "run"]
 
 # Commands with commands of their own, each in the module of its name.
-_GROUPS = ("models", "keys")
-# Commands that are one of several in a module.
-_ELSEWHERE = {"fit": "processing", "transform": "processing", "calibrate": "calibrate"}
+_GROUPS = ("models", "keys", "config")
+# Commands of their own, and where each is defined.
+_ELSEWHERE = {
+    "bench": "bench",
+    "simulate": "simulate",
+    "predict": "predict",
+    "batch": "batch",
+    "fit": "processing",
+    "transform": "processing",
+    "calibrate": "calibrate",
+    "doctor": "doctor",
+    "test": "testing",
+    "watch": "watch",
+    "init": "init",
+    "completion": "completion",
+}
+
+
+# As a person meets them; what is not here comes behind.
+_ORDER = (
+    *("serve", "predict", "batch", "models", "keys", "bench", "simulate", "fit", "transform", "calibrate"),
+    *("config", "doctor", "watch", "test", "init", "completion", "version"),
+)
 
 
 class _Commands(TyperGroup):
@@ -26,7 +48,8 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""
-        return [*super().list_commands(ctx), *_ELSEWHERE, *_GROUPS]
+        names = [*super().list_commands(ctx), *_ELSEWHERE, *_GROUPS]
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None."""
@@ -38,6 +61,18 @@ class _Commands(TyperGroup):
         command = typer.main.get_command(import_module(f"penstock.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
+
+    # Where the arguments are read, which prints the help, and where a command runs.
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the arguments."""
+        with ended_plainly():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with ended_plainly():
+            return super().invoke(ctx)
 
 
 # Typer's own tracebacks and rich's panels are for developers; ours is a sentence.
@@ -52,9 +87,27 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or setting."""
-    app(prog_name="penstock")
+def run() -> int:
+    """Run the command line; the exit status."""
+    begin_completion()
+    try:
+        app(prog_name="penstock")
+    except Exception:
+        if not is_completing():
+            raise
+        return 1
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        status = UNREAD
+    except OSError as error:
+        if not is_full(error):
+            raise
+        status = end_full()
+    return status
 
 
 def _print_version(wanted: bool) -> None:
@@ -73,9 +126,12 @@ def _options(
 
 
 @app.command("version")
-def _version() -> None:
+def _version(json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
     """Print the version."""
-    _print_version(True)
+    if json:
+        typer.echo(f'{{"version": "{__version__}"}}')
+    else:
+        _print_version(True)
 
 
 def _flag(help_text: str, metavar: str) -> Any:
@@ -108,6 +164,7 @@ def _serve(
     max_batch_tokens: Annotated[str | None, _flag("Most rows times length in a batch [any].", "COUNT")] = None,
     queue_bytes: Annotated[str | None, _flag("Memory for the rows of a model [64MiB].", "BYTES")] = None,
     instances: Annotated[str | None, _flag("Worker processes of a model [1].", "COUNT")] = None,
+    device: Annotated[str | None, _flag("cpu, cuda:0, cuda:* or host [cpu].", "DEVICE")] = None,
     on_worker_death: Annotated[str | None, _flag("rerun or fail what it held [by format].", "WHAT")] = None,
     load_timeout_s: Annotated[str | None, _flag("Time to load a model [120].", "S")] = None,
     cpus: Annotated[str | None, _flag("CPUs of the workers [all].", "CPUS")] = None,
@@ -151,6 +208,7 @@ def _serve(
         "max_batch_tokens": max_batch_tokens,
         "queue_bytes": queue_bytes,
         "instances": instances,
+        "device": device,
         "on_worker_death": on_worker_death,
         "load_timeout_s": load_timeout_s,
         "cpus": cpus,
@@ -178,137 +236,3 @@ def _serve(
         from penstock.serve.serve import serve
 
         serve(settings)
-
-
-@app.command("bench")
-def _bench(
-    url: Annotated[str, typer.Argument(metavar="URL", help="http://HOST:PORT or unix:/PATH.")],
-    model: Annotated[str, typer.Option(help="The model to ask.")],
-    version: Annotated[str | None, typer.Option(help="Its version [the latest].", show_default=False)] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Requests per second [as many as are answered].", show_default=False),
-    ] = None,
-    duration: Annotated[float, typer.Option(min=0.1, max=86_400, help="Measured seconds.")] = 10.0,
-    warm_up: Annotated[float, typer.Option(min=0, max=3_600, help="Seconds before them that do not count.")] = 2.0,
-    slo_p99_ms: Annotated[
-        float | None, typer.Option(min=0.001, help="Fail unless 99 % are answered within this.", show_default=False)
-    ] = None,
-    encoding: Annotated[str, typer.Option(help="json, msgpack or raw.")] = "json",
-    arrivals: Annotated[str, typer.Option(help="poisson, constant or bursty.")] = "poisson",
-    trace: Annotated[
-        Path | None, typer.Option(help="Send at the times of this file instead.", show_default=False)
-    ] = None,
-    connections: Annotated[int, typer.Option(min=1, max=10_000, help="Keep-alive connections.")] = 64,
-    depth: Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight on each connection.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the generator.")] = 1,
-    rows: Annotated[int, typer.Option(min=1, help="Different rows to send.")] = 1024,
-    timeout: Annotated[float, typer.Option(min=0.001, max=3_600, help="Seconds to wait for a reply.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of rows and arrivals.")] = 1,
-    pid: Annotated[
-        int | None, typer.Option(help="The server's process, to count what it costs.", show_default=False)
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Put a served model under load, with rows made from its schema.
-
-    Exits with 0 when all is well, 1 when over 1 in 100 requests failed or the limit is not proven, 2 for wrong usage,
-    3 when the load generator fell behind or the server fell silent, so that the figures mean nothing.
-    """
-    with told_plainly(debug):
-        from penstock.cli.bench import BenchOptions, run_bench
-
-        options = BenchOptions(
-            url=url,
-            model=model,
-            version=version,
-            rate=rate,
-            duration=duration,
-            warm_up=warm_up,
-            slo_p99_ms=slo_p99_ms,
-            encoding=encoding,
-            arrivals=arrivals,
-            trace=trace,
-            connections=connections,
-            depth=depth,
-            threads=threads,
-            rows=rows,
-            timeout=timeout,
-            seed=seed,
-            pid=pid,
-            as_json=json,
-        )
-        status = run_bench(options)
-    if status:
-        raise typer.Exit(status)
-
-
-@app.command("simulate")
-def _simulate(
-    fixed_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that every batch takes.", show_default=False)
-    ] = None,
-    per_row_us: Annotated[
-        float | None, typer.Option(help="Microseconds that each of its rows adds.", show_default=False)
-    ] = None,
-    curve: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROWS:MS,...|FILE", help="Or what batches of some sizes take, also from JSON.", show_default=False
-        ),
-    ] = None,
-    rate: Annotated[float, typer.Option(help="Rows per second that arrive.")] = 0.0,
-    slo_ms: Annotated[
-        float | None, typer.Option(help="99 % should be answered within this.", show_default=False)
-    ] = None,
-    arrivals: Annotated[str, typer.Option(help="poisson, bursty or gamma.")] = "poisson",
-    max_batch_size: Annotated[int, typer.Option(help="Most rows in a batch.")] = 64,
-    max_queue_delay_us: Annotated[float, typer.Option(min=0, help="Without --slo-ms: wait for a fuller batch.")] = 0.0,
-    models: Annotated[
-        Path | None, typer.Option(help="Several models on one device, in TOML.", show_default=False)
-    ] = None,
-    instances: Annotated[int, typer.Option(min=1, max=1024, help="Workers behind one queue.")] = 1,
-    scheduling: Annotated[str, typer.Option(metavar="RULE", help="deadline or round-robin.")] = "deadline",
-    jitter: Annotated[float, typer.Option(min=0, max=1, help="Spread of run times, relative.")] = 0.015,
-    rows: Annotated[int, typer.Option(min=1_000, max=100_000_000, help="Simulated arrivals of each run.")] = 200_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of arrivals and run times.")] = 1,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw latency over throughput, .png or .svg.", show_default=False)
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Size a deployment from what its batches cost: capacity, latency and instances needed. Nothing is served.
-
-    Exits with 0 when the given rate is carried and the limits hold, 1 when not, 2 for wrong usage.
-    """
-    with told_plainly(debug):
-        from penstock.cli.simulate import run_simulate
-        from penstock.cli.simulate_sizing import SimulateOptions, scheduling_of
-        from penstock.cli.simulated import SimulatedSettings, read_models
-        from penstock.cli.simulated_curve import read_curve
-
-        alone = SimulatedSettings(
-            rate=rate,
-            slo_ms=slo_ms,
-            fixed_ms=fixed_ms,
-            per_row_us=per_row_us,
-            curve=read_curve(curve) if curve is not None else None,
-            arrivals=arrivals,
-            max_batch_size=max_batch_size,
-            max_queue_delay_us=max_queue_delay_us,
-        )
-        options = SimulateOptions(
-            models=[alone] if models is None else read_models(models, alone),
-            instances=instances,
-            scheduling=scheduling_of(scheduling),
-            jitter=jitter,
-            rows=rows,
-            seed=seed,
-            as_json=json,
-            plot=plot,
-        )
-        status = run_simulate(options)
-    if status:
-        raise typer.Exit(status)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.options import Debug
+from penstock.cli.options import AsJson, Debug
 from penstock.cli.plainly import told_plainly, warn
 from penstock.core.errors import ConfigError, RequestError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.processing.plan import Plan
     from penstock.processing.record import Record
     from penstock.processing.slots import Table
-    from penstock.processing.step import UnlearnedError
+    from penstock.processing.steps.step import UnlearnedError
 
 __all__ = ["app", "plan_at", "write_plan"]
 
@@ -50,6 +51,7 @@ def _fit(
         str | None,
         typer.Option(metavar="A,B,C", help="Of a .skops file's columns, if it has none.", show_default=False),
     ] = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Learn the numbers that a plan leaves out from a table, or read them from a fitted scikit-learn transformer."""
@@ -58,11 +60,11 @@ def _fit(
             if table is not None:
                 raise ConfigError(f"{plan} is fitted already: leave {table} out")
             columns = [name.strip() for name in names.split(",")] if names is not None else []
-            typer.echo(_import(plan, trust or [], columns, output))
+            _tell(_import(plan, trust or [], columns, output), as_json)
         elif names is not None:
             raise ConfigError("--names are those of a transformer's columns, .skops: a plan names its fields itself")
         else:
-            typer.echo(_learn(plan, table, target, output))
+            _tell(_learn(plan, table, target, output), as_json)
 
 
 @app.command("transform")
@@ -73,15 +75,42 @@ def _transform(
         Path, typer.Option("-o", "--output", metavar="FILE", help=".npy, .npz, .csv or .parquet.")
     ] = Path("features.npy"),
     dtype: Annotated[str, typer.Option(metavar="DTYPE", help="Of the model's input.")] = "float32",
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write what a model is given for the rows of a table: the same bytes as when it is served."""
     with told_plainly(debug, status=2):
-        typer.echo(_through(plan, table, dtype, output))
+        _tell(_through(plan, table, dtype, output), as_json)
 
 
-def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> str:
-    """Learn what a plan leaves out from a table, if it leaves out anything, and write it; a sentence about it."""
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written; None is what does not apply."""
+
+    output: str
+    fields: int | None = None
+    columns: int | None = None
+    rows: int | None = None
+    source: str | None = None
+
+
+def _tell(written: _Written, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({name: value for name, value in asdict(written).items() if value is not None}))
+        return
+    parts = [f"{written.fields} fields"] if written.fields is not None else []
+    if written.rows is not None and written.fields is None:
+        parts.append(f"{written.rows} rows")
+    parts.append(f"{written.columns} columns" if written.columns is not None else "nothing to be learned")
+    if written.fields is not None and written.rows is not None:
+        parts.append(f"learned from {written.rows} rows")
+    if written.source is not None:
+        parts.append(f"from {written.source}")
+    typer.echo(f"{written.output}: {', '.join(parts)}")
+
+
+def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> _Written:
+    """Learn what a plan leaves out from a table, if it leaves out anything, and write it."""
     from penstock.processing.fit import fit, given_numbers
     from penstock.processing.offline import inputs_of, learnable
     from penstock.processing.plan import read_plan
@@ -106,7 +135,7 @@ def _learn(plan: Path, table: Path | None, target: str | None, output: Path) -> 
     learned = fit(read, slots, goal, texts)
     write_plan(learned, output)
     widths = sum(shape[0] for _, _, shape in inputs_of(learned))
-    return f"{output}: {len(record.fields)} fields, {widths} columns, learned from {len(slots)} rows"
+    return _Written(str(output), len(record.fields), widths, len(slots))
 
 
 def _nothing_left(plan: Path, table: Path, *, learns: bool) -> str:
@@ -133,7 +162,7 @@ def _faults_told(file: Path, record: Record, table: Table) -> Iterator[None]:
 def _unlearned(plan: Plan) -> UnlearnedError | None:
     """Return what is said of the first number that is still to be learned."""
     from penstock.processing.program import check_learned
-    from penstock.processing.step import UnlearnedError
+    from penstock.processing.steps.step import UnlearnedError
 
     try:
         check_learned(plan)
@@ -142,17 +171,17 @@ def _unlearned(plan: Plan) -> UnlearnedError | None:
     return None
 
 
-def _complete(plan: Plan, output: Path) -> str:
-    """Write a plan of which nothing is to be learned; a sentence about it."""
+def _complete(plan: Plan, output: Path) -> _Written:
+    """Write a plan of which nothing is to be learned."""
     error = _unlearned(plan)
     if error is not None:
         raise ConfigError(f"{error}; name a table to learn from, behind the plan") from error
     write_plan(plan, output)
-    return f"{output}: {len(plan.record.fields) if plan.record else 0} fields, nothing to be learned"
+    return _Written(str(output), len(plan.record.fields) if plan.record else 0)
 
 
-def _import(file: Path, trusted: list[str], names: list[str], output: Path) -> str:
-    """Write the plan that a fitted scikit-learn transformer in a skops file is; a sentence about it."""
+def _import(file: Path, trusted: list[str], names: list[str], output: Path) -> _Written:
+    """Write the plan that a fitted scikit-learn transformer in a skops file is."""
     from penstock.processing.imported import import_fitted, with_nulls
     from penstock.processing.offline import inputs_of
     from penstock.worker.backends import LoadOptions
@@ -172,11 +201,11 @@ def _import(file: Path, trusted: list[str], names: list[str], output: Path) -> s
         )
     assert plan.record is not None
     widths = sum(shape[0] for _, _, shape in inputs_of(plan))
-    return f"{output}: {len(plan.record.fields)} fields, {widths} columns, from {file}"
+    return _Written(str(output), len(plan.record.fields), widths, source=str(file))
 
 
-def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
-    """Write what a model would be given for the rows of a table; a sentence about it."""
+def _through(plan: Path, table: Path, dtype: str, output: Path) -> _Written:
+    """Write what a model would be given for the rows of a table."""
     from penstock.processing.offline import inputs_of, learnable, transform
     from penstock.processing.plan import read_plan
     from penstock.processing.program import MATRIX_DTYPES
@@ -192,7 +221,7 @@ def _through(plan: Path, table: Path, dtype: str, output: Path) -> str:
         matrices = transform(read, values, model)
     write_table(output, matrices)
     rows = len(next(iter(matrices.values()))[1])
-    return f"{output}: {rows} rows, {sum(len(names) for names, _ in matrices.values())} columns"
+    return _Written(str(output), columns=sum(len(names) for names, _ in matrices.values()), rows=rows)
 
 
 def plan_at(path: Path) -> Path:

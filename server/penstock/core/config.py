@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from penstock.core.settings import CpuSet, Flag, Location, Name, OneOf, Share, Size, Text, Texts, Whole, Wholes
+from penstock.core.devices import ALL_GPUS, CPU, visible_gpus
+from penstock.core.settings import CpuSet, Device, Flag, Location, Name, OneOf, Share, Size, Text, Texts, Whole, Wholes
 
 __all__ = [
     "BackendName",
@@ -18,6 +19,7 @@ __all__ = [
     "LogLevel",
     "ModelConfig",
     "OnWorkerDeath",
+    "Precision",
     "Scheduling",
     "ServerConfig",
 ]
@@ -33,6 +35,7 @@ class BackendName(StrEnum):
     AUTO = "auto"
     ONNX = "onnx"
     TORCH = "torch"
+    TENSORRT = "tensorrt"
     TENSORFLOW = "tensorflow"
     SKLEARN = "sklearn"
     XGBOOST = "xgboost"
@@ -47,6 +50,15 @@ class Convert(StrEnum):
     ONNX = "onnx"
     COMPILE = "compile"
     AOT_INDUCTOR = "aot-inductor"
+    REFIT = "refit"
+
+
+class Precision(StrEnum):
+    """What a network computes in. Weights and tensors keep their types."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
 
 
 class OnWorkerDeath(StrEnum):
@@ -117,11 +129,18 @@ class ModelConfig:
     intra_op_threads: Annotated[int, Whole(1, 1024)] = 1
     cpus: Annotated[tuple[int, ...], CpuSet()] = ()
     numa_node: Annotated[int | None, Whole(0, 1023)] = None
+    device: Annotated[str, Device()] = CPU
+    precision: Annotated[Precision, OneOf(Precision)] = Precision.FLOAT32
     convert: Annotated[Convert, OneOf(Convert)] = Convert.NONE
     memory_bytes: Annotated[int, Size(0, 1 << 50)] = 0
     trusted_digests: Annotated[tuple[str, ...], Texts("a list of SHA-256 digests in hexadecimal", r"[0-9a-f]{64}")] = ()
     trusted_types: Annotated[tuple[str, ...], Texts("a list of types, such as ['package.module.Class']")] = ()
     content_digest: str = ""  # of its files, where it is known
+
+    @property
+    def workers(self) -> int:
+        """How many processes serve it: its instances, on every GPU where it runs on all of them."""
+        return self.instances * max(visible_gpus(), 1) if self.device == ALL_GPUS else self.instances
 
     @property
     def reproducible_rows(self) -> int:

@@ -7,6 +7,7 @@ PenstockError
 │   │   └── PortInUseError
 │   └── ModelLoadError   a model cannot be read, loaded or warmed up
 ├── LoadError            a load could not be generated, or its figures mean nothing
+│   └── UnreachableError nothing answers where the load was to go
 ├── WorkerError          a worker process broke the protocol or could not be started
 └── RequestError         a request is refused with an entry of the problem catalogue
     └── RegistryUnavailableError   the registry's database or artefacts cannot be read or written
@@ -24,6 +25,7 @@ __all__ = [
     "RegistryUnavailableError",
     "RequestError",
     "StartError",
+    "UnreachableError",
     "WorkerError",
 ]
 
@@ -58,6 +60,12 @@ class ModelLoadError(StartError):
 
 class LoadError(PenstockError):
     """A load could not be generated, or its figures mean nothing."""
+
+
+class UnreachableError(LoadError):
+    """Nothing answers where the load was to go."""
+
+    exit_code = 3
 
 
 class WorkerError(PenstockError):

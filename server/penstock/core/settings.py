@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.core.cpus import parse_cpus
+from penstock.core.devices import is_device
 
 __all__ = [
     "CpuSet",
+    "Device",
     "Flag",
     "Kind",
     "Location",
@@ -146,6 +148,20 @@ class CpuSet:
         if not cpus:
             raise ValueError(raw)
         return cpus
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a model runs on."""
+
+    expected: str = "'cpu', a GPU such as 'cuda:0', 'cuda:*' for all of them, or 'host'"
+    unit: str = ""
+
+    def parse(self, raw: object, *, text: bool) -> str:
+        """Read a device; whether it is there is found out by who uses it."""
+        if not isinstance(raw, str) or not is_device(raw):
+            raise ValueError(raw)
+        return raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
 from penstock.jobs.dense import datatype_of
+from penstock.jobs.nested import nested_lists
 from penstock.native import _dataplane
 
 __all__ = ["Answer", "ArrowWriter", "Columns", "LineWriter", "Replied", "Rows", "Writer", "columns_of"]
@@ -173,7 +174,7 @@ class ArrowWriter:
         self._writer.close()
 
     def _batch(self, answer: Columns, first: int) -> Any:
-        arrays = [_array(answer.outputs[name], self._schema.field(name).type) for name in self._names]
+        arrays = [nested_lists(answer.outputs[name], self._schema.field(name).type) for name in self._names]
         if not answer.errors:
             return pyarrow.record_batch([*arrays, pyarrow.nulls(answer.rows, self._fault)], schema=self._schema)
         failed = np.zeros(answer.rows, bool)
@@ -183,21 +184,6 @@ class ArrowWriter:
         places = pyarrow.array(np.cumsum(failed) - 1, mask=~failed)
         faults = pyarrow.array(errors, self._fault).take(places)
         return pyarrow.record_batch([*(array.take(kept) for array in arrays), faults], schema=self._schema)
-
-
-def _array(values: Any, kind: Any) -> Any:
-    """Return a tensor as nested lists."""
-    leaf = kind
-    while pyarrow.types.is_list(leaf):
-        leaf = leaf.value_type
-    array = pyarrow.array(values.reshape(-1), leaf if values.dtype == object else None)
-    if array.type != leaf:
-        array = array.cast(leaf)
-    for depth in range(values.ndim - 1, 0, -1):
-        lists = int(np.prod(values.shape[:depth], dtype=np.int64))
-        offsets = np.arange(lists + 1, dtype=np.int32) * np.int32(values.shape[depth])
-        array = pyarrow.ListArray.from_arrays(pyarrow.array(offsets), array)
-    return array
 
 
 def _numbered(errors: Sequence[_Json], first: int) -> dict[int, _Json]:

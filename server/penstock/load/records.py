@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from penstock.core.errors import LoadError
 from penstock.load.rows import Row, random_array
 
-__all__ = ["has_images", "random_records"]
+__all__ = ["has_images", "plain_schema", "random_records"]
 
 _Schema: TypeAlias = Mapping[str, Any]
 
@@ -44,6 +44,25 @@ def has_images(schema: _Schema) -> bool:
     return '"contentMediaType"' in json.dumps(schema)
 
 
+def plain_schema(schema: _Schema, definitions: _Schema) -> tuple[_Schema, bool]:
+    """Return a field's schema without references and without null; whether it had null."""
+    nullable = False
+    while "$ref" in schema or "anyOf" in schema:
+        if "$ref" in schema:
+            schema = {**definitions[schema["$ref"].rpartition("/")[2]], **_without(schema, "$ref")}
+        else:
+            (inner,) = (of for of in schema["anyOf"] if of != {"type": "null"})
+            schema, nullable = {**inner, **_without(schema, "anyOf")}, True
+    if isinstance(schema.get("type"), list):
+        (kind,) = (name for name in schema["type"] if name != "null")
+        nullable = nullable or "null" in schema["type"]
+        schema = {**schema, "type": kind}
+    if None in schema.get("enum", ()):
+        nullable = nullable or "type" not in schema
+        schema = {**schema, "enum": [value for value in schema["enum"] if value is not None]}
+    return schema, nullable
+
+
 class _Draw:
     def __init__(self, schema: _Schema, generator: np.random.Generator) -> None:
         self._definitions = schema.get("$defs", {})
@@ -53,7 +72,7 @@ class _Draw:
     def fields(self, schema: _Schema, prefix: str, *, whole: bool = False) -> Iterator[tuple[str, NDArray[Any]]]:
         """Draw the fields of an object; `whole`: none is left out."""
         for name, given in schema.get("properties", {}).items():
-            of, nullable = self._plain(given)
+            of, nullable = plain_schema(given, self._definitions)
             path = f"{prefix}{name}"
             required = name in schema.get("required", ())
             if not (required or whole) and self._generator.random() < _ABSENT_SHARE:
@@ -66,24 +85,6 @@ class _Draw:
                 yield path, np.array(None, object)
             else:
                 yield path, self._value(of, path)
-
-    def _plain(self, schema: _Schema) -> tuple[_Schema, bool]:
-        """Return a schema without references and without null; whether it had null."""
-        nullable = False
-        while "$ref" in schema or "anyOf" in schema:
-            if "$ref" in schema:
-                schema = {**self._definitions[schema["$ref"].rpartition("/")[2]], **_without(schema, "$ref")}
-            else:
-                (inner,) = (of for of in schema["anyOf"] if of != {"type": "null"})
-                schema, nullable = {**inner, **_without(schema, "anyOf")}, True
-        if isinstance(schema.get("type"), list):
-            (kind,) = (name for name in schema["type"] if name != "null")
-            nullable = nullable or "null" in schema["type"]
-            schema = {**schema, "type": kind}
-        if None in schema.get("enum", ()):
-            nullable = nullable or "type" not in schema
-            schema = {**schema, "enum": [value for value in schema["enum"] if value is not None]}
-        return schema, nullable
 
     def _value(self, schema: _Schema, path: str) -> NDArray[Any]:
         extras = schema.get("x-penstock", {})

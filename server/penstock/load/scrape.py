@@ -7,18 +7,20 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.core.errors import LoadError
+from penstock.core.errors import LoadError, UnreachableError
 from penstock.load.generator import Address
 from penstock.load.rows import TensorSpec
 
-__all__ = ["Metrics", "ServedModel", "fetch_metrics", "fetch_model", "parse_metrics"]
+__all__ = ["Headers", "Metrics", "ServedModel", "fetch_metrics", "fetch_model", "parse_metrics"]
 
 TIMEOUT_SECONDS = 10.0
+# Header fields of requests, such as the one that shows a key.
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,14 @@ def parse_metrics(text: str) -> Metrics:
     )
 
 
-def fetch_metrics(address: Address) -> Metrics:
+def fetch_metrics(address: Address, headers: Headers = ()) -> Metrics:
     """Read /metrics; LoadError when there is none."""
-    return parse_metrics(_get(address, "/metrics").decode())
+    return parse_metrics(_get(address, "/metrics", headers).decode())
 
 
-def fetch_model(address: Address, name: str, version: str | None = None) -> ServedModel:
+def fetch_model(address: Address, name: str, version: str | None = None, headers: Headers = ()) -> ServedModel:
     """Ask for a model's schema; LoadError when the server, the model or its schema is not there."""
-    body = _get(address, f"/models/{quote(name, safe='')}")
+    body = _get(address, f"/models/{quote(name, safe='')}", headers)
     try:
         return _served(address, name, version, json.loads(body))
     except (ValueError, KeyError, TypeError) as error:
@@ -116,18 +118,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _get(address: Address, path: str) -> bytes:
+def _get(address: Address, path: str, headers: Headers) -> bytes:
     if address.port == 0:
         connection: http.client.HTTPConnection = _UnixConnection(address.host)
     else:
         connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers))
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise LoadError(f"nothing answers at {address}: {reason}; is `penstock serve` running there?") from error
+        raise UnreachableError(f"nothing answers at {address}: {reason}; is `penstock serve` running there?") from error
     finally:
         connection.close()
     if response.status != 200:

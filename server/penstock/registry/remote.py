@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from penstock.core.errors import ConfigError, RegistryUnavailableError, RequestError
-from penstock.registry.artefacts import refusals, staged_in
 from penstock.registry.folder import ContentFolder, DamagedError, Staged, seal, sync_tree
+from penstock.registry.local import refusals, staged_in
 from penstock.registry.manifest import Member, canonical, copy_and_hash
 from penstock.registry.records import ManifestEntry
 

@@ -18,6 +18,7 @@ __all__ = ["listen"]
 _log = logging.getLogger("penstock.serve")
 
 _PORT_MAX = 65535
+_NAMES = {"--port": "port", "--grpc-port": "the port for gRPC"}
 
 
 def listen(engine: Engine, config: ServerConfig) -> tuple[int, int | None]:
@@ -67,8 +68,9 @@ def _listen_tcp(engine: Engine, host: str, port: int, flag: str) -> int:
         where = f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(
-                f"port {port} of {host} is in use by another program; stop it, or choose another port "
-                f"with {flag} (0 takes a free one)"
+                f"{_NAMES[flag]} {port} of {host} is in use, by another program or by a Penstock, which takes the "
+                f"port behind its own for gRPC (its --grpc-port); stop it, or choose another with {flag} (0 takes a "
+                "free one)"
             ) from error
         if error.errno == errno.EACCES:
             raise ListenError(f"not allowed to listen on {where}; ports below 1024 need a privilege") from error

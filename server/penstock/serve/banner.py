@@ -29,12 +29,15 @@ def render_banner(
     models: Sequence[ModelStatus],
     *,
     unix_socket: Path | None = None,
+    grpc_port: int | None = None,
     development: bool = False,
     color: bool = False,
 ) -> str:
     """Return the banner's lines. `color`: for a terminal that understands ANSI escapes."""
     bold, dim, plain = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("", "", "")
     lines = [f"{bold}Penstock {__version__}{plain} is ready on {bold}{url}{plain}"]
+    if grpc_port is not None:
+        lines.append(f"  and on port {grpc_port} for gRPC (--grpc-port chooses it)")
     if unix_socket is not None:
         lines.append(f"  and on unix:{unix_socket}")
     if development:

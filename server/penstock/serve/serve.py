@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from penstock.core.config import LogFormat, ModelConfig, ServerConfig
-from penstock.core.errors import ConfigError, ModelLoadError
+from penstock.core.config import LogFormat, ServerConfig
+from penstock.core.errors import ConfigError
 from penstock.core.log_lines import FORMAT_VARIABLE
 from penstock.core.status import ModelStatus
 from penstock.registry.places import data_folder
@@ -29,6 +29,7 @@ from penstock.serve.certificate import encrypt, follow_certificate
 from penstock.serve.content import with_content
 from penstock.serve.logs import LogWriter
 from penstock.serve.placement import check_placement, place_io_threads
+from penstock.serve.preflight import check_readable
 from penstock.serve.registered import Registered, follow_registry, open_registry
 from penstock.serve.second_level import start_second_level
 from penstock.serve.supervisor import Supervisor
@@ -61,7 +62,8 @@ def serve(config: ServerConfig) -> None:
     """
     ready_fd = _take_ready_descriptor()
     check_placement(config)
-    _check_readable(config.models)
+    for model in config.models:
+        check_readable(model)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as cleanup:
         writer = LogWriter(config.log_format, config.log_level)
@@ -167,16 +169,6 @@ def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:
     )
 
 
-def _check_readable(models: Sequence[ModelConfig]) -> None:
-    """Find a mistyped path now and not in a worker. The backend finds what is wrong inside a file."""
-    for model in models:
-        advice = "check the path; models are given as NAME=PATH"
-        if not model.path.exists():
-            raise ModelLoadError(f"model {model.name!r}: there is no {model.path}; {advice}")
-        if not os.access(model.path, os.R_OK):
-            raise ModelLoadError(f"model {model.name!r}: no right to read {model.path}; give it to this user")
-
-
 def _wait_loaded(supervisor: Supervisor, stop: HubEvent) -> bool:
     """Let the hub serve until every model is ready; False when a signal came first. Raises what stops the start."""
     from penstock.control.hub import HubEvent
@@ -231,7 +223,14 @@ def _announce(
     if config.log_format == LogFormat.TEXT:
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         sys.stderr.write(
-            render_banner(url, models, unix_socket=config.unix_socket, development=config.development, color=color)
+            render_banner(
+                url,
+                models,
+                unix_socket=config.unix_socket,
+                grpc_port=grpc_port,
+                development=config.development,
+                color=color,
+            )
         )
         sys.stderr.flush()
     labels = [f"{status.config.name} {status.config.version}" for status in models]

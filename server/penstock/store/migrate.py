@@ -10,7 +10,7 @@ from importlib import resources
 from penstock.core.errors import RegistryUnavailableError
 from penstock.store.contract import Database
 
-__all__ = ["migrate"]
+__all__ = ["known_schema", "migrate"]
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -48,6 +48,11 @@ async def migrate(database: Database) -> None:
                 migration.name,
                 time.time_ns() // 1000,
             )
+
+
+def known_schema() -> int:
+    """Return the number of the schema that a database is brought to."""
+    return _migrations()[-1].number
 
 
 def _migrations() -> list[_Migration]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -18,7 +19,7 @@ except ImportError as error:
         "store names PostgreSQL, whose driver is not installed: run pip install 'penstock[postgres]'"
     ) from error
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["PostgresDatabase", "schema_of_server"]
 
 _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
@@ -93,6 +94,23 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Give the connections back."""
         await self._pool.close()
+
+
+def schema_of_server(url: str, timeout_s: float) -> int | None:
+    """Return the number of the schema there, None for none yet, and change nothing; RegistryUnavailableError."""
+
+    async def look() -> int | None:
+        with _translated(_without_password(url)):
+            connection = await asyncpg.connect(url, timeout=timeout_s, command_timeout=timeout_s)
+            try:
+                number = await connection.fetchval(f"SELECT COALESCE(MAX(number), 0) FROM {_SCHEMA}.migrations")
+                return int(number)
+            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+                return None
+            finally:
+                await connection.close(timeout=timeout_s)
+
+    return asyncio.run(look())
 
 
 class _Transaction:
