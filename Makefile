@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8000
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
+# Processes that share the Python tests, which wait for servers more than they compute.
+TEST_JOBS ?= $(shell expr $(JOBS) + 1)
 # Wheels without CUDA, which are a tenth as large.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -123,7 +125,7 @@ test-native: setup
 
 test-python: setup
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
-	@$(PY) -m pytest -q -m "not slow and not formats and not clients and not bare"
+	@$(PY) -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not formats and not clients and not bare"
 
 test-all: test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel test-typescript ## what takes longer: sanitizers, a build without libraries, model checker, instruction counts, kills, clients of others, formats, the wheel, the TypeScript SDK
 

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,13 @@ def slow_model(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], int]]]:
     os.close(gate)
 
 
+@pytest.fixture
+def runtime_folder() -> Iterator[Path]:
+    """An empty folder for XDG_RUNTIME_DIR with a short name: the path of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="penstock-run-") as folder:
+        yield Path(folder)
+
+
 def test_memory_without_models(serve: Callable[..., Server]) -> None:
     server = serve()
     for path in ("/models", "/metrics", "/openapi.json", "/health/live"):
@@ -99,15 +107,13 @@ def test_memory_without_models(serve: Callable[..., Server]) -> None:
     assert psutil.Process(server.process.pid).memory_info().rss < 120e6
 
 
-def test_runtime_folder_is_private_and_does_not_stay(tmp_path: Path) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    server = Server.start([], tmp_path, {"XDG_RUNTIME_DIR": str(runtime)})
-    (folder,) = runtime.iterdir()
+def test_runtime_folder_is_private_and_does_not_stay(runtime_folder: Path, tmp_path: Path) -> None:
+    server = Server.start([], tmp_path, {"XDG_RUNTIME_DIR": str(runtime_folder)})
+    (folder,) = runtime_folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert sorted(entry.name for entry in folder.iterdir()) == ["control.sock", "predict.sock"]
     server.stop()
-    assert list(runtime.iterdir()) == []
+    assert list(runtime_folder.iterdir()) == []
 
 
 def test_internal_header_of_a_client_counts_for_nothing(serve: Callable[..., Server]) -> None:
@@ -153,20 +159,18 @@ def test_address_that_cannot_be_used(arguments: list[str], message: str, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_start_leaves_nothing_behind(model_folder: Path, tmp_path: Path) -> None:
+def test_failed_start_leaves_nothing_behind(model_folder: Path, runtime_folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("raise RuntimeError('the weights are missing')\n")
-    runtime = tmp_path / "run"
-    runtime.mkdir()
     good = f"affine={model_folder}/affine.onnx"
-    with starting(good, f"broken={broken}", XDG_RUNTIME_DIR=str(runtime)) as process:
+    with starting(good, f"broken={broken}", XDG_RUNTIME_DIR=str(runtime_folder)) as process:
         line_with(process, "loading")
         children = psutil.Process(process.pid).children(recursive=True)
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert "broken" in said.splitlines()[-1]
     assert "the weights are missing" in said
-    assert list(runtime.iterdir()) == []
+    assert list(runtime_folder.iterdir()) == []
     _, alive = psutil.wait_procs(children, timeout=SECONDS)
     assert not alive
 
@@ -211,10 +215,10 @@ def test_signal_while_models_load_ends_it(slow_model: tuple[Path, Callable[[], i
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_second_signal_ends_it_at_once(gate: Gate, tmp_path: Path, number: int, status: int) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    environment = {"XDG_RUNTIME_DIR": str(runtime), "PENSTOCK_DRAIN_TIMEOUT_S": "3600"}
+def test_second_signal_ends_it_at_once(
+    gate: Gate, runtime_folder: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(runtime_folder), "PENSTOCK_DRAIN_TIMEOUT_S": "3600"}
     server = Server.start([f"gated={gate.path}"], tmp_path, environment)
     held = http.client.HTTPConnection(server.host, server.port, timeout=SECONDS)
     held.request("POST", "/predict", json.dumps({"inputs": [Gate.HOLD, 0, 0, 0]}))
@@ -227,7 +231,7 @@ def test_second_signal_ends_it_at_once(gate: Gate, tmp_path: Path, number: int, 
     assert server.process.wait(SECONDS) == status
     held.close()
     worker.wait(SECONDS)
-    assert list(runtime.iterdir()) == []
+    assert list(runtime_folder.iterdir()) == []
 
 
 def test_workers_do_not_inherit_the_ready_descriptor(server: Server) -> None:
