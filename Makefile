@@ -21,6 +21,7 @@ INSTALL_EDITABLE := PENSTOCK_NATIVE=prebuilt $(PY) -m pip install -q --no-build-
 TAKING_TURNS := mkdir -p build && flock build/lock
 NATIVE_SOURCES = $(shell find kernels batcher server/dataplane bench tests -name '*.[ch]pp' -o -name '*.cu' | sort)
 
+NVCC = $(shell command -v nvcc || ls "$$CUDA_PATH/bin/nvcc" "$$CUDA_HOME/bin/nvcc" /usr/local/cuda/bin/nvcc 2> /dev/null)
 # Before what the machine has, where it was installed because the machine has none.
 WITH_NODE := PATH="$(CURDIR)/build/node/bin:$$PATH"
 
@@ -29,7 +30,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
+.PHONY: help setup nvcc native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
         openapi test-clients test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel test-gpu \
         test-typescript bench wheel sdk-types clean
 
@@ -71,6 +72,12 @@ $(STAMPS)/dev: $(STAMPS)/tools setup.py sdk/python/pyproject.toml
 
 build/%/build.ninja: $(STAMPS)/tools CMakePresets.json
 	@$(CMAKE) --preset $* > $(STAMPS)/configure-$*.log 2>&1 || { cat $(STAMPS)/configure-$*.log; exit 1; }
+
+# What compiles for GPUs is 400 MB and needs no GPU. Where the machine has it, or nobody runs on one, nothing is installed.
+nvcc: $(STAMPS)/venv ## install NVIDIA's compiler into build/nvcc when the machine has none, to build for GPUs
+	@test -n "$(NVCC)" || { echo "installing nvcc into build/nvcc"; $(PY) -m venv build/nvcc && \
+		build/nvcc/bin/python -m pip install -q nvidia-cuda-nvcc==13.5.37 nvidia-cuda-cccl==13.3.5.0.6; }
+	@if grep -qs PENSTOCK_NVCC-NOTFOUND build/release/CMakeCache.txt; then rm -f build/release/build.ninja; fi
 
 native: build/release/build.ninja
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target _kernels _batcher _dataplane _loadgen _cuda_kernels

@@ -35,7 +35,7 @@ def gpu_checks(config: ServerConfig) -> Checks:
     yield _driver()
     if not (Path(native.__path__[0]) / "kernels.fatbin").is_file():
         text = "this Penstock was built without nvcc and has no kernels for a GPU"
-        yield _as_needed(models, "kernels for GPUs", text, "PATH=/usr/local/cuda/bin:$PATH make native")
+        yield _as_needed(models, "kernels for GPUs", text, "make nvcc native")
     else:
         yield ok("kernels for GPUs", "built")
     yield from _devices(models)

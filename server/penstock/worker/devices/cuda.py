@@ -106,7 +106,7 @@ def open_cuda(ordinal: int) -> CudaDevice:
     if not kernels.is_file():
         raise ModelLoadError(
             f"device = {name!r}: this Penstock was built without nvcc and has no kernels for a GPU: build it where "
-            "nvcc is on PATH, or set device = 'cpu'"
+            "nvcc is on PATH (`make nvcc setup` in a clone brings one), or set device = 'cpu'"
         )
     try:
         status = driver.cuInit(0)[0]
