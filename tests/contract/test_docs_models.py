@@ -93,6 +93,6 @@ def test_readme_replaces_a_model(tmp_path: Path) -> None:
 
 def test_streamed_batches(walkthrough: Walkthrough) -> None:
     blocks = list(blocks_of(BATCHES))
-    assert len([block for block in blocks if block.language == "console"]) == 4
+    assert len([block for block in blocks if block.language == "console"]) == 5
     for block in blocks:
         walkthrough.follow(block)

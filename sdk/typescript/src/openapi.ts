@@ -1769,6 +1769,13 @@ export interface operations {
                     "application/x-ndjson": unknown;
                     "text/csv": unknown;
                     "application/vnd.apache.arrow.stream": unknown;
+                    /**
+                     * @example data: {"outputs":{"label":0}}
+                     *
+                     *     event: end
+                     *     data: {"rows":1}
+                     */
+                    "text/event-stream": string;
                 };
             };
             /** @description Contradictory request or Malformed body or Malformed request */

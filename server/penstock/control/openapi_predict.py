@@ -47,8 +47,19 @@ _HEADER_LENGTH: Json = {
     "schema": {"type": "integer", "minimum": 0},
 }
 # Of the control plane, which reads and writes them piece by piece.
-_STREAMED: Json = {"application/x-ndjson": {}, "text/csv": {}, "application/vnd.apache.arrow.stream": {}}
-_STREAMED_IN: Json = {**_STREAMED, "application/vnd.apache.parquet": {}}
+_LINES: Json = {"application/x-ndjson": {}, "text/csv": {}, "application/vnd.apache.arrow.stream": {}}
+_STREAMED_IN: Json = {**_LINES, "application/vnd.apache.parquet": {}}
+_STREAMED: Json = {
+    **_LINES,
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Server-sent events: the data of each is what the line of a row is in NDJSON. The last one, "
+            "of the type `end`, has the number of rows.",
+        },
+        "example": 'data: {"outputs":{"label":0}}\n\nevent: end\ndata: {"rows":1}\n\n',
+    },
+}
 # Likewise: it makes a row of them.
 _FILES: Json = {
     "text/plain": {"schema": {"type": "string"}},

@@ -13,11 +13,12 @@ import pyarrow.ipc
 from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
+from penstock.core.events import EVENT_STREAM, end_of, events_of
 from penstock.jobs.dense import datatype_of
 from penstock.jobs.nested import nested_lists
 from penstock.native import _dataplane
 
-__all__ = ["Answer", "ArrowWriter", "Columns", "LineWriter", "Replied", "Rows", "Writer", "columns_of"]
+__all__ = ["Answer", "ArrowWriter", "Columns", "Replied", "Rows", "Writer", "columns_of", "writer_of"]
 
 _Json = dict[str, Any]
 
@@ -100,6 +101,13 @@ class Writer(Protocol):
         """Write what stands behind the last row."""
 
 
+def writer_of(kind: str, answer: IO[bytes], outputs: Sequence[Any]) -> Writer:
+    """Return what writes an answer as `arrow`, `events` or `lines`."""
+    if kind == "arrow":
+        return ArrowWriter(answer, outputs)
+    return EventWriter(answer) if kind == "events" else LineWriter(answer)
+
+
 class LineWriter:
     """NDJSON, as other streams have it."""
 
@@ -112,18 +120,33 @@ class LineWriter:
         """Write nothing."""
 
     def write(self, answer: Answer, first: int) -> None:
-        """Write a line for each row; replies are cut into lines natively."""
-        if isinstance(answer, Replied):
-            self._answer.write(_dataplane.json_answers(answer.body, answer.rows, first, []))
-            return
-        assert isinstance(answer, Rows)
-        errors = _numbered(answer.errors, first)
-        for row, values in enumerate(answer.outputs):
-            line = {"outputs": values} if values is not None else {"error": errors[row]}
-            self._answer.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        """Write a line for each row."""
+        self._answer.write(_lines(answer, first))
 
     def end(self) -> None:
         """Write nothing."""
+
+
+class EventWriter:
+    """Server-sent events, as other streams have them."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(self, answer: IO[bytes]) -> None:
+        self._answer = answer
+        self._rows = 0
+
+    def begin(self) -> None:
+        """Write nothing."""
+
+    def write(self, answer: Answer, first: int) -> None:
+        """Write an event for each row."""
+        self._answer.write(events_of(_lines(answer, first)))
+        self._rows = first + answer.rows
+
+    def end(self) -> None:
+        """Write the last event."""
+        self._answer.write(end_of(self._rows))
 
 
 class ArrowWriter:
@@ -184,6 +207,19 @@ class ArrowWriter:
         places = pyarrow.array(np.cumsum(failed) - 1, mask=~failed)
         faults = pyarrow.array(errors, self._fault).take(places)
         return pyarrow.record_batch([*(array.take(kept) for array in arrays), faults], schema=self._schema)
+
+
+def _lines(answer: Answer, first: int) -> bytes:
+    """Return a line for each row; replies are cut into lines natively."""
+    if isinstance(answer, Replied):
+        return _dataplane.json_answers(answer.body, answer.rows, first, [])
+    assert isinstance(answer, Rows)
+    errors = _numbered(answer.errors, first)
+    lines: list[str] = []
+    for row, values in enumerate(answer.outputs):
+        line = {"outputs": values} if values is not None else {"error": errors[row]}
+        lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
 
 
 def _numbered(errors: Sequence[_Json], first: int) -> dict[int, _Json]:

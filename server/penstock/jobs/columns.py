@@ -98,7 +98,7 @@ class _Job:
 
     def _predict(self, batches: Iterator[Any]) -> None:
         # They load Arrow, which is not there on every server.
-        from penstock.jobs.answers import ArrowWriter, LineWriter
+        from penstock.jobs.answers import writer_of
         from penstock.jobs.batches import Model, parts_of, run
         from penstock.jobs.dense import Layout, fields_of
 
@@ -114,7 +114,7 @@ class _Job:
             frozenset(order["nullable"]),
         )
         fast_path = FastPath(order["socket"], order["headers"])
-        writer: Writer = ArrowWriter(self._answer, model.outputs) if model.answers_columns else LineWriter(self._answer)
+        writer = writer_of(order["answer"], self._answer, model.outputs)
         under_way: deque[Future[tuple[Answer, RequestError | None]]] = deque()
         first = 0
         with ThreadPoolExecutor(_BATCHES_UNDER_WAY) as threads:

@@ -21,9 +21,10 @@ from penstock.control.streams.body import ClientGoneError, pieces_of
 from penstock.control.streams.coding import decoded, encoded
 from penstock.control.streams.fast_path import FastPath, Reply
 from penstock.control.streams.job import Job
-from penstock.control.streams.lines import CsvRows, CsvWriter, JsonRows, JsonWriter, LineReader, LineWriter
+from penstock.control.streams.lines import CsvRows, CsvWriter, EventWriter, JsonRows, JsonWriter, LineReader, LineWriter
 from penstock.control.streams.pipeline import Pipeline
 from penstock.core.errors import RequestError
+from penstock.core.events import EVENT_STREAM, EVENT_STREAM_HEADERS
 from penstock.core.problems import PROBLEMS
 
 __all__ = ["StreamedBatch"]
@@ -33,6 +34,7 @@ _CSV = "text/csv"
 _NAMES = {_JSON_LINES: _JSON_LINES, "application/ndjson": _JSON_LINES, "application/jsonl": _JSON_LINES, _CSV: _CSV}
 _ARROW = "application/vnd.apache.arrow.stream"
 _COLUMNS = {_ARROW: "arrow", "application/vnd.apache.parquet": "parquet"}
+_COLUMN_ANSWERS = {**dict.fromkeys(_NAMES, "lines"), _ARROW: "arrow", EVENT_STREAM: "events"}
 # Read by a process of its own: this one loads neither Arrow nor NumPy.
 _JOB = "penstock.jobs.columns"
 
@@ -80,10 +82,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
 
     def _order(self, columns: str, model: Schema, names: dict[str, str], headers: dict[str, str]) -> dict[str, object]:
         """Return what the job is to do."""
-        accepted = request.accept_mimetypes
-        wanted = accepted.best_match([_ARROW, *(name for name in _NAMES if name != _CSV)]) if accepted else _ARROW
-        if wanted is None:
-            raise RequestError("not_acceptable", f"the answer comes as {_ARROW} or {_JSON_LINES}; accept one of them")
+        answer = _COLUMN_ANSWERS[_wanted(_ARROW, [*(name for name in _NAMES if name != _CSV), EVENT_STREAM])]
         spool = self._state.uploads
         if spool is not None:
             spool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +92,7 @@ class StreamedBatch(Resource):  # type: ignore[misc]  # flask_restful has no typ
             "tensors_target": _infer_target(model.loaded.config.name, names.get("version")),
             "headers": headers,
             "format": columns,
-            "answer": "arrow" if wanted == _ARROW else "lines",
+            "answer": answer,
             "inputs": model.loaded.inputs,
             "record": model.loaded.record is not None,
             "optional": sorted(model.loaded.optional),
@@ -121,6 +120,8 @@ def _answer(first: bytes, answers: Iterator[bytes], media_type: str) -> Response
     # What the data plane has made of Accept-Encoding and its settings.
     coding = request.headers.get("X-Penstock-Coding")
     headers = {"Content-Encoding": coding} if coding else {}
+    if media_type == EVENT_STREAM:
+        headers |= EVENT_STREAM_HEADERS
     return Response(_Closing(answers, first, coding), 200, headers, content_type=media_type, direct_passthrough=True)
 
 
@@ -200,8 +201,17 @@ def _reader(media_type: str, model: Schema) -> LineReader:
 
 
 def _writer(sent: str, model: Schema) -> LineWriter:
+    wanted = _wanted(sent, [*(name for name in _NAMES if name != sent), EVENT_STREAM])
+    if wanted == EVENT_STREAM:
+        return EventWriter()
+    return CsvWriter(model.loaded.outputs) if wanted == _CSV else JsonWriter()
+
+
+def _wanted(usual: str, others: list[str]) -> str:
+    """Return the media type of the answer; `usual` where Accept leaves the choice."""
     accepted = request.accept_mimetypes
-    wanted = accepted.best_match([sent, *(name for name in _NAMES if name != sent)]) if accepted else sent
+    wanted = accepted.best_match([usual, *others]) if accepted else usual
     if wanted is None:
-        raise RequestError("not_acceptable", f"the answer comes as {_JSON_LINES} or {_CSV}; accept one of them")
-    return CsvWriter(model.loaded.outputs) if _NAMES[wanted] == _CSV else JsonWriter()
+        there = sorted({_NAMES.get(name, name) for name in (usual, *others)})
+        raise RequestError("not_acceptable", f"the answer comes as {', '.join(there)}; accept one of them")
+    return wanted

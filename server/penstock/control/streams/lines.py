@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.core.errors import RequestError
+from penstock.core.events import EVENT_STREAM, end_of, events_of
 from penstock.core.status import Tensor
 from penstock.native import _dataplane
 
-__all__ = ["CsvRows", "CsvWriter", "Fault", "JsonRows", "JsonWriter", "LineReader", "LineWriter", "Rows"]
+__all__ = ["CsvRows", "CsvWriter", "EventWriter", "Fault", "JsonRows", "JsonWriter", "LineReader", "LineWriter", "Rows"]
 
 # Row of the batch, code, status, detail.
 Fault = tuple[int, str, int, str]
@@ -50,6 +51,9 @@ class LineWriter(Protocol):
 
     def write(self, reply: bytes, rows: int, first: int, faults: list[Fault]) -> bytes:
         """Return the lines of a reply to so many rows, of which the first has the number `first`."""
+
+    def end(self, rows: int) -> bytes:
+        """Return what stands behind the last of so many rows."""
 
 
 class JsonRows:
@@ -119,6 +123,28 @@ class JsonWriter:
         """Write lines; see LineWriter."""
         return _dataplane.json_answers(reply, rows, first, faults)
 
+    def end(self, rows: int) -> bytes:
+        """Return nothing: the answer's end is that of its rows."""
+        return b""
+
+
+class EventWriter:
+    """Server-sent events: each line of NDJSON is the data of one, and one of the type `end` says that it was all."""
+
+    media_type = EVENT_STREAM
+
+    def head(self) -> bytes:
+        """Return nothing: the first row begins it."""
+        return b""
+
+    def write(self, reply: bytes, rows: int, first: int, faults: list[Fault]) -> bytes:
+        """Write events; see LineWriter."""
+        return events_of(_dataplane.json_answers(reply, rows, first, faults))
+
+    def end(self, rows: int) -> bytes:
+        """Return the last event."""
+        return end_of(rows)
+
 
 class CsvWriter:
     """CSV: the columns of each output, then `error`."""
@@ -138,6 +164,10 @@ class CsvWriter:
     def write(self, reply: bytes, rows: int, first: int, faults: list[Fault]) -> bytes:
         """Write records; see LineWriter."""
         return _dataplane.csv_answers(reply, rows, first, faults, self._outputs)
+
+    def end(self, rows: int) -> bytes:
+        """Return nothing, as with NDJSON."""
+        return b""
 
 
 def _rows(read: tuple[bytes, bytes, int, list[tuple[int, str]]]) -> tuple[Rows, int]:

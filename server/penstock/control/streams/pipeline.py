@@ -78,8 +78,8 @@ class Pipeline:
                 head = b"" if rows else self._writer.head()
                 yield head + b"".join(self._lines(batch, answer, rows))
                 rows += len(batch)
-            if not rows:
-                yield self._writer.head()
+            if end := (b"" if rows else self._writer.head()) + self._writer.end(rows):
+                yield end
         finally:
             while not self._batches.empty():
                 if isinstance(item := self._batches.get_nowait(), tuple):
