@@ -114,6 +114,16 @@ def test_rows_are_answered_while_others_are_still_to_come(server: Server) -> Non
         assert request.response.read() == end_of(3)
 
 
+def test_a_body_within_what_is_read_ahead_is_taken_before_its_answer_is_read(server: Server) -> None:
+    """Pages send a whole body before they look at the answer; the TypeScript SDK keeps its chunks within this."""
+    rows = (384 << 10) // 4
+    with streaming(server, JSON_LINES, "model=affine", EVENTS) as request:
+        request.send(b"[0]\n" * rows)  # whose errors are 30 times as long, more than sockets hold
+        request.end()
+        answer = request.response.read()
+        assert len(answer) > 10 << 20 and answer.endswith(end_of(rows))
+
+
 def test_what_is_wrong_with_all_of_it_is_a_refusal_and_no_event(server: Server) -> None:
     for query, body, status in (("model=nobody", b"[1]\n", 404), ("", b"[1]\n", 422)):
         response = stream(server, JSON_LINES, query, body, accept=EVENTS)

@@ -66,9 +66,7 @@ export class Batches {
     if (!["auto", "json", "msgpack", "binary"].includes(encoding)) {
       throw noEncoding(encoding);
     }
-    if (!(Number.isInteger(chunkRows) && chunkRows >= 1)) {
-      throw new ArgumentError(`chunkRows is ${chunkRows}: it is a whole number, 1 or more`);
-    }
+    checkChunkRows(chunkRows);
     if (holdsArray(rows)) {
       const tensors = fitted(rows, await this.#predictor.schema(model, version, call), false, false);
       return encoding === "auto" || encoding === "binary"
@@ -226,6 +224,13 @@ function listSource(rows: Rows, chunkRows: number): Source {
       }
     },
   };
+}
+
+/** ArgumentError for what is no number of rows. */
+export function checkChunkRows(chunkRows: number): void {
+  if (!(Number.isInteger(chunkRows) && chunkRows >= 1)) {
+    throw new ArgumentError(`chunkRows is ${chunkRows}: it is a whole number, 1 or more`);
+  }
 }
 
 /** ArgumentError for what is no rows one after the other. */

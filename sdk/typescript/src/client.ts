@@ -8,7 +8,7 @@ import { ArgumentError } from "./errors.js";
 import type { Hook } from "./hooks.js";
 import { inOrder } from "./in-flight.js";
 import type { Value } from "./json.js";
-import { type RowAnswer, streamed, streamsRequests } from "./lines.js";
+import { type RowAnswer, type StreamAs, streamed, streamedInChunks, streamsRequests } from "./lines.js";
 import {
   type ArrayInput,
   type Encoding,
@@ -87,7 +87,13 @@ export interface BatchOptions extends CallOptions {
 }
 
 /** What a stream of rows can say. `timeoutMs` is for each batch of rows that the server makes. */
-export type StreamOptions = Omit<BatchOptions, "encoding" | "progress" | "requestId">;
+export interface StreamOptions extends Omit<BatchOptions, "encoding" | "progress" | "requestId"> {
+  /**
+   * How answers travel: "lines", or server-sent "events", which proxies are less likely to hold back. In a page
+   * "events" gives rows as they come, not a chunk of them.
+   */
+  as?: StreamAs | undefined;
+}
 
 /** Options that leave what travels to the rows. */
 interface AutoOnly {
@@ -223,7 +229,7 @@ export class Client {
    * Predict rows as they come, and give what becomes of each as soon as it is known, in their order.
    *
    * In Node they go through one request, which is not sent again. A browser sends no request that is still being made,
-   * so there they go in chunks.
+   * so there they go in chunks: as "events" one after the other, which are not sent again either.
    */
   async *predictStream<O extends object = Values>(
     model: string,
@@ -233,9 +239,14 @@ export class Client {
     if (isArray(rows)) {
       throw new ArgumentError("a stream is rows one after the other: predictBatch() and iterBatch() take arrays");
     }
-    const { version, chunkRows, concurrency, ...call } = options;
+    const { version, chunkRows = 1024, concurrency, as = "lines", ...call } = options;
+    const ask = { model, version, as, call };
     if (streamsRequests()) {
-      yield* streamed(this.#core, this.#predictor, model, version, rows, call) as AsyncGenerator<RowAnswer<O>>;
+      yield* streamed(this.#core, this.#predictor, rows, ask) as AsyncGenerator<RowAnswer<O>>;
+      return;
+    }
+    if (as !== "lines") {
+      yield* streamedInChunks(this.#core, this.#predictor, rows, ask, chunkRows) as AsyncGenerator<RowAnswer<O>>;
       return;
     }
     for await (const part of this.#parts(model, rows, { ...options, encoding: "json" })) {

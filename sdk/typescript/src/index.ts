@@ -27,9 +27,10 @@ export {
   TimedOutError,
   TransportError,
 } from "./errors.js";
+export { type ServerSentEvent, serverSentEvents } from "./events.js";
 export type { Hook, Span } from "./hooks.js";
 export type { Value } from "./json.js";
-export type { RowAnswer } from "./lines.js";
+export type { RowAnswer, StreamAs } from "./lines.js";
 export { type Encoding, Prediction, type Receipt, type TensorOutputs, type Values } from "./predicting.js";
 export type { ProblemCode } from "./problems.js";
 export { BatchResult, type Column, type Progress } from "./results.js";

@@ -1,16 +1,22 @@
-/** Rows that are streamed through one request, a line of JSON each way (docs/batches.md). */
+/** Rows that are streamed through requests, and their answers as lines of JSON or as events (docs/batches.md). */
 
-import { iterable, type Rows } from "./batches.js";
+import { checkChunkRows, type Rows } from "./batches.js";
 import { type Call, type Core, type Opened, rowRefusal } from "./core.js";
-import { type PenstockError, ProtocolError } from "./errors.js";
-import { fromJson, holdsNamedFloats, toJson, withFloats } from "./json.js";
+import { LineCutter } from "./cutting.js";
+import { type About, ArgumentError, ConnectionLostError, type PenstockError, ProtocolError } from "./errors.js";
+import { EventParser } from "./events.js";
+import { fromJson, holdsNamedFloats, withFloats } from "./json.js";
 import { checkNames, type Predictor, quoted, type Values } from "./predicting.js";
+import { LineBody, RowLines } from "./row-lines.js";
 import { failure } from "./transport.js";
 import { unlessAborted } from "./waiting.js";
 
-const NDJSON = "application/x-ndjson";
-// As many bytes as go out together where the rows are there already.
-const PIECE_BYTES = 16_384;
+const MEDIA_TYPES = { lines: "application/x-ndjson", events: "text/event-stream" } as const;
+// In UTF-8 below what the server reads ahead, so that the end of a chunk never waits for its answers to be read.
+const CHUNK_CHARS = 128 * 1024;
+
+/** How the answers of a stream travel. */
+export type StreamAs = keyof typeof MEDIA_TYPES;
 
 /** What became of a row: its outputs, or its error. */
 export type RowAnswer<Outputs extends object = Values> =
@@ -23,139 +29,164 @@ export function streamsRequests(): boolean {
   return process?.versions?.node !== undefined && document === undefined;
 }
 
+/** What a stream is asked with. */
+export interface StreamCall {
+  readonly model: string;
+  readonly version: string | undefined;
+  readonly as: StreamAs;
+  readonly call: Call;
+}
+
 /** Send rows as they come and give what becomes of each, in order. What is thrown ends the request. */
 export async function* streamed(
   core: Core,
   predictor: Predictor,
-  model: string,
-  version: string | undefined,
   rows: Rows,
-  call: Call,
+  ask: StreamCall,
 ): AsyncGenerator<RowAnswer, void, undefined> {
-  checkNames(model, version);
-  const query = version === undefined ? "" : `&version=${quoted(version)}`;
-  const body = new LineBody(iterable(rows));
-  const target = `/predict/batch?model=${quoted(model)}${query}`;
-  const request = { method: "POST", target, body: body.stream, contentType: NDJSON, accept: NDJSON } as const;
-  let opened: Opened | undefined;
-  let answered = 0;
+  check(ask);
+  const lines = new RowLines(rows);
+  const body = new LineBody(lines);
   try {
-    opened = await core.open(request, call);
-    for await (const line of linesOf(opened)) {
-      yield await answerOf(line, answered, opened.requestId, predictor, model, version, call);
-      answered += 1;
-    }
-    if (body.failed === undefined && answered !== body.sent) {
-      const text = `${answered} answers to ${body.sent} rows`;
-      throw new ProtocolError(text, { requestId: opened.requestId, attempts: 1, mayHaveRun: true });
-    }
+    yield* answersTo(core, predictor, lines, ask, body.stream, 0);
   } catch (error) {
-    call.signal?.throwIfAborted();
+    ask.call.signal?.throwIfAborted();
     throw body.failed === undefined ? error : body.failed.reason;
   } finally {
-    opened?.done();
-    await body.end();
+    await lines.end();
   }
 }
 
-/** Rows as lines of JSON. */
-class LineBody {
-  readonly stream: ReadableStream<Uint8Array>;
-  /** What the rows, or their encoding, have thrown. */
-  failed: { readonly reason: unknown } | undefined;
-  sent = 0;
-  readonly #rows: Iterator<unknown> | AsyncIterator<unknown>;
-  readonly #ready: boolean;
-  #ended = false;
-  #asking = false;
-
-  constructor(rows: Rows) {
-    this.#ready = !(Symbol.asyncIterator in rows);
-    this.#rows = Symbol.asyncIterator in rows ? rows[Symbol.asyncIterator]() : rows[Symbol.iterator]();
-    const encoder = new TextEncoder();
-    this.stream = new ReadableStream({
-      pull: async (controller) => {
-        try {
-          const piece = await this.#piece();
-          if (piece) {
-            controller.enqueue(encoder.encode(piece));
-          }
-          if (this.#ended) {
-            controller.close();
-          }
-        } catch (reason) {
-          this.failed = { reason };
-          controller.error(reason);
-        }
-      },
-      cancel: () => this.end(),
-    });
-  }
-
-  /** Tell the rows' iterator that no more are wanted. */
-  async end(): Promise<void> {
-    if (this.#ended) {
-      return;
-    }
-    this.#ended = true;
-    const left = (async () => this.#rows.return?.())();
-    if (this.#asking) {
-      // Iterators that still work on a row may never hear it, so nobody waits for them.
-      left.catch(() => {});
-    } else {
-      await left;
-    }
-  }
-
-  async #piece(): Promise<string> {
-    let piece = "";
-    do {
-      const next = this.#rows.next();
-      this.#asking = true;
-      const { done, value } = this.#ready ? (next as IteratorResult<unknown>) : await next;
-      this.#asking = false;
-      if (done) {
-        this.#ended = true;
-        break;
+/** Send rows in chunks, one after the other, and give what becomes of each as it comes. */
+export async function* streamedInChunks(
+  core: Core,
+  predictor: Predictor,
+  rows: Rows,
+  ask: StreamCall,
+  chunkRows: number,
+): AsyncGenerator<RowAnswer, void, undefined> {
+  check(ask);
+  checkChunkRows(chunkRows);
+  const { signal } = ask.call;
+  const lines = new RowLines(rows);
+  try {
+    for (;;) {
+      const first = lines.rows;
+      const coming = lines.piece(chunkRows, CHUNK_CHARS);
+      const chunk = await (signal === undefined ? coming : unlessAborted(coming, signal));
+      if (chunk === "") {
+        return;
       }
-      piece += `{"inputs":${toJson(value)}}\n`;
-      this.sent += 1;
-    } while (this.#ready && piece.length < PIECE_BYTES);
-    return piece;
+      yield* answersTo(core, predictor, lines, ask, chunk, first);
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    await lines.end();
   }
 }
 
-async function* linesOf({ response, requestId, signal }: Opened): AsyncGenerator<string, void, undefined> {
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+function check({ model, version, as }: StreamCall): void {
+  checkNames(model, version);
+  if (!Object.hasOwn(MEDIA_TYPES, as)) {
+    throw new ArgumentError(`as is ${JSON.stringify(as)}: it is "lines" or "events"`);
+  }
+}
+
+/** Make one request, of the rows from `first` on. */
+async function* answersTo(
+  core: Core,
+  predictor: Predictor,
+  lines: RowLines,
+  { model, version, as, call }: StreamCall,
+  body: string | ReadableStream<Uint8Array>,
+  first: number,
+): AsyncGenerator<RowAnswer, void, undefined> {
+  const query = version === undefined ? "" : `&version=${quoted(version)}`;
+  const target = `/predict/batch?model=${quoted(model)}${query}`;
+  const types = { contentType: MEDIA_TYPES.lines, accept: MEDIA_TYPES[as] };
+  let opened: Opened | undefined;
+  let row = first;
+  try {
+    opened = await core.open({ method: "POST", target, body, ...types }, call);
+    for await (const line of as === "events" ? linesOfEvents(opened) : linesOf(opened)) {
+      yield await answerOf(line, row, opened.requestId, predictor, model, version, call);
+      row += 1;
+    }
+    if (row !== lines.rows) {
+      throw new ProtocolError(`${row - first} answers to ${lines.rows - first} rows`, about(opened));
+    }
+  } finally {
+    opened?.done();
+  }
+}
+
+async function* linesOf(opened: Opened): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const cutter = new LineCutter("\n");
+  for await (const piece of piecesOf(opened)) {
+    yield* cutter.cut(decoded(decoder, piece, opened));
+  }
+  yield* cutter.cut(decoded(decoder, undefined, opened));
+  if (cutter.rest) {
+    yield cutter.rest;
+  }
+}
+
+/** Give the lines that events hold, which have to end with the event that says how many they were. */
+async function* linesOfEvents(opened: Opened): AsyncGenerator<string, void, undefined> {
+  const type = opened.response.headers.get("content-type") ?? "nothing";
+  if (!type.startsWith(MEDIA_TYPES.events)) {
+    throw new ProtocolError(`${MEDIA_TYPES.events} was asked for, and ${type} is answered`, about(opened));
+  }
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const parser = new EventParser();
+  let rows = 0;
+  let said: number | undefined;
+  // What is begun at the end, be it a character, is no part of an event.
+  for await (const piece of piecesOf(opened)) {
+    for (const { event, data } of parser.parse(decoded(decoder, piece, opened))) {
+      if (event === "message") {
+        yield data;
+        rows += 1;
+      } else if (event === "end") {
+        said = Number(/"rows": ?(\d+)/.exec(data)?.[1]);
+      }
+    }
+  }
+  if (said === undefined) {
+    const text = `the answer ended after ${rows} rows, without the event that ends it: something has cut it on its way`;
+    throw new ConnectionLostError(text, about(opened));
+  }
+  if (said !== rows) {
+    throw new ProtocolError(`${rows} rows came, and the event that ends them says ${said}`, about(opened));
+  }
+}
+
+async function* piecesOf({ response, requestId, signal }: Opened): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = (response.body as ReadableStream<Uint8Array>).getReader();
-  // Pieces of a line are put together once, at its end: a line may be as long as an answer.
-  let begun: string[] = [];
   for (;;) {
     const { done, value } = await unlessAborted(reader.read(), signal).catch((thrown: unknown) => {
       throw failure(thrown, { requestId, attempts: 1 });
     });
-    const [rest = "", ...others] = decoded(decoder, value, done, requestId).split("\n");
-    begun.push(rest);
-    for (const other of others) {
-      yield begun.join("");
-      begun = [other];
-    }
     if (done) {
-      const last = begun.join("");
-      if (last) {
-        yield last;
-      }
       return;
     }
+    yield value;
   }
 }
 
-function decoded(decoder: TextDecoder, piece: Uint8Array | undefined, done: boolean, requestId: string): string {
+function about({ requestId }: Opened): About {
+  return { requestId, attempts: 1, mayHaveRun: true };
+}
+
+/** Decode a piece, or what is left where there is none. */
+function decoded(decoder: TextDecoder, piece: Uint8Array | undefined, opened: Opened): string {
   try {
-    return decoder.decode(piece, { stream: !done });
+    return decoder.decode(piece, { stream: piece !== undefined });
   } catch (cause) {
-    const about = { requestId, attempts: 1, mayHaveRun: true, cause };
-    throw new ProtocolError("what answers is no Penstock: its answer is no UTF-8", about);
+    throw new ProtocolError("what answers is no Penstock: its answer is no UTF-8", { ...about(opened), cause });
   }
 }
 

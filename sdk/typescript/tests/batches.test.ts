@@ -156,9 +156,9 @@ describe("parts of a batch", () => {
   });
 });
 
-describe("a stream", () => {
+describe.each(["lines", "events"] as const)("a stream of %s", (as) => {
   test("answers each row, in order", async () => {
-    const answers = await all(client.predictStream<{ y: number[] }>("affine", rows(5000)));
+    const answers = await all(client.predictStream<{ y: number[] }>("affine", rows(5000), { as }));
     expect(answers.map((answer) => answer.outputs?.y[0])).toEqual(firsts(5000));
     expect(answers.map((answer) => answer.row)).toEqual(firsts(5000).map((_, row) => row));
   });
@@ -174,7 +174,7 @@ describe("a stream", () => {
         });
       }
     }
-    for await (const { outputs } of client.predictStream<{ y: number[] }>("affine", conversation())) {
+    for await (const { outputs } of client.predictStream<{ y: number[] }>("affine", conversation(), { as })) {
       answered.push(outputs?.y[0] as number);
       next(answered.length < 5 ? [answered.length, 0, 0, 0] : undefined);
     }
@@ -188,7 +188,7 @@ describe("a stream", () => {
       [1, 2],
       [2, 0, 0, 0],
     ];
-    const answers = await all(client.predictStream("echo", given));
+    const answers = await all(client.predictStream("echo", given, { as }));
     expect(answers.map((answer) => answer.outputs?.["y"])).toEqual([given[0], undefined, undefined, given[3]]);
     expect(answers[1]?.error).toBeInstanceOf(ModelError);
     expect(answers[2]?.error).toBeInstanceOf(InvalidInputError);
@@ -196,8 +196,10 @@ describe("a stream", () => {
   });
 
   test("is refused as a whole before any row", async () => {
-    await expect(all(client.predictStream("nope", rows(3)))).rejects.toBeInstanceOf(ModelNotFoundError);
-    await expect(all(client.predictStream("affine", 3 as unknown as []))).rejects.toBeInstanceOf(ArgumentError);
+    await expect(all(client.predictStream("nope", rows(3), { as }))).rejects.toBeInstanceOf(ModelNotFoundError);
+    await expect(all(client.predictStream("affine", 3 as unknown as [], { as }))).rejects.toBeInstanceOf(ArgumentError);
+    const other = { as: "sse" as "events" };
+    await expect(all(client.predictStream("affine", rows(3), other))).rejects.toThrow(/as is "sse": it is "lines" or/);
   });
 
   test("ends with what its rows throw", async () => {
@@ -206,8 +208,9 @@ describe("a stream", () => {
       yield* lazily(rows(3));
       throw reason;
     }
-    await expect(all(client.predictStream("affine", failing()))).rejects.toBe(reason);
-    await expect(all(client.predictStream("affine", [[1, 2, 3, 4], new Set()]))).rejects.toBeInstanceOf(ArgumentError);
+    await expect(all(client.predictStream("affine", failing(), { as }))).rejects.toBe(reason);
+    const unfit = client.predictStream("affine", [[1, 2, 3, 4], new Set()], { as });
+    await expect(all(unfit)).rejects.toBeInstanceOf(ArgumentError);
   });
 
   test("that is left early ends its request and its rows", async () => {
@@ -221,7 +224,7 @@ describe("a stream", () => {
         ended = true;
       }
     }
-    for await (const { row } of client.predictStream("affine", endless())) {
+    for await (const { row } of client.predictStream("affine", endless(), { as })) {
       if (row === 20) {
         break;
       }
@@ -229,15 +232,27 @@ describe("a stream", () => {
     await expect.poll(() => ended).toBe(true);
     const reason = new Error("enough");
     const controller = new AbortController();
-    const stream = client.predictStream("affine", endless(), { signal: controller.signal });
+    const stream = client.predictStream("affine", endless(), { as, signal: controller.signal });
     await stream.next();
     controller.abort(reason);
     await expect(all(stream)).rejects.toBe(reason);
   });
 
+  test("has no answers to no rows", async () => {
+    expect(await all(client.predictStream("affine", [], { as }))).toEqual([]);
+  });
+
+  test("takes rows that are longer than a piece", async () => {
+    const persons = [1, 40_000, 50_000, 2, 3].map((length) => ({ age: 1, sex: "male", comment: "é".repeat(length) }));
+    const answers = await all(client.predictStream<{ comment: string }>("person", persons, { as }));
+    // The model has no room for those that are long.
+    const comments = answers.map(({ outputs, error }) => outputs?.comment ?? error?.name);
+    expect(comments).toEqual(["é", "InvalidInputError", "InvalidInputError", "éé", "ééé"]);
+  });
+
   test("of more than the server's buffers hold goes on while it is read", async () => {
     let count = 0;
-    for await (const { outputs } of client.predictStream<{ y: number[] }>("affine", rows(200_000))) {
+    for await (const { outputs } of client.predictStream<{ y: number[] }>("affine", rows(200_000), { as })) {
       count += outputs?.y[0] === 2 * count + 1 ? 1 : 0;
     }
     expect(count).toBe(200_000);

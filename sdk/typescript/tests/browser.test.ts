@@ -126,6 +126,134 @@ describe.skipIf(browserPath() === undefined)("in Chromium", () => {
     expect(seen.streamed).toEqual([...Array.from({ length: 100 }, (_, row) => 2 * row + 1), "InvalidInputError"]);
   });
 
+  test("streams of events, row by row", async () => {
+    const seen = await page.evaluate(async (url) => {
+      const types = new Set<string>();
+      let requests = 0;
+      const client = new sdk.Client(url, {
+        fetch: async (address, init) => {
+          const response = await fetch(address, init);
+          if (init.method === "POST") {
+            requests += 1;
+            types.add(response.headers.get("content-type") ?? "");
+          }
+          return response;
+        },
+      });
+      const rows = Array.from({ length: 20_000 }, (_, row) => (row % 5000 === 4999 ? [row] : [row, 0, 0, 0]));
+      async function* lazily(): AsyncGenerator<number[], void, undefined> {
+        yield* rows;
+      }
+      const wrong: unknown[] = [];
+      let next = 0;
+      for await (const { row, outputs, error } of client.predictStream<{ y: number[] }>("affine", lazily(), {
+        as: "events",
+        chunkRows: 50_000,
+      })) {
+        const expected = row % 5000 === 4999 ? "InvalidInputError" : 2 * row + 1;
+        if (row !== next || (outputs?.y[0] ?? error?.name) !== expected) {
+          wrong.push(row);
+        }
+        next += 1;
+      }
+      const long = { age: 1, sex: "male", comment: "é".repeat(3_000_000) };
+      const mixed: unknown[] = [];
+      for await (const { outputs, error } of client.predictStream(
+        "person",
+        [{ ...long, comment: "a" }, long, { ...long, comment: "b" }],
+        { as: "events", chunkRows: 2 },
+      )) {
+        mixed.push(outputs?.comment ?? error?.name);
+      }
+      return { wrong, next, types: [...types], several: requests > 3, mixed };
+    }, server.url);
+    expect(seen).toEqual({
+      wrong: [],
+      next: 20_000,
+      types: ["text/event-stream"],
+      several: true,
+      mixed: ["a", "InvalidInputError", "b"],
+    });
+  });
+
+  test("streams of events that are left, aborted or refused, and rows that throw", async () => {
+    const seen = await page.evaluate(async (url) => {
+      const client = new sdk.Client(url);
+      const caught: unknown[] = [];
+      const ended: string[] = [];
+      async function* endless(name: string): AsyncGenerator<number[], void, undefined> {
+        try {
+          for (;;) {
+            yield [1, 2, 3, 4];
+          }
+        } finally {
+          ended.push(name);
+        }
+      }
+      async function all(stream: AsyncIterable<unknown>): Promise<void> {
+        try {
+          for await (const _answer of stream) {
+            // until it ends
+          }
+        } catch (error) {
+          caught.push(error instanceof Error ? error.name : error);
+        }
+      }
+      const options = { as: "events", chunkRows: 10 } as const;
+      for await (const { row } of client.predictStream("affine", endless("left"), options)) {
+        if (row === 25) {
+          break;
+        }
+      }
+      const controller = new AbortController();
+      const stream = client.predictStream("affine", endless("aborted"), { ...options, signal: controller.signal });
+      await stream.next();
+      controller.abort("enough");
+      await all(stream);
+      const silent = new AbortController();
+      const waiting = client.predictStream(
+        "affine",
+        { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) },
+        { ...options, signal: silent.signal },
+      );
+      const waited = all(waiting);
+      silent.abort("no row comes");
+      await waited;
+      async function* failing(): AsyncGenerator<number[], void, undefined> {
+        yield [1, 2, 3, 4];
+        throw new RangeError("no more");
+      }
+      await all(client.predictStream("affine", failing(), options));
+      await all(client.predictStream("nope", [[1]], options));
+      await all(client.predictStream("affine", [[1]], { ...options, chunkRows: 0 }));
+      await all(client.predictStream("affine", [[1]], { as: "sse" as "events" }));
+      return { caught, ended };
+    }, server.url);
+    expect(seen).toEqual({
+      caught: ["enough", "no row comes", "RangeError", "ModelNotFoundError", "ArgumentError", "ArgumentError"],
+      ended: ["left", "aborted"],
+    });
+  });
+
+  test("events of any answer", async () => {
+    const seen = await page.evaluate(async (url) => {
+      const response = await fetch(`${url}/predict/batch?model=affine`, {
+        method: "POST",
+        body: "[1,2,3,4]\n",
+        headers: { "Content-Type": "application/x-ndjson", Accept: "text/event-stream" },
+      });
+      const events: unknown[] = [];
+      for await (const { event, data } of sdk.serverSentEvents(response.body as ReadableStream<Uint8Array>)) {
+        events.push([event, data]);
+      }
+      return events;
+    }, server.url);
+    expect(seen).toEqual([
+      ["message", '{"outputs":{"y":[3.0,5.0,7.0,9.0]}}'],
+      ["end", '{"rows":1}'],
+    ]);
+  });
+
   test("keys, deadlines and signals", async () => {
     const made = await new Client(server.url).keys.create("page", "predict");
     const seen = await page.evaluate(
