@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import tempfile
 import threading
@@ -116,7 +117,7 @@ DIGITS = ModelStatus(
     state=ModelState.READY,
     latest=True,
     workers=(
-        WorkerStatus(worker=0, pid=4711, state=WorkerState.READY, restarts=2),
+        WorkerStatus(worker=0, pid=os.getpid(), state=WorkerState.READY, restarts=2),
         WorkerStatus(worker=1, pid=None, state=WorkerState.BACKING_OFF, restarts=1),
         WorkerStatus(worker=63, pid=4712, state=WorkerState.QUARANTINE, restarts=0),
     ),

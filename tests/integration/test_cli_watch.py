@@ -142,15 +142,19 @@ def test_once_is_one_plain_picture(two: Server) -> None:
     head, answers, _, titles, *rows = result.stdout.splitlines()
     assert head.startswith(f"Penstock {__version__}  {two.url}  ready")
     assert re.search(
-        r"^[\d.,]+ answers/s  200 [\d.,]+   \d+ connections   main process [\d.]+ CPUs, [\d.]+ MiB$", answers
+        r"^[\d.,]+ answers/s  200 [\d.,]+   \d+ connections   main process [\d.]+ CPUs, [\d.]+ MiB"
+        r"   workers [\d.]+ CPUs, [\d.]+ MiB$",
+        answers,
     )
-    assert " ".join(titles.split()) == "MODEL VERSION ROWS/S P50 MS P99 MS BATCH QUEUE ERRORS/S WORKERS"
+    assert " ".join(titles.split()) == "MODEL VERSION ROWS/S P50 MS P99 MS BATCH QUEUE ERRORS/S CPUS MEMORY WORKERS"
     asked, idle = (row.split() for row in rows)
     assert asked[:2] == ["affine", "1"]
     assert float(asked[2].replace(",", "")) > 0
     assert 0 < float(asked[3]) <= float(asked[4])
     assert float(asked[5]) >= 1
-    assert idle == ["other", "1", "0", "-", "-", "-", "0", "0", "1"]
+    assert idle[:8] == ["other", "1", "0", "-", "-", "-", "0", "0"]
+    assert idle[10:] == asked[10:] == ["MiB", "1"]
+    assert float(idle[9]) > 1
 
 
 def test_a_narrow_picture_keeps_what_matters(two: Server) -> None:

@@ -76,7 +76,7 @@ def test_model_is_described(control: Control) -> None:
                 "on_worker_death": "rerun",
                 "memory_bytes": None,
                 "workers": [
-                    {"worker": 0, "pid": 4711, "state": "ready", "restarts": 2},
+                    {"worker": 0, "pid": os.getpid(), "state": "ready", "restarts": 2},
                     {"worker": 1, "pid": None, "state": "backing_off", "restarts": 1},
                     {"worker": 63, "pid": 4712, "state": "quarantine", "restarts": 0},
                 ],

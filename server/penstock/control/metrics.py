@@ -14,6 +14,7 @@ from penstock import __version__
 from penstock.control.gpu_metrics import gpu_metrics
 from penstock.control.ring_metrics import MODEL_LABELS, cost_metrics, cumulative, ring_metrics
 from penstock.control.state import CostStats, EngineStats, ServerState
+from penstock.control.worker_metrics import worker_metrics
 from penstock.core.status import ModelState, ModelStatus
 from penstock.telemetry.gpus import GpuWatch
 
@@ -98,7 +99,8 @@ class _StateCollector(Collector):
             yield _counter(*_TAP_COUNTERS[key], count)
         yield from ring_metrics(stats["rings"])
         models = self._state.models.models()
-        yield from _model_metrics(models)
+        yield _readiness(models)
+        yield from worker_metrics(models)
         yield from gpu_metrics(self._gpus.last())
         live = {ring["ring"] for ring in stats["rings"]}
         yield from cost_metrics(
@@ -143,17 +145,8 @@ def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, value=value)
 
 
-def _model_metrics(models: Iterable[ModelStatus]) -> Iterator[Metric]:
+def _readiness(models: Iterable[ModelStatus]) -> Metric:
     ready = GaugeMetricFamily("penstock_model_ready", "Whether the model version answers.", labels=MODEL_LABELS)
-    restarts = CounterMetricFamily("penstock_worker_restarts", "Workers started again.", labels=MODEL_LABELS)
-    workers = GaugeMetricFamily("penstock_workers", "Workers by state.", labels=(*MODEL_LABELS, "state"))
     for status in models:
-        label = (status.config.name, status.config.version)
-        ready.add_metric(label, float(status.state == ModelState.READY))
-        restarts.add_metric(label, sum(worker.restarts for worker in status.workers))
-        states = [str(worker.state) for worker in status.workers]
-        for state in sorted(set(states)):
-            workers.add_metric((*label, state), states.count(state))
-    yield ready
-    yield restarts
-    yield workers
+        ready.add_metric((status.config.name, status.config.version), float(status.state == ModelState.READY))
+    return ready

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from penstock.cli.tables import size
 from penstock.cli.watch.figures import ModelFigures
 from penstock.cli.watch.sparkline import sparkline
 from penstock.cli.watch.watching import POINTS, History
@@ -50,6 +51,8 @@ _COLUMNS: tuple[_Column | _Spark, ...] = (
     _Column("BATCH", lambda model: (_mean(model.batch_rows_mean), ""), 5),
     _Column("QUEUE", lambda model: (f"{model.queue_rows:,}", ""), 2),
     _Column("ERRORS/S", lambda model: _errors(model), 1),
+    _Column("CPUS", lambda model: (_cpus(model.cpus_used), ""), 10),
+    _Column("MEMORY", lambda model: (size(model.memory_bytes) or "-", ""), 11),
     _Column("WORKERS", lambda model: _workers(model), 7, left=True),
 )
 
@@ -133,6 +136,10 @@ def _ms(value: float | None) -> str:
 
 def _mean(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
+
+
+def _cpus(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _percent(value: float | None) -> str:

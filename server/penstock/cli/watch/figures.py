@@ -15,6 +15,7 @@ _ERRORS = {
     "penstock_deadline_exceeded_total": "deadline_exceeded",
     "penstock_rows_cancelled_total": "cancelled",
 }
+_WORKER_CPU, _WORKER_MEMORY = "penstock_worker_cpu_seconds_total", "penstock_worker_resident_memory_bytes"
 _ANSWERED_BY_CACHE = ("penstock_cache_hits_total", "penstock_cache_coalesced_total")
 
 
@@ -41,11 +42,13 @@ class ModelFigures:
     cache_hit_share: float | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
     worker_restarts: int = 0
+    cpus_used: float | None = None  # by its workers, as far as no other model has them, too
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFigures:
-    """The main process, and what all routes answered."""
+    """The main process, all workers together, and what all routes answered."""
 
     version: str
     ready: bool
@@ -53,6 +56,8 @@ class ServerFigures:
     connections: int
     cpus_used: float | None
     memory_bytes: int | None
+    workers_cpus_used: float | None = None
+    workers_memory_bytes: int | None = None
     responses_per_s: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -120,6 +125,8 @@ def _model(model: str, version: str, interval: Interval) -> ModelFigures:
         cache_hit_share=_share(hits, None if hits is None or misses is None else hits + misses),
         workers={labels["state"]: int(count) for labels, count in now.series("penstock_workers") if count},
         worker_restarts=int(now.value("penstock_worker_restarts_total") or 0),
+        cpus_used=interval.rate(_WORKER_CPU) if _WORKER_CPU in now.values else None,
+        memory_bytes=_whole(now.value(_WORKER_MEMORY)),
     )
 
 
@@ -144,14 +151,15 @@ def _errors(interval: Interval) -> dict[str, float]:
 def _server(interval: Interval) -> ServerFigures:
     now = interval.now
     version = next((labels.get("version", "") for labels, _ in now.series("penstock_build_info")), "")
-    memory = now.value("process_resident_memory_bytes")
     return ServerFigures(
         version=version,
         ready=bool(now.value("penstock_ready")),
         draining=bool(now.value("penstock_draining")),
         connections=int(now.value("penstock_connections_open") or 0),
         cpus_used=interval.rate("process_cpu_seconds_total"),
-        memory_bytes=None if memory is None else int(memory),
+        memory_bytes=_whole(now.value("process_resident_memory_bytes")),
+        workers_cpus_used=interval.rate(_WORKER_CPU) if _WORKER_CPU in now.values else None,
+        workers_memory_bytes=_whole(now.value(_WORKER_MEMORY)),
         responses_per_s=interval.rates_by("penstock_responses_total", "status"),
     )
 
@@ -166,7 +174,6 @@ def _gpus(interval: Interval) -> list[GpuFigures]:
         def figure(what: str, index: str = index) -> float | None:
             return now.value(f"penstock_gpu_{what}", gpu=index)
 
-        used, total = figure("memory_used_bytes"), figure("memory_total_bytes")
         limits = [
             labels["reason"]
             for labels, holds in now.series("penstock_gpu_clock_limited")
@@ -177,14 +184,18 @@ def _gpus(interval: Interval) -> list[GpuFigures]:
                 index=index,
                 name=name,
                 utilization=figure("utilization_ratio"),
-                memory_used_bytes=None if used is None else int(used),
-                memory_total_bytes=None if total is None else int(total),
+                memory_used_bytes=_whole(figure("memory_used_bytes")),
+                memory_total_bytes=_whole(figure("memory_total_bytes")),
                 power_watts=figure("power_watts"),
                 temperature_celsius=figure("temperature_celsius"),
                 limited_by=tuple(sorted(limits)),
             )
         )
     return gpus
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _ms(seconds: float | None) -> float | None:

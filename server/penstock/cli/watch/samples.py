@@ -21,6 +21,7 @@ _WANTED = re.compile(
     r"|penstock_(?:rows|rows_refused|rows_shed|deadline_exceeded|rows_cancelled|batches|batches_sealed)_total"
     r"|penstock_(?:cache_hits|cache_misses|cache_coalesced|worker_restarts|responses)_total"
     r"|penstock_(?:queue_rows|workers|model_ready|ready|draining|connections_open|build_info)"
+    r"|penstock_(?:worker_cpu_seconds_total|worker_resident_memory_bytes)"
     r"|penstock_gpu_\w+"
     r"|process_(?:cpu_seconds_total|resident_memory_bytes|start_time_seconds))[{ ]"
 )

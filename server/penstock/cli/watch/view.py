@@ -64,9 +64,12 @@ class View:
             style = {"4": "yellow", "5": "red"}.get(status[:1], "dim")
             line.append(f"  {status} {rate(count)}", style=style)
         line.append(f"   {server.connections:,} connection{'' if server.connections == 1 else 's'}")
-        if server.memory_bytes is not None:
-            cpus = "-" if server.cpus_used is None else f"{server.cpus_used:.2f}"
-            line.append(f"   main process {cpus} CPUs, {size(server.memory_bytes)}")
+        for name, cpus, memory in (
+            ("main process", server.cpus_used, server.memory_bytes),
+            ("workers", server.workers_cpus_used, server.workers_memory_bytes),
+        ):
+            if memory is not None:
+                line.append(f"   {name} {'-' if cpus is None else f'{cpus:.2f}'} CPUs, {size(memory)}")
         return line
 
     def _errors(self, models: Sequence[ModelFigures]) -> Iterator[Text]:
