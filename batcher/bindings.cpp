@@ -238,7 +238,8 @@ class Batch {
   [[nodiscard]] static RowError error_from_name(std::string_view name) {
     if (name == "model_raised") return RowError::kModelRaised;
     if (name == "bad_output") return RowError::kBadOutput;
-    throw std::invalid_argument("a row fails by 'model_raised' or 'bad_output'");
+    if (name == "invalid_input") return RowError::kInvalidInput;
+    throw std::invalid_argument("a row fails by 'model_raised', 'bad_output' or 'invalid_input'");
   }
 
   [[nodiscard]] BatchTaker& taker() { return attached_->taker(); }
@@ -367,7 +368,8 @@ NB_MODULE(_batcher, module) {
       .def("is_cancelled", &Batch::is_cancelled, "row"_a, "Whether the client is gone. A hint.")
       .def("mark_running", &Batch::mark_running, "row"_a)
       .def("complete_row", &Batch::complete_row, "row"_a, "The row's outputs are in place.")
-      .def("fail_row", &Batch::fail_row, "row"_a, "error"_a, "detail"_a, "error: 'model_raised' or 'bad_output'.")
+      .def("fail_row", &Batch::fail_row, "row"_a, "error"_a, "detail"_a,
+           "error: 'model_raised', 'bad_output' or 'invalid_input'.")
       .def("complete", &Batch::complete, "Publish the batch; rows without a word of their own are final.");
   nb::class_<Taker>(module, "Taker",
                     "Takes the batches of the rings of a group. One per thread; `worker` is unique in them, 0 to 63.")

@@ -22,8 +22,8 @@ using namespace nanobind::literals;
 namespace penstock::batcher {
 namespace {
 
-constexpr std::array<std::string_view, 6> kErrors{"none",    "model_raised", "worker_died",
-                                                  "culprit", "bad_output",   "shed"};
+constexpr std::array<std::string_view, 7> kErrors{"none",       "model_raised", "worker_died",  "culprit",
+                                                  "bad_output", "shed",         "invalid_input"};
 constexpr std::array<std::string_view, kRowClasses> kClasses{"interactive", "normal", "batch", "reproducible"};
 
 RowClass class_from_name(std::string_view name) {

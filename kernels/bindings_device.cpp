@@ -107,7 +107,7 @@ class PySteps {
     std::vector<std::byte*> to;
     for (const std::uint64_t result : results) to.push_back(pointer<std::byte>(result));
     const StepsWork made =
-        plan_.work(pointer<const std::byte>(constants), pointer<const BatchHead>(head), from, to, rows_max);
+        plan_.work(pointer<const std::byte>(constants), pointer<BatchHead>(head), from, to, rows_max);
     return {"penstock_steps", made, grid_of(made)};
   }
 
@@ -176,8 +176,10 @@ class PyImages {
 }
 
 void write_head(std::uint64_t address, std::uint64_t sequence, std::uint32_t rows) noexcept {
-  *pointer<BatchHead>(address) = {.sequence = sequence, .rows = rows};
+  *pointer<BatchHead>(address) = {.sequence = sequence, .rows = rows, .unfit = 0};
 }
+
+[[nodiscard]] bool read_unfit(std::uint64_t address) noexcept { return pointer<const BatchHead>(address)->unfit != 0; }
 
 }  // namespace
 
@@ -207,6 +209,8 @@ void bind_device(nb::module_& module) {
   module.attr("BUS_BLOCKS") = kBusBlocks;
   module.def("read_flag", &read_flag, "address"_a, "The flag's value, and with it what was written before it.");
   module.def("write_head", &write_head, "address"_a, "sequence"_a, "rows"_a, "Say what the next batch is.");
+  module.def("read_unfit", &read_unfit, "address"_a,
+             "Whether a row of the batch that is done had a number which an integer of a matrix does not hold.");
 }
 
 }  // namespace penstock

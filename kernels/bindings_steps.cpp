@@ -1,6 +1,7 @@
 #include "bindings_steps.hpp"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
@@ -8,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -25,6 +27,7 @@ namespace {
 
 using Arrays = std::vector<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>>;
 using Results = std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>;
+using UnfitTuple = std::tuple<std::size_t, std::uint32_t, std::uint32_t, double>;
 
 [[nodiscard]] DType dtype_of(std::string_view name) {
   const std::optional<DType> dtype = dtype_from_name(name);
@@ -64,7 +67,7 @@ class PyProgram {
             const std::vector<MatrixTuple>& matrices, std::string_view lane)
       : lane_(lane.empty() ? active_lane() : choose_lane(lane)), program_(program_of(sources, steps, matrices)) {}
 
-  void run(const Arrays& arrays, const Results& results) {
+  std::optional<UnfitTuple> run(const Arrays& arrays, const Results& results) {
     if (arrays.size() != program_.sources().size() || results.size() != program_.matrices().size()) {
       throw std::invalid_argument("one array is needed for each source, and one for each matrix");
     }
@@ -83,7 +86,9 @@ class PyProgram {
       }
       to_.push_back(static_cast<std::byte*>(results[i].data()));
     }
-    program_.run(lane_, from_, rows, to_);
+    const std::optional<Unfit> unfit = program_.run(lane_, from_, rows, to_);
+    if (!unfit) return std::nullopt;
+    return UnfitTuple{unfit->row, unfit->matrix, unfit->column, unfit->value};
   }
 
  private:
@@ -121,7 +126,8 @@ void bind_steps(nb::module_& module) {
            "ValueError when they do not fit each other.")
       .def("run", &PyProgram::run, "arrays"_a, "results"_a,
            "Compute the matrices of a batch: one array of shape (rows, ...) for each source, one to fill for each "
-           "matrix. ValueError when a size does not fit.");
+           "matrix. Returns the first row with a number that the integers of a matrix do not hold, as (row, matrix, "
+           "column, number), if there is one. ValueError when a size does not fit.");
 }
 
 }  // namespace penstock

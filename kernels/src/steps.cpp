@@ -98,11 +98,18 @@ void put(std::byte* to, T value) noexcept {
 }
 
 template <typename T>
+constexpr auto kLowest = static_cast<double>(std::numeric_limits<T>::lowest());
+
+// Whether an integer holds a number, without what is behind the point. Of others the conversion would be undefined.
+template <typename T>
+[[nodiscard]] bool fits(double value) noexcept {
+  return value >= kLowest<T> && value < -kLowest<T>;
+}
+
+template <typename T>
 [[nodiscard]] T element_of(double value) noexcept {
   if constexpr (std::is_integral_v<T>) {
-    // What does not fit is missing: the conversion would be undefined.
-    constexpr auto kLowest = static_cast<double>(std::numeric_limits<T>::lowest());
-    return value > kLowest && value < -kLowest ? static_cast<T>(value) : std::numeric_limits<T>::lowest();
+    return fits<T>(value) ? static_cast<T>(value) : std::numeric_limits<T>::lowest();
   } else {
     return static_cast<T>(value);
   }
@@ -145,6 +152,16 @@ void write(const Matrix& matrix, const Placement& placement, const double* x, st
     default:
       return write<std::int64_t>(placement, x, rows, matrix.columns, to);
   }
+}
+
+// The first row whose number does not fit; `rows` when all do.
+template <typename T>
+[[nodiscard]] std::size_t first_unfit(const double* x, std::size_t rows) noexcept {
+  bool all = true;  // without a way out of the loop it is one of vectors
+  for (std::size_t row = 0; row < rows; ++row) all &= fits<T>(x[row]);
+  if (all) [[likely]]
+    return rows;
+  return static_cast<std::size_t>(std::find_if_not(x, x + rows, fits<T>) - x);
 }
 
 [[nodiscard]] StepFunction function_of(Lane lane, StepKind kind) noexcept {
@@ -233,8 +250,9 @@ void Program::assign_registers() {
   registers_.resize(used);
 }
 
-void Program::run(Lane lane, std::span<const std::byte* const> arrays, std::size_t rows,
-                  std::span<std::byte* const> results) noexcept {
+std::optional<Unfit> Program::run(Lane lane, std::span<const std::byte* const> arrays, std::size_t rows,
+                                  std::span<std::byte* const> results) noexcept {
+  std::optional<Unfit> found;
   for (std::size_t first = 0; first < rows; first += kBlockRows) {
     const std::size_t some = std::min(kBlockRows, rows - first);
     load(arrays, first, some);
@@ -246,6 +264,25 @@ void Program::run(Lane lane, std::span<const std::byte* const> arrays, std::size
         if (placement.x == kReserved) continue;
         write(matrix, placement, registers_[places_[placement.x]].rows, some, to);
       }
+    }
+    if (!found) find_unfit(first, some, found);
+  }
+  return found;
+}
+
+void Program::find_unfit(std::size_t first, std::size_t rows, std::optional<Unfit>& found) const noexcept {
+  std::size_t fitting = rows;
+  for (std::uint32_t i = 0; i < matrices_.size(); ++i) {
+    const Matrix& matrix = matrices_[i];
+    if (matrix.dtype != DType::kInt32 && matrix.dtype != DType::kInt64) continue;
+    for (const Placement& placement : matrix.placements) {
+      if (placement.x == kReserved || placement.width != 0) continue;
+      const double* const x = registers_[places_[placement.x]].rows;
+      const std::size_t unfit =
+          matrix.dtype == DType::kInt32 ? first_unfit<std::int32_t>(x, rows) : first_unfit<std::int64_t>(x, rows);
+      if (unfit >= fitting) continue;
+      fitting = unfit;
+      found = {.row = first + unfit, .matrix = i, .column = placement.at, .value = x[unfit]};
     }
   }
 }

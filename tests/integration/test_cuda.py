@@ -67,6 +67,7 @@ class Batch:
         stream.launch(plan(self.head.address, (0, self.table.address), self.inside))
         stream.copy(self.back.address, self.inside, len(self.host))
         stream.synchronize()
+        self.unfit = _kernels.read_unfit(int(self.head.array.ctypes.data))
         table[:] = self._offsets + np.uint64(self.rows.array.ctypes.data)
         head, rows = int(self.head.array.ctypes.data), (0, int(self.table.array.ctypes.data))
         plan(head, rows, int(self.host.ctypes.data)).run()
@@ -111,7 +112,8 @@ def test_steps_are_the_scalar_lanes(gpu: Device, dtype: str) -> None:
 
     found, host = (array.view(dtype).reshape(500, -1) for array in batch.both(work))
     expected = np.zeros((500, len(steps)), dtype)
-    _kernels.Program([("float64", 2)], steps, [matrix], "scalar").run([rows], [expected])
+    unfit = _kernels.Program([("float64", 2)], steps, [matrix], "scalar").run([rows], [expected])
+    assert batch.unfit == (unfit is not None)
     assert np.array_equal(host, expected, equal_nan=dtype.startswith("float"))
     # CUDA's log, expm1, sin and so on are within 2 units in the last place; everything else is exact. What is rounded
     # to a whole number may fall on its other side.

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.devices.backend import GraphBackend
 from penstock.worker.processed import Processed, with_plan
+from penstock.worker.warmup import warm_up
 from tests.models import save, tensor
 
+JSON = {"Content-Type": "application/json"}
 RECORD = {
     "age": {"type": ["number", "null"], "minimum": 0},
     "sex": {"enum": ["female", "male"]},
@@ -91,6 +94,70 @@ def test_features_of_a_device_are_those_of_the_cpu(tmp_path: Path, answer: dict[
     for count in (1, 7, 64):
         for expected, found in zip(results(cpu, count), results(device, count), strict=True):
             assert np.array_equal(expected, found)
+
+
+def whole(tmp_path: Path, *steps: dict[str, Any]) -> Path:
+    """Return a folder with a network that gives the integers it sees, of numbers that may be missing."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    save(
+        folder / "model.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [tensor("x", TensorProto.INT64, 1)],
+        [tensor("y", TensorProto.INT64, 1)],
+        {},
+    )
+    plan = {
+        "format": 1,
+        "record": {"age": {"type": ["number", "null"]}},
+        "features": [{"column": "age", "steps": [*steps]}],
+    }
+    (folder / "processing.json").write_text(json.dumps(plan))
+    return folder
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1e19])
+def test_a_device_says_of_which_feature_an_integer_is_none(tmp_path: Path, wrong: float) -> None:
+    folder = whole(tmp_path)
+    told = []
+    for device in ("cpu", "host"):
+        backend = opened(folder, device)
+        found = np.empty((3, 1), np.int64)
+        backend.run([np.array([[1.5], [-2], [3]])], [found])
+        assert found.tolist() == [[1], [-2], [3]]
+        with pytest.raises(UnfitFeatureError) as refused:
+            backend.run([np.array([[1], [wrong], [3]])], [found])
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+    assert told[0].startswith("row 1: age: ")
+
+
+@pytest.mark.parametrize("device", ["cpu", "host"])
+def test_a_record_made_of_the_schema_may_be_one_that_does_not_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: str
+) -> None:
+    backend = opened(whole(tmp_path, {"log": 0}), device)  # of which 0 has none
+    assert warm_up(backend, [1, 2]) == ()
+    assert "age: -inf does not fit input 'x'" in caplog.text
+
+
+def test_a_served_device_fails_the_row_whose_feature_is_no_integer(tmp_path: Path) -> None:
+    pytest.importorskip("penstock.native._dataplane", reason="needs the data plane")
+    from tests.serving import Server
+
+    server = Server.start([str(whole(tmp_path)), "--device", "host"], tmp_path)
+    try:
+        many = [{"age": 1}, {"age": None}, {"age": 3}]
+        answer = server.request(
+            "POST", "/predict/batch", json.dumps({"model": "whole", "inputs": many}).encode(), JSON
+        ).json()
+        assert answer["outputs"] == [{"y": [1]}, None, {"y": [3]}]
+        (error,) = answer["errors"]
+        assert (error["row"], error["code"]) == (1, "invalid_input")
+        alone = server.predict(model="whole", inputs={"age": None})
+        assert (alone.status, alone.json()["detail"]) == (422, error["detail"])
+    finally:
+        server.stop()
 
 
 def words(tmp_path: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import read_plan
 from tests.serving import Server
@@ -52,8 +53,23 @@ PHOTO = {
         {"column": "age", "into": "age"},
     ],
 }
+# Features that end in integers, with and without what fills holes.
+WHOLE = {
+    "record": {
+        "age": {"type": ["number", "null"]},
+        "rooms": {"type": ["integer", "null"]},
+        "price": {"type": "number", "default": 1},
+    },
+    "features": [
+        {"column": "age", "into": "ids"},
+        {"column": "rooms", "steps": [{"impute": "constant", "value": 2}], "into": "ids"},
+        {"ratio": ["age", "price"], "name": "years a coin", "into": "ratio"},
+        {"column": "age", "name": "real", "into": "real"},
+    ],
+}
 MODELS = {
     "table": ({"x": ("float32", (8,))}, TABLE),
+    "whole": ({"ids": ("int64", (2,)), "ratio": ("int32", (1,)), "real": ("float32", (1,))}, WHOLE),
     "photo": ({"x": ("float32", (3, 10, 10)), "age": ("float32", ())}, PHOTO),
 }
 ROWS = [
@@ -121,6 +137,50 @@ def test_all_faults_of_a_record_are_told(server: Server) -> None:
         ("sex", "enum"),
         ("born", "format"),
     ]
+
+
+MISSING = "age: missing, and input 'ids' is int64: send a value, or let the plan impute one"
+UNFIT = [
+    ({"age": None, "rooms": 1}, MISSING),
+    ({"age": 1e30, "rooms": 1}, "age: 1e+30 does not fit input 'ids', which is int64: let the plan clip it"),
+    (
+        {"age": 30, "rooms": None, "price": 1e-9},
+        "years a coin: 3e+10 does not fit input 'ratio', which is int32: let the plan clip it",
+    ),
+]
+FITS = {"age": 41.9, "rooms": None, "price": 2}
+
+
+@pytest.mark.parametrize(("row", "detail"), UNFIT)
+def test_a_feature_that_its_integer_input_does_not_hold_is_the_rows_fault(
+    server: Server, row: dict[str, Any], detail: str
+) -> None:
+    body = json.dumps({"model": "whole", "inputs": row}).encode()
+    reply = server.request("POST", "/predict", body, JSON)
+    assert (reply.status, json.loads(reply.body)["code"]) == (422, "invalid_input")
+    assert json.loads(reply.body)["detail"] == detail
+
+
+def test_neighbours_of_a_row_that_does_not_fit_are_answered(server: Server) -> None:
+    rows = [FITS, *(row for row, _ in UNFIT), FITS]
+    answer = asked(server, "/predict/batch", {"model": "whole", "inputs": rows})
+    seen = {"ids_seen": [41, 2], "ratio_seen": [20], "real_seen": [pytest.approx(41.9)]}
+    assert answer["outputs"] == [seen, None, None, None, seen]
+    assert [(error["row"], error["code"], error["detail"]) for error in answer["errors"]] == [
+        (number, "invalid_input", detail) for number, (_, detail) in enumerate(UNFIT, start=1)
+    ]
+
+
+def test_a_record_that_does_not_fit_is_refused_offline_as_online(tmp_path: Any) -> None:
+    file = tmp_path / "processing.json"
+    file.write_text(json.dumps({"format": 1, **WHOLE}))
+    plan = read_plan(file)
+    model = [(name, dtype, shape) for name, (dtype, shape) in MODELS["whole"][0].items()]
+    for row, detail in UNFIT:
+        rows = [FITS, {"price": 1, **row}]
+        with pytest.raises(UnfitFeatureError) as refused:
+            transform(plan, {name: [of[name] for of in rows] for name in FITS}, model)
+        assert (refused.value.detail, str(refused.value)) == (detail, f"row 1: {detail}")
 
 
 def picture(width: int, height: int, kind: str) -> tuple[bytes, np.ndarray]:

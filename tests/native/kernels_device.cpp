@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -165,16 +166,17 @@ void check_case(const Case& made, std::uint32_t rows, std::mt19937_64& random) {
     results.push_back(found.back().data());
   }
   const std::array<const std::byte*, 2> arrays{sources[0].data(), sources[1].data()};
-  program.run(Lane::kScalar, arrays, rows, places);
+  const std::optional<Unfit> unfit = program.run(Lane::kScalar, arrays, rows, places);
 
   const StepsPlan plan(program);
   const std::vector<Scattered> scattered{{sources[0], 5 * sizeof(double), random},
                                          {sources[1], 3 * sizeof(std::int16_t), random}};
   const std::array<RowSource, 2> from{scattered[0].source(), scattered[1].source()};
-  const BatchHead head{.sequence = 1, .rows = rows};
+  BatchHead head{.sequence = 1, .rows = rows};
   const StepsWork work = plan.work(plan.constants().data(), &head, from, results, rows + 40);
   run_on_host(work, grid_of(work));
   for (std::size_t i = 0; i < expected.size(); ++i) CHECK(same(made.matrices[i].dtype, expected[i], found[i]));
+  CHECK((head.unfit != 0) == unfit.has_value());
 }
 
 void steps_give_the_scalar_lanes_bits() {

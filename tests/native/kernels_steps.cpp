@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <utility>
@@ -72,7 +73,8 @@ Case random_case(std::mt19937_64& random) {
   return made;
 }
 
-std::vector<std::vector<std::byte>> run(const Case& made, Lane lane, const std::vector<double>& rows) {
+std::vector<std::vector<std::byte>> run(const Case& made, Lane lane, const std::vector<double>& rows,
+                                        std::optional<Unfit>* unfit = nullptr) {
   Program program({{DType::kFloat64, kElements}}, made.steps, made.matrices);
   const std::size_t count = rows.size() / kElements;
   std::vector<std::vector<std::byte>> results;
@@ -80,7 +82,8 @@ std::vector<std::vector<std::byte>> run(const Case& made, Lane lane, const std::
   for (const Matrix& matrix : made.matrices) results.emplace_back(count * matrix.columns * size_of(matrix.dtype));
   for (std::vector<std::byte>& result : results) places.push_back(result.data());
   const std::array from{reinterpret_cast<const std::byte*>(rows.data())};
-  program.run(lane, from, count, places);
+  const std::optional<Unfit> found = program.run(lane, from, count, places);
+  if (unfit != nullptr) *unfit = found;
   return results;
 }
 
@@ -108,9 +111,46 @@ void check_lanes() {
     const Case made = random_case(random);
     std::vector<double> rows(random() % 200 * kElements);
     for (double& value : rows) value = random() % 3 == 0 ? kOdd[random() % kOdd.size()] : number(random);
-    const auto scalar = run(made, Lane::kScalar, rows);
-    for (const Lane lane : available_lanes()) check_equal(made, run(made, lane, rows), scalar);
+    std::optional<Unfit> of_scalar;
+    const auto scalar = run(made, Lane::kScalar, rows, &of_scalar);
+    for (const Lane lane : available_lanes()) {
+      std::optional<Unfit> unfit;
+      check_equal(made, run(made, lane, rows, &unfit), scalar);
+      CHECK(unfit.has_value() == of_scalar.has_value());
+      CHECK(!unfit ||
+            (unfit->row == of_scalar->row && unfit->matrix == of_scalar->matrix && unfit->column == of_scalar->column));
+    }
   }
+}
+
+// A column of floats and one of integers: only the second has numbers that do not fit.
+void check_unfit() {
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto unfit_of = [](DType dtype, const std::vector<double>& values) {
+    const Case made{.steps = {},
+                    .matrices = {{.dtype = DType::kFloat32, .columns = 1, .placements = {{0, 0, 0}}},
+                                 {.dtype = dtype, .columns = 2, .placements = {{1, 0, 0}, {0, 1, 0}}}}};
+    std::vector<double> rows;
+    for (const double value : values) rows.insert(rows.end(), {value, 0, 0, 0, 0, 0});
+    std::optional<Unfit> unfit;
+    for (const Lane lane : available_lanes()) static_cast<void>(run(made, lane, rows, &unfit));
+    CHECK(!unfit || (unfit->matrix == 1 && unfit->column == 1));
+    return unfit;
+  };
+  constexpr double kTwo31 = 2147483648.0;
+  constexpr double kTwo63 = 9223372036854775808.0;
+  CHECK(!unfit_of(DType::kInt32, {-kTwo31, kTwo31 - 1, kTwo31 - 0.5, -0.5}));
+  CHECK(!unfit_of(DType::kInt64, {-kTwo63, kTwo63 - 1024}));
+  CHECK(!unfit_of(DType::kFloat64, {kNaN, kInfinity}));
+  for (const double wrong : {kNaN, kInfinity, -kInfinity, kTwo31, -kTwo31 - 1}) {
+    std::vector<double> values(200, 1);
+    values[150] = wrong;
+    values[170] = kNaN;
+    const std::optional<Unfit> unfit = unfit_of(DType::kInt32, values);
+    CHECK(unfit && unfit->row == 150 && (unfit->value == wrong || (std::isnan(unfit->value) && std::isnan(wrong))));
+  }
+  CHECK(unfit_of(DType::kInt64, {kTwo63}) && unfit_of(DType::kInt64, {-kTwo63 - 2048}));
 }
 
 // Columns share registers: a program in reverse order of its elements, each read late, shows when one is taken too
@@ -169,6 +209,7 @@ void check_refusals() {
 
 int main() {
   check_lanes();
+  check_unfit();
   check_registers();
   check_refusals();
   return 0;

@@ -208,7 +208,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, WORKERS),
         index=st.integers(0, BATCH_ROWS - 1),
-        word=st.sampled_from(["final", "model_raised", "bad_output"]),
+        word=st.sampled_from(["final", "model_raised", "bad_output", "invalid_input"]),
     )
     def finish_row(self, which: int, index: int, word: str) -> None:
         hold = list(self.holds.values())[which % len(self.holds)]
@@ -339,7 +339,7 @@ class RingMachine(RuleBasedStateMachine):
         assert error is not None
         name, detail = error
         assert name == (row.word if block.state == "done" else "worker_died")
-        if name in ("model_raised", "bad_output"):
+        if name in ("model_raised", "bad_output", "invalid_input"):
             assert detail == (f"row {row.identity}: é" * 30).encode()[:125]
 
     @precondition(lambda self: not self.closed)

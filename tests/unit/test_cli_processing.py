@@ -191,6 +191,20 @@ def test_a_column_alone_may_have_empty_lines(folder: Path) -> None:
     assert np.array_equal(np.load(folder / "features.npy"), [[1], [np.nan], [3]], equal_nan=True)
 
 
+def test_a_number_that_an_integer_does_not_hold_is_told_with_its_line(folder: Path) -> None:
+    (folder / "one.json").write_text(json.dumps({"format": 1, "record": {"age": {"type": ["number", "null"]}}}))
+    (folder / "rows.csv").write_text("age\n1.9\n\n3\n")
+    done = penstock(folder, "transform", "one.json", "rows.csv", "--dtype", "int32")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "penstock: rows.csv: line 3: age: missing, and input 'features' is int32: send a value, or let the plan "
+        "impute one\n"
+    )
+    (folder / "rows.csv").write_text("age\n1.9\n-1.9\n3\n")
+    penstock(folder, "transform", "one.json", "rows.csv", "--dtype", "int32")
+    assert np.load(folder / "features.npy").tolist() == [[1], [-1], [3]]
+
+
 @pytest.mark.parametrize("number", ["+5", "05", "1_0", "inf", "0x1", "1e999"])
 def test_numbers_are_those_of_json(folder: Path, number: str) -> None:
     (folder / "rows.csv").write_text(f"age,city,member\n{number},Ulm,true\n")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from penstock.native._batcher import Batch, Ring, Taker
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.worker.arrays import Array
 from penstock.worker.batch import BatchRunner
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
@@ -122,6 +123,22 @@ def test_one_culprit_is_found_in_logarithmic_time(bench: Callable[..., Bench], r
     it.run()
     assert it.answers() == [RAISED if row == culprit else 2 * row for row in range(rows)]
     assert len(it.backend.runs) <= 1 + 2 * (rows - 1).bit_length()
+
+
+def test_a_feature_that_fits_no_integer_is_its_rows_own_fault(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_below_zero(first: Array) -> None:
+        (below,) = np.nonzero(first < 0)
+        if len(below):
+            raise UnfitFeatureError(int(below[0]), "age: missing")
+
+    it = bench(refuse_below_zero)
+    it.publish([1, -1, 2, 3, -1])
+    it.run()
+    refused = ("invalid_input", "age: missing")
+    assert it.answers() == [2, refused, 4, 6, refused]
+    assert not caplog.records
 
 
 def test_any_set_of_culprits(bench: Callable[..., Bench]) -> None:

@@ -121,7 +121,7 @@ StepsPlan::StepsPlan(const Program& program) : source_count_(program.sources().s
   cells_at_ = append<CellOp>(constants_, cells);
 }
 
-StepsWork StepsPlan::work(const std::byte* constants, const BatchHead* head, std::span<const RowSource> sources,
+StepsWork StepsPlan::work(const std::byte* constants, BatchHead* head, std::span<const RowSource> sources,
                           std::span<std::byte* const> results, std::uint32_t rows_max) const noexcept {
   StepsWork work;
   work.head = head;

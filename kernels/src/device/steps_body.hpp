@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <type_traits>
 
 #include "../power.hpp"
 #include "both.hpp"
@@ -153,16 +152,14 @@ PENSTOCK_BOTH inline double step_of(const StepOp& step, const double* tables, do
   return missing;
 }
 
+// Whether it fits. Of what does not the conversion would be undefined: it is the lowest integer.
 template <typename T>
-PENSTOCK_BOTH inline T element_of(double value) {
-  if constexpr (std::is_integral_v<T>) {
-    // What does not fit is missing: the conversion would be undefined.
-    constexpr T lowest = std::numeric_limits<T>::lowest();
-    constexpr auto bound = static_cast<double>(lowest);
-    return value > bound && value < -bound ? static_cast<T>(value) : lowest;
-  } else {
-    return static_cast<T>(value);
-  }
+PENSTOCK_BOTH inline bool store_integer(std::byte* to, double value) {
+  constexpr T lowest = std::numeric_limits<T>::lowest();
+  constexpr auto bound = static_cast<double>(lowest);
+  const bool fits = value >= bound && value < -bound;
+  *reinterpret_cast<T*>(to) = fits ? static_cast<T>(value) : lowest;
+  return fits;
 }
 
 // A place is compared as the other lanes do: without what is behind the point.
@@ -172,19 +169,18 @@ PENSTOCK_BOTH inline double cell_of(const CellOp& cell, double x) {
   return x >= place && x < place + 1 ? 1.0 : 0.0;
 }
 
-PENSTOCK_BOTH inline void store_element(std::uint32_t dtype, std::byte* to, double value) {
+PENSTOCK_BOTH inline bool store_element(std::uint32_t dtype, std::byte* to, double value) {
   switch (static_cast<DType>(dtype)) {
     case DType::kFloat32:
-      *reinterpret_cast<float*>(to) = element_of<float>(value);
-      return;
+      *reinterpret_cast<float*>(to) = static_cast<float>(value);
+      return true;
     case DType::kInt32:
-      *reinterpret_cast<std::int32_t*>(to) = element_of<std::int32_t>(value);
-      return;
+      return store_integer<std::int32_t>(to, value);
     case DType::kInt64:
-      *reinterpret_cast<std::int64_t*>(to) = element_of<std::int64_t>(value);
-      return;
+      return store_integer<std::int64_t>(to, value);
     default:
       *reinterpret_cast<double*>(to) = value;
+      return true;
   }
 }
 
@@ -220,7 +216,10 @@ PENSTOCK_BOTH inline void steps_body(const StepsWork& work, std::uint32_t tile, 
       const CellOp cell = work.cells[matrix.first_cell + i % matrix.columns];
       if (cell.from == CellOp::kUntouched) return;
       const double x = registers[cell.from * pitch + i / matrix.columns];
-      store_element(matrix.dtype, to + std::uint64_t{i} * matrix.element_bytes, cell_of(cell, x));
+      // Whichever thread finds one writes the same; it is read when the batch is done.
+      if (!store_element(matrix.dtype, to + std::uint64_t{i} * matrix.element_bytes, cell_of(cell, x))) {
+        work.head->unfit = 1;
+      }
     });
   }
 }

@@ -242,6 +242,9 @@ void PredictPath::describe_error(const batcher::Completion& completion, Problem&
     case batcher::RowError::kBadOutput:
       problem.set(ProblemCode::kModelError, "%.*s", detail_bytes, completion.detail.data());
       break;
+    case batcher::RowError::kInvalidInput:
+      problem.set(ProblemCode::kInvalidInput, "%.*s", detail_bytes, completion.detail.data());
+      break;
     default:
       problem.set(ProblemCode::kModelError, "the worker gave no answer for this row");
   }

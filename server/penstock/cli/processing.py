@@ -150,10 +150,13 @@ def _nothing_left(plan: Path, table: Path, *, learns: bool) -> str:
 @contextmanager
 def _faults_told(file: Path, record: Record, table: Table) -> Iterator[None]:
     """Tell where in the file rows are no records, and the faults of many of them."""
-    from penstock.processing.faults import faults_of, told
+    from penstock.processing.faults import faults_of, place_of_row, told
+    from penstock.processing.feature_program import UnfitFeatureError
 
     try:
         yield
+    except UnfitFeatureError as error:
+        raise ConfigError(f"{file}: {place_of_row(file, error.row)}: {error.detail}") from error
     except RequestError as error:
         faults = faults_of(record, table)
         raise ConfigError(told(file, table, faults) if faults else f"{file}: {error}") from error

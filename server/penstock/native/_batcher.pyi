@@ -60,7 +60,7 @@ class Batch:
     def complete_row(self, row: int) -> None:
         """The row's outputs are in place."""
     def fail_row(self, row: int, error: str, detail: str) -> None:
-        """error: 'model_raised' or 'bad_output'."""
+        """error: 'model_raised', 'bad_output' or 'invalid_input'."""
     def complete(self) -> None:
         """Publish the batch; rows without a word of their own are final."""
 

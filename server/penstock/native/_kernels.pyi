@@ -72,10 +72,13 @@ class Program:
         ValueError when they do not fit each other.
         """
 
-    def run(self, arrays: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]) -> None:
+    def run(
+        self, arrays: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]
+    ) -> tuple[int, int, int, float] | None:
         """
         Compute the matrices of a batch: one array of shape (rows, ...) for each source, one to fill for each matrix.
-        ValueError when a size does not fit.
+        Returns the first row with a number that the integers of a matrix do not hold, as (row, matrix, column, number),
+        if there is one. ValueError when a size does not fit.
         """
 
 class Answers:
@@ -248,3 +251,6 @@ def read_flag(address: int) -> int:
 
 def write_head(address: int, sequence: int, rows: int) -> None:
     """Say what the next batch is."""
+
+def read_unfit(address: int) -> bool:
+    """Whether a row of the batch that is done had a number which an integer of a matrix does not hold."""

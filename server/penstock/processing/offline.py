@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.errors import ConfigError
-from penstock.native._kernels import Program
 from penstock.processing.columns import given_columns, steps_of
+from penstock.processing.feature_program import FeatureProgram
 from penstock.processing.plan import Feature, Plan
 from penstock.processing.program import ModelInput, Origin, wire
 from penstock.processing.record import FieldKind, Record
@@ -61,7 +61,8 @@ def _is_tokens(feature: Feature) -> bool:
 def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
     """Return (names of the columns, values of shape (rows, columns)) of each input that the plan makes for a model.
 
-    RequestError (invalid_input) names the first row that is no record; ModelLoadError when the plan does not fit.
+    RequestError (invalid_input) names the first row that is no record, or UnfitFeatureError one with a feature that an
+    integer input does not hold; ModelLoadError when the plan does not fit.
     """
     record = learnable(plan)
     if plan.features and all(feature.hidden for feature in plan.features):
@@ -73,7 +74,7 @@ def transform(plan: Plan, table: Table, model: Sequence[ModelInput]) -> dict[str
     rows = len(slots) if record.slots else len(next(iter(texts.values())))
     matrices = [np.empty((rows, columns), dtype) for dtype, columns, _ in wiring.matrices]
     numbers = [slots] if record.slots else []
-    Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices)).run(numbers, matrices)
+    FeatureProgram(wiring, [name for name, _, _ in model]).run(numbers, matrices)
     for part in wiring.words:
         WordCounter(part.words).write(texts[wiring.sources[part.source][0]], matrices[part.matrix], part.at)
     names = [name for (name, _, _), (origin, _) in zip(model, wiring.inputs, strict=True) if origin is Origin.MATRIX]

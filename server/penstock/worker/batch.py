@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend
 from penstock.worker.device_errors import DeviceLostError
@@ -140,6 +141,9 @@ class BatchRunner:
         return (batch.fixed_rows,) if batch.fixed_rows else self._sizes
 
     def _fail(self, batch: Batch, row: int, error: BaseException) -> None:
+        if isinstance(error, UnfitFeatureError):
+            batch.fail_row(row, "invalid_input", error.detail)  # not the model's fault: nothing for the log
+            return
         if isinstance(error, BadOutputError):
             batch.fail_row(row, "bad_output", describe(error).removeprefix("BadOutputError: "))
         else:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from penstock.core.errors import ModelLoadError, RequestError
 from penstock.core.written_file import WrittenFile
-from penstock.native._kernels import Program
 from penstock.processing.answers.answer import Answer, read_answer
 from penstock.processing.described import digest_of, example_of
+from penstock.processing.feature_program import FeatureProgram
 from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
 from penstock.processing.program import RECORD, Origin, Wiring, wire
 from penstock.processing.record import Record
@@ -144,7 +144,7 @@ class _Features:
         self._dtypes = [tensor.dtype for tensor in inputs]
         self._numbers = wiring.numeric
         self._images = [(of, Pixels(of.step, inputs[of.input].dtype)) for of in wiring.images]
-        self._program = Program(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
+        self._program = FeatureProgram(wiring, [tensor.name for tensor in inputs])
         self._words = [(part, WordCounter(part.words)) for part in wiring.words]
         self._tokens = [(of, Tokenizer(folder, of.step)) for of in wiring.tokens]
         is_matrix = [origin is Origin.MATRIX for origin, _ in wiring.inputs]

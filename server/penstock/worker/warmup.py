@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.worker.arrays import Array, blank_rows, first_that_is_no_text, room
 from penstock.worker.backends import Backend
 from penstock.worker.fault import describe
@@ -85,6 +86,9 @@ class _Batch(NamedTuple):
         except NoNumberError as error:  # what zeros are to a model says nothing of its rows, and it is warm now
             logger.warning("of %d rows of zeros: %s", rows, error)
             return True
+        except UnfitFeatureError as error:  # clients may send what fits
+            logger.warning("served without warm-up, for the record made of the schema does not fit: %s", error.detail)
+            return False
         except BadOutputError as error:
             raise ModelLoadError(f"warm-up with {rows} rows of zeros: {error}") from error
         except BaseException as error:

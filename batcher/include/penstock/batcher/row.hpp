@@ -36,11 +36,12 @@ enum class CompletionKind : std::uint8_t { kNone = 0, kPartial = 1, kFinal = 2, 
 // Why a row failed, as the worker or the recovery says it.
 enum class RowError : std::uint8_t {
   kNone = 0,
-  kModelRaised = 1,  // the model raised for this row alone
-  kWorkerDied = 2,   // its worker died and the model may not run it twice
-  kCulprit = 3,      // this row killed its worker when it ran alone
-  kBadOutput = 4,    // the model returned something of another shape or dtype
-  kShed = 5,         // it would have been late, and was dropped before it ran
+  kModelRaised = 1,   // the model raised for this row alone
+  kWorkerDied = 2,    // its worker died and the model may not run it twice
+  kCulprit = 3,       // this row killed its worker when it ran alone
+  kBadOutput = 4,     // the model returned something of another shape or dtype
+  kShed = 5,          // it would have been late, and was dropped before it ran
+  kInvalidInput = 6,  // what the plan makes of the row does not fit the model's inputs; it was not run
 };
 
 // Written by the worker, read (and distrusted) by the main process. `detail` names the exception's type and message.

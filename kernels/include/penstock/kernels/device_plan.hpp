@@ -28,7 +28,7 @@ class StepsPlan {
   [[nodiscard]] std::size_t matrices() const noexcept { return matrices_.size(); }
 
   // `constants`: where they lie on the side that runs the work. As many sources and results as the program has.
-  [[nodiscard]] StepsWork work(const std::byte* constants, const BatchHead* head, std::span<const RowSource> sources,
+  [[nodiscard]] StepsWork work(const std::byte* constants, BatchHead* head, std::span<const RowSource> sources,
                                std::span<std::byte* const> results, std::uint32_t rows_max) const noexcept;
 
  private:

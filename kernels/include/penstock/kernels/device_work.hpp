@@ -19,7 +19,7 @@ namespace penstock::device {
 struct BatchHead {
   std::uint64_t sequence = 0;  // what the flag becomes when the batch is done; ascending, never 0
   std::uint32_t rows = 0;      // that have an address; what is behind them stays as it is
-  std::uint32_t reserved = 0;
+  std::uint32_t unfit = 0;     // written by the device: 1 where an integer of a matrix did not hold its number
 };
 
 // One tensor of the batch's rows, wherever each lies: row r begins at base + offsets[r].
@@ -87,7 +87,7 @@ struct MatrixOp {
 
 // Registers of a tile of rows lie in a block's shared memory: every row is read once and every matrix written once.
 struct StepsWork {
-  const BatchHead* head = nullptr;
+  BatchHead* head = nullptr;
   RowSource sources[kSourcesMax];
   MatrixOp matrices[kMatricesMax];
   const LoadOp* loads = nullptr;

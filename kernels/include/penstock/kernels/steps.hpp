@@ -87,6 +87,14 @@ struct Matrix {
   std::vector<Placement> placements;
 };
 
+// A number that the integers of a matrix do not hold: missing, infinite or out of their range.
+struct Unfit {
+  std::size_t row = 0;
+  std::uint32_t matrix = 0;
+  std::uint32_t column = 0;  // of the matrix
+  double value = 0.0;
+};
+
 // Steps that were checked and given room. Used by one thread at a time.
 class Program {
  public:
@@ -106,9 +114,10 @@ class Program {
   [[nodiscard]] std::uint32_t register_of(std::uint32_t column) const noexcept { return places_[column]; }
 
   // `arrays[i]` holds source i, rows * columns elements; `results[i]` has room for matrix i. Nothing needs to be
-  // aligned. Integers are rounded towards zero; what does not fit, or is missing, is their lowest value.
-  void run(Lane lane, std::span<const std::byte* const> arrays, std::size_t rows,
-           std::span<std::byte* const> results) noexcept;
+  // aligned. Integers are rounded towards zero; what does not fit is their lowest value, and the first row with such a
+  // number is returned.
+  std::optional<Unfit> run(Lane lane, std::span<const std::byte* const> arrays, std::size_t rows,
+                           std::span<std::byte* const> results) noexcept;
 
  private:
   // The values of one column in a block.
@@ -120,6 +129,7 @@ class Program {
   void assign_registers();
   void load(std::span<const std::byte* const> arrays, std::size_t first, std::size_t rows) noexcept;
   void compute(Lane lane, std::size_t rows) noexcept;
+  void find_unfit(std::size_t first, std::size_t rows, std::optional<Unfit>& found) const noexcept;
 
   std::vector<Source> sources_;
   std::uint32_t elements_ = 0;  // of all sources

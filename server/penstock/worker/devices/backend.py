@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from penstock.core.errors import ModelLoadError
 from penstock.processing.described import digest_of
@@ -13,7 +14,7 @@ from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array
 from penstock.worker.devices import Device, DeviceLostError, Stream
 from penstock.worker.devices.contexts import BatchContext, Network
-from penstock.worker.devices.feeds import Feed, PlainFeed
+from penstock.worker.devices.feeds import Feed, PlainFeed, PlanFeed
 from penstock.worker.fault import describe
 from penstock.worker.model import TEXTS, BadOutputError, ModelSpec, TensorSpec
 
@@ -115,7 +116,14 @@ class GraphBackend:
         except Exception:
             context.stream.fault()  # DeviceLostError where it is that, whatever a library called it
             raise
+        if context.unfit:
+            self.refuse(inputs)
         self.answer(results, outputs, lengths)
+
+    def refuse(self, inputs: Sequence[Array]) -> NoReturn:
+        """Raise UnfitFeatureError for rows that a context has called unfit."""
+        assert isinstance(self._feed, PlanFeed)  # nothing else makes integers of numbers
+        self._feed.refuse(inputs)
 
     def length_of(self, inputs: Sequence[Array]) -> int:
         """Return what rows are padded to where they vary in length; else 0."""

@@ -123,6 +123,11 @@ class BatchContext:
         """Whether the batch started last is done, and its results are there."""
         return _kernels.read_flag(self._flag_here) == self._sequence
 
+    @property
+    def unfit(self) -> bool:
+        """Whether a feature of the batch that is done does not fit its integer input."""
+        return _kernels.read_unfit(self._head_here)
+
     def results(self, rows: int, length: int = 0) -> list[Array]:
         """Return the network's outputs for the batch that is done, in memory that the next one overwrites."""
         found = self._results_of.get((rows, length))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
 from penstock.native import _kernels
 from penstock.native._kernels import DeviceWork
+from penstock.processing.feature_program import FeatureProgram, UnfitFeatureError
 from penstock.processing.program import Origin, Wiring
 from penstock.processing.steps.images import Picture
+from penstock.worker.arrays import Array
 from penstock.worker.devices import Device, DeviceArray
 from penstock.worker.model import TensorSpec
 
@@ -92,6 +94,14 @@ class PlanFeed:
             rows, to = (0, addresses[of.source]), targets[of.input].address
             found.append(images.work(0, head, rows, to, rows_max, _kernels.BUS_BLOCKS))
         return found
+
+    def refuse(self, rows: Sequence[Array]) -> NoReturn:
+        """Raise UnfitFeatureError for rows of which the device says so: the host's program names the feature."""
+        matrices = [np.empty((len(rows[0]), columns), dtype) for dtype, columns, _ in self._wiring.matrices]
+        names = [tensor.name for tensor in self._inputs]
+        FeatureProgram(self._wiring, names).run([rows[place] for place in self._wiring.numeric], matrices)
+        # A logarithm of the device may differ in its last bits, and only one of the two be out of range.
+        raise UnfitFeatureError(0, "a feature is at the very end of what its integer input holds: let the plan clip it")
 
 
 def _pixels(step: Picture, dtype: str) -> _kernels.DeviceImages:

@@ -139,6 +139,8 @@ class Pipeline:
         began_s = self._flight.end(flying)
         batch.mark_started(int(began_s * 1e9))
         try:
+            if started.context.unfit:
+                backend.refuse(batch.inputs)
             results = started.context.results(batch.rows, started.length)
             outputs: Sequence[Array] = batch.outputs
             if batch.run_rows != batch.rows:
