@@ -38,8 +38,17 @@ class Asked:
             if wanted.model == name and ref in (None, wanted.version):
                 await self.registry.set_wanted(name, wanted.version, None, by=by)
 
-    async def promote(self, name: str, ref: str, *, by: str, reason: str = "", mirror: Mirror | None = None) -> None:
-        self._note("promote", name, ref, by, reason, mirror)
+    async def promote(
+        self,
+        name: str,
+        ref: str,
+        *,
+        by: str,
+        reason: str = "",
+        mirror: Mirror | None = None,
+        allow_schema_change: bool = False,
+    ) -> None:
+        self._note("promote", name, ref, by, reason, mirror, allow_schema_change)
         version = (await self.registry.version(name, ref)).version
         await self.registry.set_alias(name, CHAMPION, version, by=by, reason=reason)
 
@@ -58,8 +67,9 @@ class Asked:
         by: str,
         reason: str = "",
         expected: str | Unset | None = UNSET,
+        allow_schema_change: bool = False,
     ) -> AliasRecord:
-        self._note("set_alias", name, alias, ref, by, reason, expected)
+        self._note("set_alias", name, alias, ref, by, reason, expected, allow_schema_change)
         version = None if ref is None else (await self.registry.version(name, ref)).version
         return await self.registry.set_alias(name, alias, version, by=by, reason=reason, expected=expected)
 

@@ -92,6 +92,22 @@ def test_life_of_a_model(server: Server, models: Run, source: Callable[[int], st
     assert answer(server) == "model_not_found"
 
 
+def test_a_version_that_would_break_clients_is_promoted_when_that_is_said(
+    models: Run, source: Callable[[int], str], tmp_path: Path
+) -> None:
+    models("register", "times", source(2), "--version", "1.0.0")
+    models("promote", "times", "1.0.0")
+    other = tmp_path / "other.py"
+    other.write_text(Path(source(3)).read_text().replace('"y"', '"z"'))
+    models("register", "times", str(other), "--version", "2.0.0")
+    said = models("promote", "times", "2.0.0", status=1).stderr
+    assert "would break clients of 1.0.0, which answers now: output 'y' is gone" in said
+    assert models("alias", "times", "champion", "2.0.0", status=1).stderr == said
+    assert models("promote", "times", "2.0.0", "--allow-schema-change").stdout == "times 2.0.0 answers now\n"
+    models("rollback", "times")
+    models("alias", "times", "champion", "2.0.0", "--allow-schema-change")
+
+
 def test_show_says_what_was_registered(models: Run, source: Callable[[int], str], tmp_path: Path) -> None:
     card = tmp_path / "card.md"
     card.write_text("# Times\n\nMultiplies.\n")

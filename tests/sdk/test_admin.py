@@ -74,6 +74,20 @@ def test_the_life_of_a_model(admin: Ask, model_folder: Path, tmp_path: Path) -> 
         admin("models.show", "flowers")
 
 
+def test_a_version_that_would_break_clients_is_promoted_when_that_is_said(admin: Ask, model_folder: Path) -> None:
+    for file, version in (("affine.onnx", "1.0.0"), ("mlp.onnx", "2.0.0")):
+        admin("models.register", "leaves", model_folder / file, version=version)
+    admin("models.promote", "leaves", "1.0.0")
+    with pytest.raises(ConflictError, match="would break clients"):
+        admin("models.promote", "leaves", "2.0.0")
+    assert admin("models.promote", "leaves", "2.0.0", allow_schema_change=True)["version"] == "2.0.0"
+    assert admin("models.rollback", "leaves")["version"] == "1.0.0"
+    with pytest.raises(ConflictError, match="would break clients"):
+        admin("models.set_alias", "leaves", "champion", "2.0.0")
+    changed = admin("models.set_alias", "leaves", "champion", "2.0.0", allow_schema_change=True)
+    assert changed["previous"] == "1.0.0"
+
+
 def test_keys(admin: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     made = admin("keys.create", "laptop", "operator")
     assert made["key"].startswith("psk_")

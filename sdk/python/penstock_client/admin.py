@@ -116,7 +116,15 @@ class Models:
         """Have a version in memory no longer, None: none of the model's, once its requests are answered."""
         return self._run(self._routes.post(Unloading, "/models", name, "unload", document={"version": version}))
 
-    def promote(self, name: str, version: str, *, reason: str = "", mirror: Mapping[str, float] | None = None) -> Alias:
+    def promote(
+        self,
+        name: str,
+        version: str,
+        *,
+        reason: str = "",
+        mirror: Mapping[str, float] | None = None,
+        allow_schema_change: bool = False,
+    ) -> Alias:
         """Let a version answer, once it has proved itself.
 
         Args:
@@ -125,10 +133,13 @@ class Models:
             reason: For the history.
             mirror: Compare on live traffic first: `share` of the requests, until `rows` have been compared, within
                 `rtol` and `atol`, for at most `timeout_s`.
+            allow_schema_change: Let it answer even if its inputs or outputs break clients of the version that answers.
         """
         wish: dict[str, object] = {"version": version, "reason": reason}
         if mirror is not None:
             wish["mirror"] = dict(mirror)
+        if allow_schema_change:
+            wish["allow_schema_change"] = True
         return self._run(self._routes.post(Alias, "/models", name, "promote", document=wish))
 
     def rollback(self, name: str, *, reason: str = "") -> Alias:
@@ -140,12 +151,24 @@ class Models:
         return self._run(self._routes.get(Alias, "/models", name, "aliases", alias))
 
     def set_alias(
-        self, name: str, alias: str, version: str, *, expected: str | None = None, reason: str = ""
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        *,
+        expected: str | None = None,
+        reason: str = "",
+        allow_schema_change: bool = False,
     ) -> AliasChange:
-        """Point an alias to a version; with `expected` only if it points there at the moment."""
+        """Point an alias to a version; with `expected` only if it points there at the moment.
+
+        To point `champion` to a version is to promote it, with `allow_schema_change` as there.
+        """
         wish: dict[str, object] = {"version": version, "reason": reason}
         if expected is not None:
             wish["expected"] = expected
+        if allow_schema_change:
+            wish["allow_schema_change"] = True
         return self._run(self._routes.put(AliasChange, "/models", name, "aliases", alias, document=wish))
 
     def remove_alias(self, name: str, alias: str, *, expected: str | None = None, reason: str = "") -> AliasChange:

@@ -119,7 +119,13 @@ class AsyncModels:
         return await self._run(self._routes.post(Unloading, "/models", name, "unload", document={"version": version}))
 
     async def promote(
-        self, name: str, version: str, *, reason: str = "", mirror: Mapping[str, float] | None = None
+        self,
+        name: str,
+        version: str,
+        *,
+        reason: str = "",
+        mirror: Mapping[str, float] | None = None,
+        allow_schema_change: bool = False,
     ) -> Alias:
         """Let a version answer, once it has proved itself.
 
@@ -129,10 +135,13 @@ class AsyncModels:
             reason: For the history.
             mirror: Compare on live traffic first: `share` of the requests, until `rows` have been compared, within
                 `rtol` and `atol`, for at most `timeout_s`.
+            allow_schema_change: Let it answer even if its inputs or outputs break clients of the version that answers.
         """
         wish: dict[str, object] = {"version": version, "reason": reason}
         if mirror is not None:
             wish["mirror"] = dict(mirror)
+        if allow_schema_change:
+            wish["allow_schema_change"] = True
         return await self._run(self._routes.post(Alias, "/models", name, "promote", document=wish))
 
     async def rollback(self, name: str, *, reason: str = "") -> Alias:
@@ -144,12 +153,24 @@ class AsyncModels:
         return await self._run(self._routes.get(Alias, "/models", name, "aliases", alias))
 
     async def set_alias(
-        self, name: str, alias: str, version: str, *, expected: str | None = None, reason: str = ""
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        *,
+        expected: str | None = None,
+        reason: str = "",
+        allow_schema_change: bool = False,
     ) -> AliasChange:
-        """Point an alias to a version; with `expected` only if it points there at the moment."""
+        """Point an alias to a version; with `expected` only if it points there at the moment.
+
+        To point `champion` to a version is to promote it, with `allow_schema_change` as there.
+        """
         wish: dict[str, object] = {"version": version, "reason": reason}
         if expected is not None:
             wish["expected"] = expected
+        if allow_schema_change:
+            wish["allow_schema_change"] = True
         return await self._run(self._routes.put(AliasChange, "/models", name, "aliases", alias, document=wish))
 
     async def remove_alias(

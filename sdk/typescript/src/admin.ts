@@ -125,14 +125,18 @@ export class Models {
     return this.#change("POST", target("/models", [name, "unload"]), { version }, options);
   }
 
-  /** Let a version answer, once it has proved itself; with `mirror` once it was compared on live traffic. */
+  /**
+   * Let a version answer, once it has proved itself; with `mirror` once it was compared on live traffic. One whose
+   * inputs or outputs break clients of the version that answers is refused, unless `allowSchemaChange` is true.
+   */
   async promote(
     name: string,
     version: string,
-    options: CallOptions & { reason?: string; mirror?: Mirror } = {},
+    options: CallOptions & { reason?: string; mirror?: Mirror; allowSchemaChange?: boolean } = {},
   ): Promise<Alias> {
-    const { reason = "", mirror, ...call } = options;
-    return this.#change("POST", target("/models", [name, "promote"]), { version, reason, mirror }, call);
+    const { reason = "", mirror, allowSchemaChange, ...call } = options;
+    const wish = { version, reason, mirror, allow_schema_change: allowSchemaChange };
+    return this.#change("POST", target("/models", [name, "promote"]), wish, call);
   }
 
   /** Let the version answer again that did before the last promotion. */
@@ -146,15 +150,19 @@ export class Models {
     return this.#routes.ask("GET", target("/models", [name, "aliases", alias]), undefined, options);
   }
 
-  /** Point an alias to a version; with `expected` only if it points there at the moment. */
+  /**
+   * Point an alias to a version; with `expected` only if it points there at the moment. To point `champion` to a
+   * version is to promote it, with `allowSchemaChange` as there.
+   */
   async setAlias(
     name: string,
     alias: string,
     version: string,
-    options: CallOptions & { expected?: string; reason?: string } = {},
+    options: CallOptions & { expected?: string; reason?: string; allowSchemaChange?: boolean } = {},
   ): Promise<AliasChange> {
-    const { expected, reason = "", ...call } = options;
-    return this.#change("PUT", target("/models", [name, "aliases", alias]), { version, reason, expected }, call);
+    const { expected, reason = "", allowSchemaChange, ...call } = options;
+    const wish = { version, reason, expected, allow_schema_change: allowSchemaChange };
+    return this.#change("PUT", target("/models", [name, "aliases", alias]), wish, call);
   }
 
   /** Take an alias away; with `expected` only if it points there at the moment. */

@@ -1071,6 +1071,11 @@ export interface components {
             reason?: string;
             /** @description What it must point to now; null for nothing. */
             expected?: components["schemas"]["Name"] | null;
+            /**
+             * @description Let it answer even if its inputs or outputs break clients of the version that answers.
+             * @default false
+             */
+            allow_schema_change: boolean;
         };
         AliasChange: {
             name: components["schemas"]["Name"];
@@ -1100,6 +1105,11 @@ export interface components {
                 /** @default 60 */
                 timeout_s: number;
             };
+            /**
+             * @description Let it answer even if its inputs or outputs break clients of the version that answers.
+             * @default false
+             */
+            allow_schema_change: boolean;
         };
         RollbackRequest: {
             reason?: string;

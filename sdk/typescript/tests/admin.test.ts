@@ -84,6 +84,20 @@ test("the life of a model", async () => {
   await expect(models.show("flowers")).rejects.toBeInstanceOf(ModelNotFoundError);
 });
 
+test("a version that would break clients is promoted when that is said", async () => {
+  const { models } = client;
+  const other = (await readFile(SOURCE, "utf8")).replaceAll('"y"', '"z"');
+  await models.register("leaves", await modelFiles(AFFINE), { version: "1.0.0" });
+  await models.register("leaves", { "other.py": other }, { version: "2.0.0" });
+  await models.promote("leaves", "1.0.0");
+  await expect(models.promote("leaves", "2.0.0")).rejects.toThrow("would break clients of 1.0.0");
+  expect((await models.promote("leaves", "2.0.0", { allowSchemaChange: true })).version).toBe("2.0.0");
+  expect((await models.rollback("leaves")).version).toBe("1.0.0");
+  await expect(models.setAlias("leaves", "champion", "2.0.0")).rejects.toBeInstanceOf(ConflictError);
+  const moved = await models.setAlias("leaves", "champion", "2.0.0", { allowSchemaChange: true });
+  expect(moved.previous).toBe("1.0.0");
+});
+
 describe("files", () => {
   test("of a folder, and of a page, whatever they are called", async () => {
     const inner = join(folder, "inner", "é".repeat(60));

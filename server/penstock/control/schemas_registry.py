@@ -20,6 +20,11 @@ _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _ROLE = {"enum": [role.value for role in Role]}
 _REFERENCE = {"type": "string", "description": "A version, an alias, or 'latest'."}
 _CLOSED = {"additionalProperties": False}
+_ALLOW_SCHEMA_CHANGE = {
+    "type": "boolean",
+    "default": False,
+    "description": "Let it answer even if its inputs or outputs break clients of the version that answers.",
+}
 
 _METADATA: dict[str, Any] = {
     "description": _TEXT,
@@ -105,6 +110,7 @@ REGISTRY_SCHEMAS: dict[str, Any] = {
             "version": _REFERENCE,
             "reason": _TEXT,
             "expected": {**_NAME_OR_NULL, "description": "What it must point to now; null for nothing."},
+            "allow_schema_change": _ALLOW_SCHEMA_CHANGE,
         },
         "version",
     ),
@@ -135,6 +141,7 @@ REGISTRY_SCHEMAS: dict[str, Any] = {
                     }
                 ),
             },
+            "allow_schema_change": _ALLOW_SCHEMA_CHANGE,
         },
         "version",
     ),

@@ -201,8 +201,20 @@ class Lifecycle(Protocol):
     async def unload(self, name: str, ref: str | None, *, by: str) -> None:
         """Take a version out of memory once its requests are answered; without `ref` all of the model's."""
 
-    async def promote(self, name: str, ref: str, *, by: str, reason: str = "", mirror: Mirror | None = None) -> None:
-        """Load a version beside the one that answers, prove it, and let it answer."""
+    async def promote(
+        self,
+        name: str,
+        ref: str,
+        *,
+        by: str,
+        reason: str = "",
+        mirror: Mirror | None = None,
+        allow_schema_change: bool = False,
+    ) -> None:
+        """Load a version beside the one that answers, prove it, and let it answer.
+
+        `conflict` for one whose inputs or outputs would break clients of that one, unless they may change.
+        """
 
     async def rollback(self, name: str, *, by: str, reason: str = "") -> str:
         """Let the version answer that did before; which one that is."""
@@ -216,6 +228,7 @@ class Lifecycle(Protocol):
         by: str,
         reason: str = "",
         expected: str | Unset | None = UNSET,
+        allow_schema_change: bool = False,
     ) -> AliasRecord:
         """Point an alias to a version, or take it away; the champion moves as promote() moves it."""
 

@@ -18,14 +18,16 @@ def test_lifecycle_is_asked_in_the_name_of_the_key(client: Client, running: Regi
     client.ask("POST", "/models/letters/load")
     client.ask("POST", "/models/letters/promote", {"version": "1.0.0"})
     client.ask("POST", "/models/letters/promote", {"version": "1.1.0", "reason": "better", "mirror": mirror})
+    client.ask("POST", "/models/letters/promote", {"version": "1.0.0", "allow_schema_change": True})
     client.ask("POST", "/models/letters/rollback", {"reason": "worse"})
     client.ask("POST", "/models/letters/unload", {"version": "1.1.0"})
     client.ask("POST", "/models/letters/unload")
     assert running.lifecycle.calls == [
         ("load", "letters", "1.0.0", True, "k1"),
         ("load", "letters", None, False, "k1"),
-        ("promote", "letters", "1.0.0", "k1", "", None),
-        ("promote", "letters", "1.1.0", "k1", "better", Mirror(0.5, 10, 0.1, 0.2, 3)),
+        ("promote", "letters", "1.0.0", "k1", "", None, False),
+        ("promote", "letters", "1.1.0", "k1", "better", Mirror(0.5, 10, 0.1, 0.2, 3), False),
+        ("promote", "letters", "1.0.0", "k1", "", None, True),
         ("rollback", "letters", "k1", "worse"),
         ("unload", "letters", "1.1.0", "k1"),
         ("unload", "letters", None, "k1"),
@@ -35,7 +37,7 @@ def test_lifecycle_is_asked_in_the_name_of_the_key(client: Client, running: Regi
 def test_mirror_has_usual_values(client: Client, running: Registered, model: Path) -> None:
     versions(client, model, 1)
     client.ask("POST", "/models/letters/promote", {"version": "1.0.0", "mirror": {}})
-    assert running.lifecycle.calls[-1][-1] == Mirror()
+    assert running.lifecycle.calls[-1][-2] == Mirror()
     wish = {"version": "1.0.0", "mirror": {"share": 2}}
     assert "mirror.share" in client.refused("POST", "/models/letters/promote", 422, "invalid_input", wish)
 
@@ -59,14 +61,16 @@ def test_alias_is_set_moved_and_taken_away(client: Client, running: Registered, 
     assert client.ask("DELETE", f"{target}?reason=done&expected=1.1.0")["version"] is None
     client.refused("GET", target, 404, "version_not_found")
     asked = [call for call in running.lifecycle.calls if call[0] == "set_alias"]
-    assert asked[0][1:] == ("letters", "staging", "1.0.0", "k1", "to try", None)
-    assert asked[-1][1:] == ("letters", "staging", None, "k1", "done", "1.1.0")
+    assert asked[0][1:] == ("letters", "staging", "1.0.0", "k1", "to try", None, False)
+    assert asked[-1][1:] == ("letters", "staging", None, "k1", "done", "1.1.0", False)
 
 
 def test_expected_is_left_open_when_nothing_is_said(client: Client, running: Registered, model: Path) -> None:
     versions(client, model, 1)
     client.ask("PUT", "/models/letters/aliases/staging", {"version": "1.0.0"})
-    assert running.lifecycle.calls[-1][-1] is UNSET
+    assert running.lifecycle.calls[-1][-2] is UNSET
+    client.ask("PUT", "/models/letters/aliases/staging", {"version": "1.0.0", "allow_schema_change": True})
+    assert running.lifecycle.calls[-1][-1] is True
 
 
 @pytest.mark.parametrize("alias", ["latest", "1.0.0", "a%20b"])

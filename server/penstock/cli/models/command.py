@@ -26,6 +26,12 @@ app = typer.Typer(
 
 _Version = Annotated[str | None, typer.Argument(metavar="VERSION", help="A version or an alias.", show_default=False)]
 _GivenVersion = Annotated[str, typer.Argument(metavar="VERSION", help="A version or an alias.", show_default=False)]
+_AllowSchemaChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-schema-change", help="Even if clients of the version that answers break.", show_default=False
+    ),
+]
 
 
 def _option(help_text: str, metavar: str) -> Any:
@@ -175,6 +181,7 @@ def _alias(
     version: _Version = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the alias away.")] = False,
     expected: Annotated[str | None, _option("Only if it points there now.", "VERSION")] = None,
+    allow_schema_change: _AllowSchemaChange = False,
     reason: Reason = "",
     url: Url = None,
     key_file: KeyFile = None,
@@ -190,7 +197,9 @@ def _alias(
         models = _models(url, key_file)
         document: Any
         if version is not None:
-            document = models.set_alias(name, alias, version, expected=expected, reason=reason)
+            document = models.set_alias(
+                name, alias, version, expected=expected, reason=reason, allow_schema_change=allow_schema_change
+            )
         elif remove:
             document = models.remove_alias(name, alias, expected=expected, reason=reason)
         else:
@@ -211,6 +220,7 @@ def _promote(
     mirror_rtol: Annotated[float, typer.Option(min=0, help="Outputs may differ by this share.")] = 1e-4,
     mirror_atol: Annotated[float, typer.Option(min=0, help="And by this much.")] = 1e-6,
     mirror_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for them.")] = 60.0,
+    allow_schema_change: _AllowSchemaChange = False,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -226,7 +236,11 @@ def _promote(
             "timeout_s": mirror_timeout,
         }
         document = _models(url, key_file).promote(
-            name, version, reason=reason, mirror=None if mirror_share is None else mirror
+            name,
+            version,
+            reason=reason,
+            mirror=None if mirror_share is None else mirror,
+            allow_schema_change=allow_schema_change,
         )
         _print(document, as_json, lambda answer: f"{name} {answer['version']} answers now")
 

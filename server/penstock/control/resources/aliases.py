@@ -32,14 +32,17 @@ class Alias(RegisteredResource):
         """Point an alias to a version; `conflict` when it is not `expected` that it points to now."""
         wanted = body()
         version = wanted.name("version")
-        return self._set(name, alias, version, wanted)
+        allow_schema_change = wanted.flag("allow_schema_change", default=False)
+        return self._set(name, alias, version, wanted, allow_schema_change=allow_schema_change)
 
     @needs(Role.OPERATOR)
     def delete(self, name: str, alias: str) -> Mapping[str, object]:
         """Take an alias away."""
         return self._set(name, alias, None, query())
 
-    def _set(self, name: str, alias: str, version: str | None, wanted: Members) -> Mapping[str, object]:
+    def _set(
+        self, name: str, alias: str, version: str | None, wanted: Members, *, allow_schema_change: bool = False
+    ) -> Mapping[str, object]:
         reason = wanted.text("reason", "")
         expected: str | Unset | None = wanted.name_or_none("expected") if wanted.has("expected") else UNSET
         wanted.done()
@@ -50,5 +53,6 @@ class Alias(RegisteredResource):
             by=principal(),
             reason=reason,
             expected=expected,
+            allow_schema_change=allow_schema_change,
         )
         return descriptions.alias_change(self._call(change))

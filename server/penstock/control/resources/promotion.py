@@ -18,14 +18,21 @@ class Promote(RegisteredResource):
 
     @needs(Role.OPERATOR)
     def post(self, name: str) -> Mapping[str, object]:
-        """Load a version beside the one that answers, prove it, and let it answer; `load_failed` changes nothing."""
+        """Load a version beside the one that answers, prove it, and let it answer; a refusal changes nothing."""
         wanted = body()
         version, reason = wanted.name("version"), wanted.text("reason", "")
         mirror = _mirror(wanted.members("mirror"))
+        allow_schema_change = wanted.flag("allow_schema_change", default=False)
         wanted.done()
-        self._call(
-            self._lifecycle.promote(self._changeable(name), version, by=principal(), reason=reason, mirror=mirror)
+        promotion = self._lifecycle.promote(
+            self._changeable(name),
+            version,
+            by=principal(),
+            reason=reason,
+            mirror=mirror,
+            allow_schema_change=allow_schema_change,
         )
+        self._call(promotion)
         champion = self._call(self._registry.version(name, CHAMPION))
         return {"name": name, "alias": CHAMPION, "version": champion.version}
 

@@ -23,6 +23,7 @@ from penstock.serve.lifecycle.journal import Journal
 from penstock.serve.lifecycle.loading import Loader
 from penstock.serve.lifecycle.proving import prove
 from penstock.serve.lifecycle.residents import Key
+from penstock.serve.lifecycle.schema_changes import known_schema, refuse_changes, schema_of
 from penstock.serve.lifecycle.settling import Settler
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class LifecycleOptions:
     memory_budget_bytes: int = 0
     require_key: bool = False
     development: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How a version is to become the champion, and who says so."""
+
+    by: str
+    reason: str = ""
+    mirror: Mirror | None = None
+    expected: str | Unset | None = UNSET
+    allow_schema_change: bool = False
 
 
 class RegistryLifecycle:
@@ -102,11 +114,23 @@ class RegistryLifecycle:
                     resident.standby_until = time.monotonic()
             await self._settler.settle(name, by)
 
-    async def promote(self, name: str, ref: str, *, by: str, reason: str = "", mirror: Mirror | None = None) -> None:
-        """Load a version beside the one that answers, prove it, and let it answer."""
+    async def promote(
+        self,
+        name: str,
+        ref: str,
+        *,
+        by: str,
+        reason: str = "",
+        mirror: Mirror | None = None,
+        allow_schema_change: bool = False,
+    ) -> None:
+        """Load a version beside the one that answers, prove it, and let it answer.
+
+        `conflict` for one whose inputs or outputs would break clients of that one, unless they may change.
+        """
         async with self._locks[name]:
             record = await self._record(name, ref)
-            await self._promote(record, by=by, reason=reason, mirror=mirror)
+            await self._promote(record, _Wish(by, reason, mirror, allow_schema_change=allow_schema_change))
 
     async def rollback(self, name: str, *, by: str, reason: str = "") -> str:
         """Let the version answer that did before; which one that is."""
@@ -132,12 +156,14 @@ class RegistryLifecycle:
         by: str,
         reason: str = "",
         expected: str | Unset | None = UNSET,
+        allow_schema_change: bool = False,
     ) -> AliasRecord:
         """Point an alias to a version, or take it away; the champion moves as promote() moves it."""
         async with self._locks[name]:
             record = await self._record(name, ref) if ref is not None else None
             if alias == CHAMPION and record is not None:
-                return await self._promote(record, by=by, reason=reason, expected=expected)
+                wish = _Wish(by, reason, expected=expected, allow_schema_change=allow_schema_change)
+                return await self._promote(record, wish)
             self._refuse_configured(name)
             version = None if record is None else record.version
             changed = await self._registry.set_alias(name, alias, version, by=by, reason=reason, expected=expected)
@@ -165,33 +191,28 @@ class RegistryLifecycle:
             if any(change.version == record.version for change in changes):
                 return
             if champion is None or version_key(champion) < version_key(record.version):
-                await self._promote(record, by=by, reason="the highest version of the repository folder")
+                await self._promote(record, _Wish(by, "the highest version of the repository folder"))
 
     async def keys_changed(self) -> None:
         """Give the data plane the keys as they are now."""
         keys = [(key.id, key.hash, str(key.role)) for key in await self._registry.keys() if key.revoked_at is None]
         self._engine.set_keys(keys, require_key=self._options.require_key, development=self._options.development)
 
-    async def _promote(
-        self,
-        record: VersionRecord,
-        *,
-        by: str,
-        reason: str,
-        mirror: Mirror | None = None,
-        expected: str | Unset | None = UNSET,
-    ) -> AliasRecord:
+    async def _promote(self, record: VersionRecord, wish: _Wish) -> AliasRecord:
+        by = wish.by
         resident = await self._loader.bring(record, by)
         view = await self._settler.view(record.model)
         before = view.aliases.get(CHAMPION)
         try:
-            if mirror is not None:
-                await self._prove(record, mirror, by)
+            if not wish.allow_schema_change:
+                await self._refuse_schema_change(record, before)
+            if wish.mirror is not None:
+                await self._prove(record, wish.mirror, by)
             if before != record.version:
                 self._refuse_unless(record, ModelState.READY)
             await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
             changed = await self._registry.set_alias(
-                record.model, CHAMPION, record.version, by=by, reason=reason, expected=expected
+                record.model, CHAMPION, record.version, by=by, reason=wish.reason, expected=wish.expected
             )
         except RequestError:
             if record.version not in view.wanted:
@@ -202,17 +223,35 @@ class RegistryLifecycle:
         await self._settler.settle(record.model, by)
         return changed
 
+    async def _refuse_schema_change(self, record: VersionRecord, champion: str | None) -> None:
+        """Refuse to let a version answer that would break clients of the one that does."""
+        answering = self._settler.answering.get(record.model)
+        version = champion or (None if answering is None else answering.version)
+        loaded = self._status(record.model, record.version)
+        if version is None or version == record.version or loaded is None:
+            return
+        present = self._status(record.model, version)
+        before = schema_of(present) if present is not None else None
+        if before is None or not before.outputs:  # another server has it, or one had it
+            before = known_schema(await self._registry.version(record.model, version))
+        if before is not None:
+            refuse_changes(record, schema_of(loaded), version, before)
+
+    def _status(self, name: str, version: str) -> ModelStatus | None:
+        found = (
+            each for each in self._supervisor.models() if (each.config.name, each.config.version) == (name, version)
+        )
+        return next(found, None)
+
     def _refuse_unless(self, record: VersionRecord, *states: ModelState) -> None:
         """Refuse to let a version answer whose workers have died since it was loaded."""
-        for status in self._supervisor.models():
-            if (status.config.name, status.config.version) == (record.model, record.version):
-                if status.state not in states:
-                    raise RequestError(
-                        "load_failed",
-                        f"model {record.model!r} version {record.version!r} was loaded, but its workers have died "
-                        f"({status.detail or 'nothing says why'}); what was served before is served on",
-                    )
-                return
+        status = self._status(record.model, record.version)
+        if status is not None and status.state not in states:
+            raise RequestError(
+                "load_failed",
+                f"model {record.model!r} version {record.version!r} was loaded, but its workers have died "
+                f"({status.detail or 'nothing says why'}); what was served before is served on",
+            )
 
     async def _want_instead(self, record: VersionRecord, before: str | None, by: str) -> None:
         await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)

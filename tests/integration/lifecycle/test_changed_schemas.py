@@ -1,0 +1,147 @@
+"""A version that takes or gives something else than the one that answers takes its place only when that is said."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import TensorProto, helper
+
+from penstock.registry.records import CHAMPION
+from tests import models
+from tests.integration.numbered import ROW, times
+from tests.integration.registered import BY, Node, refusal
+
+FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+
+
+def gives(folder: Path, name: str, inputs: Mapping[str, Any], outputs: Sequence[str] = ("y",)) -> Path:
+    """Return a model whose outputs are its first input; `inputs` by name: element type and size of a row."""
+    (kind, size), first = next(iter(inputs.values())), next(iter(inputs))
+    return models.save(
+        folder / f"{name}.onnx",
+        [helper.make_node("Identity", [first], [output]) for output in outputs],
+        [models.tensor(each, *what) for each, what in inputs.items()],
+        [models.tensor(each, kind, size) for each in outputs],
+        {},
+    )
+
+
+def in_a_folder(folder: Path, name: str, plan: Mapping[str, Any]) -> Path:
+    """Return a model with a plan."""
+    path = folder / name
+    path.mkdir()
+    gives(path, "model", {"features": (FLOAT, 2)})
+    (path / "processing.json").write_text(json.dumps({"format": 1, **plan}))
+    return path
+
+
+CHANGED = [
+    ({"z": (FLOAT, 4)}, ["y"], ["input 'x' is gone", "input 'z' is new, and has to be sent"]),
+    ({"x": (DOUBLE, 4)}, ["y"], ["input 'x' is float64 [4], and was float32 [4]", "output 'y' is float64 [4]"]),
+    ({"x": (FLOAT, 5)}, ["y"], ["input 'x' is float32 [5], and was float32 [4]"]),
+    ({"x": (FLOAT, 4)}, ["w"], ["output 'y' is gone"]),
+    ({"x": (FLOAT, 4), "mask": (FLOAT, 4)}, ["y"], ["input 'mask' is new, and has to be sent"]),
+]
+
+
+def test_a_version_that_would_break_clients_is_not_promoted(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.promote("1.0.0")
+    for number, (inputs, outputs, told) in enumerate(CHANGED, start=2):
+        version = f"{number}.0.0"
+        server.register(gives(folder, f"m{number}", inputs, outputs), version)
+        error = refusal(server, server.lifecycle.promote("m", version, by=BY))
+        assert error.code == "conflict"
+        for text in (f"version {version} of 'm' would break clients of 1.0.0", *told, "allow_schema_change"):
+            assert text in error.detail
+        assert server.answering(ROW) == "1.0.0"
+    error = refusal(server, server.lifecycle.set_alias("m", CHAMPION, "2.0.0", by=BY))
+    assert (error.code, server.answering(ROW)) == ("conflict", "1.0.0")
+    assert [each.version for each in server.call(server.registry.wanted())] == ["1.0.0"]
+
+
+def test_whoever_says_so_promotes_it_and_a_rollback_asks_nobody(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
+    server.promote("1.0.0")
+    server.promote("2.0.0", allow_schema_change=True)
+    assert server.answer({"z": ROW})[1]["version"] == "2.0.0"
+    server.promote("2.0.0")  # it answers already
+    assert server.call(server.lifecycle.rollback("m", by=BY)) == "1.0.0"
+    assert server.answering(ROW) == "1.0.0"
+    server.call(server.lifecycle.set_alias("m", CHAMPION, "2.0.0", by=BY, allow_schema_change=True))
+    assert server.answer({"z": ROW})[1]["version"] == "2.0.0"
+
+
+def test_another_output_and_aliases_of_ones_own_break_nobody(node: Callable[..., Node], folder: Path) -> None:
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.register(gives(folder, "more", {"x": (FLOAT, 4)}, ["y", "w"]), "1.1.0")
+    server.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
+    server.promote("1.0.0")
+    server.call(server.lifecycle.set_alias("m", "staging", "2.0.0", by=BY))
+    server.promote("1.1.0")
+    assert server.answering(ROW) == "1.1.0"
+
+
+def test_what_only_the_registry_knows_of_the_version_that_answers_is_enough(
+    node: Callable[..., Node], folder: Path
+) -> None:
+    server = node()
+    server.register(times(folder, 1), "1.0.0")
+    server.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
+    server.promote("1.0.0")
+    server.call(server.lifecycle.unload("m", None, by=BY))
+    assert server.in_memory() == []
+    assert refusal(server, server.lifecycle.promote("m", "2.0.0", by=BY)).code == "conflict"
+
+
+RECORD = {"age": {"type": ["number", "null"]}, "sex": {"enum": ["female", "male"]}}
+FEATURES = [
+    {"column": "age", "steps": [{"impute": "constant", "value": 30}]},
+    {"column": "sex"},
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"note": {"type": "number", "default": 0}}, None),
+        ({"note": {"type": "number"}}, "input 'note' is new, and has to be sent"),
+        ({"age": {"type": "number"}}, "input 'age' may no longer be null"),
+        ({"sex": {"type": "number"}}, "input 'sex' is float64 [], and was str []"),
+    ],
+)
+def test_the_fields_of_records_are_what_clients_send(
+    node: Callable[..., Node], folder: Path, fields: Mapping[str, Any], told: str | None
+) -> None:
+    server = node()
+    server.register(in_a_folder(folder, "one", {"record": RECORD, "features": FEATURES}), "1.0.0")
+    server.register(in_a_folder(folder, "two", {"record": RECORD | fields, "features": FEATURES}), "1.1.0")
+    server.promote("1.0.0")
+    if told is None:
+        server.promote("1.1.0")
+    else:
+        assert told in refusal(server, server.lifecycle.promote("m", "1.1.0", by=BY)).detail
+
+
+def test_a_repository_folder_registers_what_would_break_clients_and_no_more(
+    node: Callable[..., Node], tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    for number in (1, 2, 3):
+        (repository / "m" / str(number)).mkdir(parents=True)
+    times(repository / "m" / "1", 1)
+    server = node(repository=repository, repository_poll_s=0.05)
+    server.until_answering(ROW, "1")
+    gives(repository / "m" / "2", "model", {"z": (FLOAT, 4)})
+    (repository / "other" / "1").mkdir(parents=True)
+    times(repository / "other" / "1", 3)
+    server.until_answering(ROW, "1", "other")  # by now it has looked at all of them
+    assert server.answering(ROW) == "1"
+    times(repository / "m" / "3", 3)
+    server.until_answering(ROW, "3")
