@@ -54,6 +54,13 @@ Rows json_rows(const nb::bytes& text, bool last, std::uint32_t rows_max) {
   return to_python(std::move(rows));
 }
 
+CsvKind kind_from_name(const std::string& name) {
+  if (name == "number") return CsvKind::kNumber;
+  if (name == "text") return CsvKind::kText;
+  if (name == "bool") return CsvKind::kBool;
+  throw std::invalid_argument("a field is a number, text or a bool");
+}
+
 CsvBlank blank_from_name(const std::string& name) {
   if (name == "kept") return CsvBlank::kKept;
   if (name == "null") return CsvBlank::kNull;
@@ -62,9 +69,9 @@ CsvBlank blank_from_name(const std::string& name) {
 }
 
 Rows csv_rows(const nb::bytes& text, bool last, std::uint32_t rows_max, std::vector<std::string> prefixes,
-              std::string suffix, const std::vector<bool>& are_text, const std::vector<std::string>& blanks) {
+              std::string suffix, const std::vector<std::string>& kinds, const std::vector<std::string>& blanks) {
   CsvForm form{std::move(prefixes), std::move(suffix), {}, {}};
-  for (const bool is_text : are_text) form.kinds.push_back(is_text ? CsvKind::kText : CsvKind::kNumber);
+  for (const std::string& kind : kinds) form.kinds.push_back(kind_from_name(kind));
   for (const std::string& blank : blanks) form.blanks.push_back(blank_from_name(blank));
   if (form.kinds.size() != form.prefixes.size() || form.kinds.size() != blanks.size())
     throw std::invalid_argument("as many prefixes as columns are needed");
@@ -118,10 +125,11 @@ void bind_lines(nb::module_& module) {
       "json_rows", &json_rows, "text"_a, "last"_a, "rows_max"_a,
       "Rows of NDJSON as the inside of a JSON list, where each ends (uint32), bytes consumed, and the lines that "
       "are no rows: null in the list, and why.");
-  module.def(
-      "csv_rows", &csv_rows, "text"_a, "last"_a, "rows_max"_a, "prefixes"_a, "suffix"_a, "are_text"_a, "blanks"_a,
-      "Likewise the records of CSV: what stands before each field, behind the last, which are text, and what those "
-      "are that are empty: \"kept\", \"null\", or \"absent\", which leaves the member out.");
+  module.def("csv_rows", &csv_rows, "text"_a, "last"_a, "rows_max"_a, "prefixes"_a, "suffix"_a, "kinds"_a, "blanks"_a,
+             "Likewise the records of CSV: what stands before each field, behind the last, whether it is a \"number\", "
+             "\"text\" "
+             "or a \"bool\", and what those are that are empty: \"kept\", \"null\", or \"absent\", which leaves the "
+             "member out.");
   module.def("csv_record", &csv_record, "text"_a, "last"_a,
              "The fields of the first record and its bytes; None while it is not complete.");
   module.def("json_answers", &json_answers, "reply"_a, "rows"_a, "first"_a, "faults"_a,

@@ -84,6 +84,17 @@ def test_numbers_keep_their_places(numbers: list[float], cuts: list[int]) -> Non
         assert float(value) == number or (number != number and value == "NaN")
 
 
+def test_bools_may_be_spelt_as_numbers_and_numbers_may_not_be_spelt_as_bools() -> None:
+    text = b"flag,number\n1,1\n0,0\nTrue,1\n FALSE ,0\n 1 ,1\n2,true\n1.0,1\n"
+    found = list(rows_of(lambda: CsvRows([("flag", "bool", ()), ("number", "int64", ())]), text, []))
+    assert found == [
+        {"flag": flag, "number": number}
+        for flag, number in [(True, 1), (False, 0), (True, 1), (False, 0), (True, 1), (2, True), (1.0, 1)]
+    ]
+    assert [type(row["flag"]) for row in found] == [bool] * 5 + [int, float]
+    assert list(rows_of(lambda: CsvRows([("x", "bool", (2,))]), b"a,b\n1,false\n", [])) == [[True, False]]
+
+
 def test_a_length_that_varies_is_that_of_the_header() -> None:
     assert list(rows_of(lambda: CsvRows([("x", "int64", (None,))]), b"a,b,c\n1,2,3\n", [])) == [[1, 2, 3]]
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from penstock.core.errors import ConfigError, RequestError
 from penstock.processing.feature_program import UnfitFeatureError
 from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import read_plan
+from penstock.processing.tables import read_table
 from tests.serving import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -67,9 +69,19 @@ WHOLE = {
         {"column": "age", "name": "real", "into": "real"},
     ],
 }
+# Yes and no as CSV has them; numbers 1 and 0 are something else.
+FLAGS = {
+    "record": {
+        "member": {"type": "boolean"},
+        "known": {"enum": [False, True]},
+        "maybe": {"type": ["boolean", "null"]},
+        "digit": {"enum": [1, 0]},
+    }
+}
 MODELS = {
     "table": ({"x": ("float32", (8,))}, TABLE),
     "whole": ({"ids": ("int64", (2,)), "ratio": ("int32", (1,)), "real": ("float32", (1,))}, WHOLE),
+    "flags": ({"x": ("float64", (4,))}, FLAGS),
     "photo": ({"x": ("float32", (3, 10, 10)), "age": ("float32", ())}, PHOTO),
 }
 ROWS = [
@@ -126,6 +138,32 @@ def test_features_online_are_those_offline(server: Server, tmp_path: Any) -> Non
     assert expected.dtype == np.float32
     for found in (single, [row["x_seen"] for row in many], from_csv):
         assert np.array_equal(np.float32(found), expected)
+
+
+def test_bools_of_csv_are_those_of_csv_offline(server: Server, tmp_path: Any) -> None:
+    spelt = ["1", "0", "true", "False", " TRUE ", " 0 "]
+    lines = [f"{text},{text},{text},1" for text in spelt] + ["true,false,,0"]
+    wrong = [f"{text},true,,1" for text in ("2", "1.0", "yes")] + ["true,2,,1", "true,true,,true"]
+    header = "member,known,maybe,digit"
+    plan, table = tmp_path / "processing.json", tmp_path / "rows.csv"
+    plan.write_text(json.dumps({"format": 1, **FLAGS}))
+    read = read_plan(plan)
+    assert read.record is not None
+    table.write_text("\n".join([header, *lines]) + "\n")
+    ((_, expected),) = transform(read, read_table(table, read.record), inputs_of(read, "float64")).values()
+    kinds = {"Content-Type": "text/csv", "Accept": "application/x-ndjson"}
+    body = "\n".join([header, *lines, *wrong]) + "\n"
+    reply = server.request("POST", "/predict/batch?model=flags", body.encode(), kinds)
+    answers = [json.loads(line) for line in reply.body.splitlines()]
+    seen = [row["outputs"]["x_seen"] for row in answers[: len(lines)]]
+    assert np.array_equal(
+        np.array([[np.nan if of == "NaN" else of for of in row] for row in seen], float), expected, equal_nan=True
+    )
+    assert [row["error"]["code"] for row in answers[len(lines) :]] == ["invalid_input"] * len(wrong)
+    for line in wrong:
+        table.write_text(f"{header}\n{line}\n")
+        with pytest.raises((ConfigError, RequestError)):
+            transform(read, read_table(table, read.record), inputs_of(read, "float64"))
 
 
 def test_all_faults_of_a_record_are_told(server: Server) -> None:

@@ -114,7 +114,9 @@ void append_field(std::string& out, std::string_view field, CsvKind kind) {
     return;
   }
   const std::string_view trimmed = trim_blanks(field);
-  if (is_json_number(trimmed)) {
+  if (kind == CsvKind::kBool && (trimmed == "1" || trimmed == "0")) {
+    out.append(trimmed == "1" ? "true" : "false");
+  } else if (is_json_number(trimmed)) {
     out.append(trimmed);
   } else if (equals_ignoring_case(trimmed, "true") || equals_ignoring_case(trimmed, "false")) {
     out.append(trimmed.size() == 4 ? "true" : "false");  // pandas writes True
@@ -132,7 +134,7 @@ void append_field(std::string& out, std::string_view field, CsvKind kind) {
 // A field and what stands before it.
 void append_member(std::string& out, std::string_view prefix, std::string_view field, CsvKind kind, CsvBlank blank) {
   const bool is_blank =
-      blank != CsvBlank::kKept && (field.empty() || (kind == CsvKind::kNumber && is_missing(trim_blanks(field))));
+      blank != CsvBlank::kKept && (field.empty() || (kind != CsvKind::kText && is_missing(trim_blanks(field))));
   // Nothing but a brace ends so: the members before were left out.
   if (prefix.starts_with(',') && out.ends_with('{')) prefix.remove_prefix(1);
   if (is_blank && blank == CsvBlank::kAbsent) {

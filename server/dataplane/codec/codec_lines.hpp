@@ -30,7 +30,7 @@ struct LineRows {
 // strings go; whoever decodes the body judges what is inside.
 [[nodiscard]] LineRows read_json_lines(std::string_view text, bool last, std::uint32_t rows_max);
 
-enum class CsvKind : std::uint8_t { kNumber, kText };
+enum class CsvKind : std::uint8_t { kNumber, kText, kBool };
 
 // What becomes of an empty field, and of "nan" among numbers: it stays what it is, is null, or its member is left out.
 enum class CsvBlank : std::uint8_t { kKept, kNull, kAbsent };
@@ -52,7 +52,7 @@ struct CsvRecord {
 [[nodiscard]] std::optional<CsvRecord> read_csv_record(std::string_view text, bool last);
 
 // One row a record. A number is copied as it stands; "nan", "inf" and "-inf" in any case are those values, and what
-// else is no number in JSON becomes a string, which is then refused with its text.
+// else is no number in JSON becomes a string, which is then refused with its text. Bools may be spelt 1 and 0.
 [[nodiscard]] LineRows read_csv_rows(std::string_view text, bool last, std::uint32_t rows_max, const CsvForm& form);
 
 // What one line of an answer says for a row that has no outputs.

@@ -27,7 +27,7 @@ def csv_rows(
     rows_max: int,
     prefixes: Sequence[str],
     suffix: str,
-    are_text: Sequence[bool],
+    kinds: Sequence[str],
     blanks: Sequence[str],
 ) -> tuple[bytes, bytes, int, list[tuple[int, str]]]: ...
 def csv_record(text: bytes, last: bool) -> tuple[list[str], int] | None: ...

@@ -130,6 +130,8 @@ def _category(field: Field, text: str) -> Any:
     trimmed = text.strip(BLANKS)
     if trimmed.lower() in ("true", "false") and any(isinstance(of, bool) for of in field.categories):
         return _SPELT[trimmed.lower()]
+    if trimmed in ("1", "0") and all(isinstance(of, bool) for of in field.categories):
+        return _SPELT[trimmed]
     number = number_in(trimmed)
     # Where they are open, any text is one that was not seen.
     return text if number is None and any(isinstance(of, str) for of in field.categories) else _number(trimmed)

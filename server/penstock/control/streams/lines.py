@@ -86,7 +86,7 @@ class CsvRows:
         self._nullable = nullable
         self._texts = texts
         self._form_of = _named_form if is_record else _form_of  # fields have names, also where there is but one
-        self._form: tuple[list[str], str, list[bool], list[str]] | None = None
+        self._form: tuple[list[str], str, list[str], list[str]] | None = None
 
     def read(self, text: bytes, *, last: bool, rows_max: int) -> tuple[Rows, int]:
         """Read records behind the header; see LineReader. RequestError (`invalid_input`) for another header."""
@@ -186,8 +186,8 @@ def _width(shape: Sequence[int | None]) -> int:
 
 def _form_of(
     header: list[str], inputs: Sequence[Tensor], optional: Collection[str]
-) -> tuple[list[str], str, list[bool]]:
-    """Return what stands before each field and behind the last, and which are text."""
+) -> tuple[list[str], str, list[str]]:
+    """Return what stands before each field and behind the last, and the kind of each."""
     if len(inputs) == 1 and not _names_inputs(header, inputs):
         name, dtype, shape = inputs[0]
         extents = _extents(shape, len(header))
@@ -198,15 +198,15 @@ def _form_of(
                 "one column is needed for each",
             )
         prefixes, suffix = _brackets(extents)
-        return prefixes, suffix, [dtype in _TEXTS] * len(header)
+        return prefixes, suffix, [_kind(dtype)] * len(header)
     return _named_form(header, inputs, optional)
 
 
 def _named_form(
     header: list[str], inputs: Sequence[Tensor], optional: Collection[str]
-) -> tuple[list[str], str, list[bool]]:
+) -> tuple[list[str], str, list[str]]:
     prefixes: list[str] = []
-    texts: list[bool] = []
+    kinds: list[str] = []
     behind = "{"
     waiting = {name: (dtype, _extents(shape, 1)) for name, dtype, shape in inputs}
     while len(prefixes) < len(header):
@@ -223,12 +223,16 @@ def _named_form(
                 "invalid_input", f"the header: the columns {name}.0 to {name}.{len(own) - 1} stand side by side"
             )
         prefixes += [f"{behind}{json.dumps(name)}:{own[0]}", *own[1:]]
-        texts += [dtype in _TEXTS] * len(own)
+        kinds += [_kind(dtype)] * len(own)
         behind = f"{suffix},"
     missing = [name for name in waiting if name not in optional]
     if missing:
         raise RequestError("invalid_input", f"the header has no column for {', '.join(missing)}")
-    return prefixes, behind[:-1] + "}", texts
+    return prefixes, behind[:-1] + "}", kinds
+
+
+def _kind(dtype: str) -> str:
+    return "text" if dtype in _TEXTS else "bool" if dtype == "bool" else "number"
 
 
 def _names_inputs(header: list[str], inputs: Sequence[Tensor]) -> bool:
