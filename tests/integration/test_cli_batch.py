@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,15 +14,13 @@ import pyarrow.parquet
 import pytest
 
 from tests.integration.asked_models import serve_models
+from tests.integration.batches import BATCH_SECONDS, FORMATS, Batch, batches_in
 from tests.integration.test_cli_predict import on_a_terminal
 from tests.serving import Server
 from tests.unit.test_cli import penstock
 
-SECONDS = 120
 ROWS = 2500  # three requests
 BAD = 1700  # in the second of them
-Batch = Callable[..., subprocess.CompletedProcess[bytes]]
-FORMATS = {"csv": "csv", "ndjson": "ndjson", "arrow": "arrow", "arrow-stream": "arrows", "parquet": "parquet"}
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def batch(server: Server, tmp_path: Path) -> Batch:
-    """Run `penstock batch` in an empty folder: batch("loan", "rows.csv", "-o", "answers.csv", status=1)."""
-
-    def run(*arguments: str, status: int = 0, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        result = subprocess.run(
-            [sys.executable, "-m", "penstock", "batch", *arguments],
-            input=stdin,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "PENSTOCK_URL": server.url},
-        )
-        assert result.returncode == status, result
-        assert b"Traceback" not in result.stderr
-        return result
-
-    return run
+    return batches_in(tmp_path, server.url)
 
 
 def loans() -> list[dict[str, object]]:
@@ -242,6 +224,7 @@ def test_nothing_to_do(batch: Batch, tmp_path: Path) -> None:
         (["none", "rows.csv", "-o", "a.csv"], 1, "(model_not_found)"),
         (["loan", "rows.csv", "-o", "a.csv", "--version", "3"], 1, "(version_not_found)"),
         (["iris", "rows.csv", "-o", "a.csv"], 1, "the header has 2 columns, the input 'x' 4 elements"),
+        (["saying", "rows.csv", "-o", "a.csv"], 2, "saying takes 1 column, text str: add --keep COLUMN"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(
@@ -263,8 +246,9 @@ def test_what_is_refused_prints_nothing(batch: Batch, tmp_path: Path) -> None:
 
 
 def test_a_mended_file_begins_anew(batch: Batch, tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("agee,income\n1,3\n")
-    batch("loan", "rows.csv", "-o", "a.csv", status=1)
+    (tmp_path / "rows.csv").write_text("income\n3\n")
+    said = batch("loan", "rows.csv", "-o", "a.csv", status=1).stderr
+    assert b"the header has no column for age" in said
     (tmp_path / "rows.csv").write_text("age,income\n1,3\n2,6\n")
     batch("loan", "rows.csv", "-o", "a.csv")
     assert read_answers(tmp_path / "a.csv") == [(1.0, [1, 2]), (2.0, [2, 3])]
@@ -289,7 +273,7 @@ def test_nobody_reads_the_answers(server: Server, tmp_path: Path) -> None:
     os.close(reader)
     process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
-    assert process.communicate(timeout=SECONDS)[1] == b""
+    assert process.communicate(timeout=BATCH_SECONDS)[1] == b""
     assert process.returncode == 141
 
 
@@ -314,7 +298,9 @@ def test_without_pyarrow(server: Server, tmp_path: Path) -> None:
         command = [sys.executable, "-c", script, "batch", "loan", source, "-o", target, "--url", server.url]
         if status and source == "a.csv":
             command += ["--from", "parquet"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=SECONDS)
+        result = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=BATCH_SECONDS
+        )
         assert result.returncode == status, result
         if status:
             assert result.stderr == "penstock: Arrow and Parquet need pyarrow: pip install 'penstock[arrow]'\n"

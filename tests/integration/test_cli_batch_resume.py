@@ -39,7 +39,7 @@ def write_rows(folder: Path) -> Path:
 
 
 def command(server: str, folder: Path, output: str, *more: str) -> list[str]:
-    rows = str(folder / "rows.ndjson")
+    rows = str(next(folder.glob("rows.*")))
     return [
         sys.executable,
         "-m",
@@ -95,6 +95,15 @@ def noted(folder: Path, output: str) -> list[dict[str, int]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def kill_when_noted(server: str, folder: Path, output: str, *more: str) -> None:
+    """Start a batch, and kill it when its journal has noted answers."""
+    with under_way(server, folder, output, 1, *more) as process:
+        deadline = time.monotonic() + SECONDS
+        while not any(line["rows"] for line in noted(folder, output)):
+            assert time.monotonic() < deadline
+        process.kill()
+
+
 SLOW = pytest.mark.slow
 
 
@@ -126,11 +135,7 @@ def test_killed_at_random_places(server: Server, tmp_path: Path, to: str) -> Non
 
 def test_what_is_noted_is_not_run_again(server: Server, tmp_path: Path) -> None:
     write_rows(tmp_path)
-    with under_way(server.url, tmp_path, "a.csv", 1, "--chunk-rows", "16") as process:
-        deadline = time.monotonic() + SECONDS
-        while not any(line["rows"] for line in noted(tmp_path, "a.csv")):
-            assert time.monotonic() < deadline
-        process.kill()
+    kill_when_noted(server.url, tmp_path, "a.csv", "--chunk-rows", "16")
     rows = noted(tmp_path, "a.csv")[-1]["rows"]
     assert 0 < rows < ROWS
     done = json.loads(run(server.url, tmp_path, "a.csv", "--chunk-rows", "16", "--json").stdout)
@@ -152,10 +157,9 @@ def test_ctrl_c_keeps_all_that_is_done(server: Server, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stopped(server: Server, tmp_path: Path) -> Path:
-    """A folder with a batch that was killed, a.csv, of requests of 16 rows."""
+    """A folder with a batch that was killed, a.csv, of requests of 16 rows. Some of them are kept."""
     write_rows(tmp_path)
-    with under_way(server.url, tmp_path, "a.csv", 100_000, "--chunk-rows", "16") as process:
-        process.kill()
+    kill_when_noted(server.url, tmp_path, "a.csv", "--chunk-rows", "16")
     return tmp_path
 
 

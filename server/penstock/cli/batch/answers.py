@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from penstock.cli.batch.carried import Carried
 from penstock.cli.batch.columnar import columns_module
+from penstock.cli.batch.texts import json_text, named
 from penstock.cli.served import Tensor
-from penstock.processing.spelling import long_fields
 
 if TYPE_CHECKING:
     import penstock_client
 
-__all__ = ["CsvText", "JsonText", "Piece", "TableText", "Writer", "codes_of", "end_of"]
+__all__ = [
+    "JsonText",
+    "Piece",
+    "TableText",
+    "Writer",
+    "codes_of",
+    "end_of",
+    "error_line",
+    "fault",
+    "plain_outputs",
+]
 
 _ERROR = b'{"error":'
 _CSV_CODES = re.compile(rb',"?row \d+: ([a-z_]+): ')
-_CSV_ERROR = re.compile(r"row (\d+): ")
-# Of one output, beyond which it is one column of JSON, as the server has it.
-_COLUMNS_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,11 @@ class Writer(Protocol):
     def head(self) -> bytes:
         """Return what stands before the first piece."""
 
-    def lines(self, answer: bytes, first: int) -> Piece:
-        """Make a piece of the lines that the server answered."""
+    def lines(self, answer: bytes, first: int, carried: Carried | None = None) -> Piece:
+        """Make a piece of the lines that the server answered, behind what is carried."""
 
-    def result(self, result: penstock_client.BatchResult, first: int) -> Piece:
-        """Make a piece of the columns that the SDK answered."""
+    def result(self, result: penstock_client.BatchResult, first: int, carried: Carried | None = None) -> Piece:
+        """Make a piece of the columns that the SDK answered, behind what is carried."""
 
 
 class JsonText:
@@ -74,117 +79,75 @@ class JsonText:
         """Return nothing: there is no header."""
         return b""
 
-    def lines(self, answer: bytes, first: int) -> Piece:
+    def lines(self, answer: bytes, first: int, carried: Carried | None = None) -> Piece:
         """Make a piece of lines, as they are where no row failed."""
-        rows = answer.count(b"\n")
+        lines = answer.splitlines(keepends=True)
         if _ERROR not in answer:
-            return Piece(answer, b"", rows, 0)
+            if carried is not None:
+                answer = b"".join([_behind(*pair) for pair in zip(carried.members(), lines, strict=True)])
+            return Piece(answer, b"", len(lines), 0)
+        before = [b""] * len(lines) if carried is None else carried.members()
         kept: list[bytes] = []
         errors: list[bytes] = []
-        failed = 0
-        for number, line in enumerate(answer.splitlines(keepends=True)):
+        for number, (line, start) in enumerate(zip(lines, before, strict=True)):
             if not line.startswith(_ERROR):
-                kept.append(line)
+                kept.append(_behind(start, line))
                 continue
-            failed += 1
             error = {**json.loads(line)["error"], "row": first + number}
-            (errors if self._apart else kept).append(_line(error if self._apart else {"error": error}))
-        return Piece(b"".join(kept), b"".join(errors), rows, failed)
+            if self._apart:
+                errors.append(error_line(error, start))
+            else:
+                kept.append(_behind(start, _line({"error": error})))
+        failed = sum(line.startswith(_ERROR) for line in lines)
+        return Piece(b"".join(kept), b"".join(errors), len(lines), failed)
 
-    def result(self, result: penstock_client.BatchResult, first: int) -> Piece:
+    def result(self, result: penstock_client.BatchResult, first: int, carried: Carried | None = None) -> Piece:
         """Make a piece of columns."""
+        before = [b""] * result.rows if carried is None else carried.members()
         kept, errors = [], []
-        for row, values in enumerate(_rows(result)):
+        for row, (values, start) in enumerate(zip(plain_outputs(result), before, strict=True)):
             if (error := result.errors.get(row)) is None:
-                kept.append(_line({"outputs": values}))
+                kept.append(_behind(start, _line({"outputs": values})))
             elif self._apart:
-                errors.append(_line(fault(error, first + row)))
+                errors.append(error_line(fault(error, first + row), start))
             else:
-                kept.append(_line({"error": fault(error, first + row)}))
-        return Piece(b"".join(kept), b"".join(errors), result.rows, len(result.errors))
-
-
-class CsvText:
-    """CSV: the columns of each output, then `error` unless errors have a file of their own."""
-
-    def __init__(self, outputs: Sequence[Tensor], apart: bool) -> None:
-        self._outputs = outputs
-        self._apart = apart
-
-    def head(self) -> bytes:
-        """Return the header."""
-        columns = [name for tensor in self._outputs for name in _columns(tensor)]
-        return _record(columns if self._apart else [*columns, "error"])
-
-    def lines(self, answer: bytes, first: int) -> Piece:
-        """Make a piece of records, as they are where no row failed."""
-        body = answer[answer.find(b"\n") + 1 :]
-        rows = body.count(b",\n")
-        if body.count(b"\n") == rows and not self._apart:
-            return Piece(body, b"", rows, 0)
-        kept, errors, rows, failed = io.StringIO(), [], 0, 0
-        write = csv.writer(kept, lineterminator="\n").writerow
-        with long_fields():
-            records = list(csv.reader(io.StringIO(body.decode(), newline="")))
-        for number, record in enumerate(records):
-            rows += 1
-            said = record.pop()
-            failed += bool(said)
-            if said and self._apart:
-                errors.append(_line(_read_fault(said, first + number)))
-                continue
-            if not self._apart:
-                record.append(_CSV_ERROR.sub(f"row {first + number}: ", said, count=1))
-            write(record)
-        return Piece(kept.getvalue().encode(), b"".join(errors), rows, failed)
-
-    def result(self, result: penstock_client.BatchResult, first: int) -> Piece:
-        """Make a piece of columns."""
-        kept, errors = [], []
-        for row, values in enumerate(_rows(result)):
-            error = result.errors.get(row)
-            if error is not None and self._apart:
-                errors.append(_line(fault(error, first + row)))
-                continue
-            if error is not None:
-                known = fault(error, first + row)
-                fields = [""] * sum(len(_columns(tensor)) for tensor in self._outputs)
-                said = f"row {known['row']}: {known['code']}: {known['detail']}"
-            else:
-                fields = [field for tensor in self._outputs for field in _fields(tensor, values[tensor.name])]
-                said = ""
-            kept.append(_record(fields if self._apart else [*fields, said]))
+                kept.append(_behind(start, _line({"error": fault(error, first + row)})))
         return Piece(b"".join(kept), b"".join(errors), result.rows, len(result.errors))
 
 
 class TableText:
     """An Arrow stream, of which the finished file is made."""
 
-    def __init__(self, outputs: Sequence[Tensor], apart: bool) -> None:
+    def __init__(self, outputs: Sequence[Tensor], apart: bool, form: str, carried: Sequence[tuple[str, Any]]) -> None:
         self._apart = apart
-        self._writer = columns_module().ColumnWriter(outputs, not apart)
+        self._writer = columns_module().ColumnWriter(outputs, not apart, form, carried)
 
     def head(self) -> bytes:
         """Return the schema."""
         head: bytes = self._writer.head()
         return head
 
-    def lines(self, answer: bytes, first: int) -> Piece:
+    def lines(self, answer: bytes, first: int, carried: Carried | None = None) -> Piece:
         """Make a piece of lines of JSON."""
         answers = [json.loads(line) for line in answer.splitlines()]
-        errors = []
+        errors: dict[int, dict[str, Any]] = {}
         for number, each in enumerate(answers):
             if "error" in each:
                 each["error"]["row"] = first + number
-                errors.append(each["error"])
-        said = b"".join(map(_line, errors)) if self._apart else b""
-        return Piece(self._writer.rows(answers), said, len(answers), len(errors))
+                errors[number] = each["error"]
+        return Piece(self._writer.rows(answers, carried), self._said(errors, carried), len(answers), len(errors))
 
-    def result(self, result: penstock_client.BatchResult, first: int) -> Piece:
+    def result(self, result: penstock_client.BatchResult, first: int, carried: Carried | None = None) -> Piece:
         """Make a piece of columns."""
         errors = {row: fault(error, first + row) for row, error in sorted(result.errors.items())}
-        said = b"".join(map(_line, errors.values())) if self._apart else b""
-        return Piece(self._writer.arrays(result.rows, result.outputs, errors), said, result.rows, len(errors))
+        output = self._writer.arrays(result.rows, result.outputs, errors, carried)
+        return Piece(output, self._said(errors, carried), result.rows, len(errors))
+
+    def _said(self, errors: Mapping[int, Mapping[str, Any]], carried: Carried | None) -> bytes:
+        if not self._apart or not errors:
+            return b""
+        before = carried.members() if carried is not None else dict.fromkeys(errors, b"")
+        return b"".join(error_line(error, before[row]) for row, error in errors.items())
 
 
 def fault(error: penstock_client.PenstockError, row: int) -> dict[str, Any]:
@@ -195,16 +158,20 @@ def fault(error: penstock_client.PenstockError, row: int) -> dict[str, Any]:
     return {**known, "errors": list(fields)} if fields else known
 
 
-def _read_fault(said: str, row: int) -> dict[str, Any]:
-    code, _, detail = _CSV_ERROR.sub("", said, count=1).partition(": ")
-    return {"row": row, "code": code, "detail": detail}
+def error_line(error: Mapping[str, Any], members: bytes) -> bytes:
+    """Return a line for the file of errors, behind the members that are carried."""
+    return _behind(members, _line(error))
+
+
+def _behind(members: bytes, line: bytes) -> bytes:
+    return b"{%b%b" % (members, line[1:])
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return json_text(document).encode() + b"\n"
 
 
-def _rows(result: penstock_client.BatchResult) -> list[dict[str, Any]]:
+def plain_outputs(result: penstock_client.BatchResult) -> list[dict[str, Any]]:
     """Return the outputs of each row as plain values, floats as short as their type lets them be."""
     columns = {name: _plain(column) for name, column in result.outputs.items()}
     return [{name: column[row] for name, column in columns.items()} for row in range(result.rows)]
@@ -212,7 +179,7 @@ def _rows(result: penstock_client.BatchResult) -> list[dict[str, Any]]:
 
 def _plain(column: Any) -> list[Any]:
     if isinstance(column, list):
-        return [_named(value) for value in column]
+        return [named(value) for value in column]
     if column.dtype.kind != "f":
         plain: list[Any] = column.tolist()
         return plain
@@ -224,41 +191,4 @@ def _plain(column: Any) -> list[Any]:
 def _number(text: Any) -> Any:
     if isinstance(text, list):
         return [_number(each) for each in text]
-    return _named(float(text))
-
-
-def _named(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_named(each) for each in value]
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-
-
-def _columns(tensor: Tensor) -> list[str]:
-    width = _width(tensor)
-    return [tensor.name] if width == 0 else [f"{tensor.name}.{index}" for index in range(width)]
-
-
-def _width(tensor: Tensor) -> int:
-    """Return how many columns an output has side by side; 0 for one column."""
-    fixed = len(tensor.shape) == 1 and tensor.shape[0] is not None and 2 <= tensor.shape[0] <= _COLUMNS_MAX
-    return tensor.shape[0] or 0 if fixed else 0
-
-
-def _fields(tensor: Tensor, value: Any) -> list[str]:
-    if _width(tensor):
-        return [_field(each) for each in value]
-    if len(tensor.shape) == 1 and tensor.shape[0] == 1:
-        return [_field(value[0])]
-    return [json.dumps(value, ensure_ascii=False) if tensor.shape else _field(value)]
-
-
-def _field(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _record(fields: Sequence[str]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(fields)
-    return text.getvalue().encode()
+    return named(float(text))

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
 
+from penstock.cli.batch.carried import Carried
 from penstock.cli.served import Tensor
 from penstock.core.errors import ConfigError
 from penstock.jobs.nested import nested_lists
@@ -45,12 +46,15 @@ class ColumnChunks:
             if form == "parquet":
                 self._parquet = pyarrow.parquet.ParquetFile(file)
                 self.total = self._parquet.metadata.num_rows
+                self.schema = self._parquet.schema_arrow
             elif form == "arrow" and file.peek(6)[:6] == b"ARROW1":  # type: ignore[attr-defined]
                 self._parquet = None
-                self._batches = self._from_file(pyarrow.ipc.open_file(file))
+                reader = pyarrow.ipc.open_file(file)
+                self.schema, self._batches = reader.schema, self._from_file(reader)
             else:
                 self._parquet = None
-                self._batches = iter(pyarrow.ipc.open_stream(file))
+                reader = pyarrow.ipc.open_stream(file)
+                self.schema, self._batches = reader.schema, iter(reader)
         except (OSError, pyarrow.ArrowInvalid) as error:
             raise ConfigError(f"{name} is no {form} file: {error}") from error
 
@@ -94,31 +98,48 @@ class ColumnChunks:
 
 
 class ColumnWriter:
-    """Makes the bytes of an Arrow stream, a piece at a time: the stream may be cut behind any piece and go on."""
+    """Makes the bytes of an Arrow stream, a piece at a time: the stream may be cut behind any piece and go on.
 
-    def __init__(self, outputs: Sequence[Tensor], with_errors: bool) -> None:
-        fields = [(tensor.name, _type(tensor)) for tensor in outputs]
-        self._schema = pyarrow.schema([*fields, ("error", _FAULT)] if with_errors else fields)
+    `carried` are the names and types of what stands before the outputs; no type is text.
+    """
+
+    def __init__(
+        self, outputs: Sequence[Tensor], with_errors: bool, form: str, carried: Sequence[tuple[str, Any]]
+    ) -> None:
+        first = [(name, pyarrow.utf8() if kind is None else kind) for name, kind in carried]
+        own = [(tensor.name, _type(tensor)) for tensor in outputs]
+        self._own = pyarrow.schema([*own, ("error", _FAULT)] if with_errors else own)
+        self._schema = pyarrow.schema([*first, *self._own])
         self._outputs = outputs
         self._with_errors = with_errors
+        _check_types(first, form)
 
     def head(self) -> bytes:
         """Return what the stream begins with."""
         return bytes(self._schema.serialize())
 
-    def rows(self, answers: Sequence[Mapping[str, Any]]) -> bytes:
+    def rows(self, answers: Sequence[Mapping[str, Any]], carried: Carried | None) -> bytes:
         """Return a piece for answers as the server writes them, a line each."""
         floats = {tensor.name for tensor in self._outputs if tensor.dtype.startswith("float")}
-        rows = []
-        for answer in answers:
+        rows, places = [], []
+        for place, answer in enumerate(answers):
             if "outputs" in answer:
                 row = {name: _numbers(value) if name in floats else value for name, value in answer["outputs"].items()}
                 rows.append(row)
+                places.append(place)
             elif self._with_errors:
                 rows.append({"error": answer["error"]})
-        return self._piece(pyarrow.RecordBatch.from_pylist(rows, self._schema))
+                places.append(place)
+        own = pyarrow.RecordBatch.from_pylist(rows, self._own).columns
+        return self._piece(pyarrow.array(places, pyarrow.int64()), carried, own)
 
-    def arrays(self, count: int, outputs: Mapping[str, Any], errors: Mapping[int, Mapping[str, Any]]) -> bytes:
+    def arrays(
+        self,
+        count: int,
+        outputs: Mapping[str, Any],
+        errors: Mapping[int, Mapping[str, Any]],
+        carried: Carried | None,
+    ) -> bytes:
         """Return a piece for columns of `count` rows; `errors` by their place in it."""
         failed = np.zeros(count, bool)
         failed[list(errors)] = True
@@ -128,7 +149,7 @@ class ColumnWriter:
             kept = pyarrow.array(np.flatnonzero(~failed))
         columns = []
         for tensor in self._outputs:
-            kind = self._schema.field(tensor.name).type
+            kind = self._own.field(tensor.name).type
             if tensor.name not in outputs:
                 columns.append(pyarrow.nulls(len(kept), kind))
             elif isinstance(outputs[tensor.name], list):
@@ -137,11 +158,30 @@ class ColumnWriter:
                 columns.append(nested_lists(outputs[tensor.name], kind).take(kept))
         if self._with_errors:
             columns.append(pyarrow.array([errors.get(place) for place in range(count)], _FAULT))
-        return self._piece(pyarrow.record_batch(columns, schema=self._schema))
+            kept = pyarrow.array(np.arange(count))
+        return self._piece(kept, carried, columns)
 
-    @staticmethod
-    def _piece(batch: Any) -> bytes:
+    def _piece(self, places: Any, carried: Carried | None, own: Sequence[Any]) -> bytes:
+        """Return a batch of the rows at some places of the chunk, of which `own` has been made already."""
+        first = [] if carried is None else carried.columns()
+        taken = []
+        for values, kind in zip(first, self._schema.types, strict=False):
+            array = pyarrow.array(values, kind) if isinstance(values, list) else values
+            taken.append(array if len(array) == len(places) else array.take(places))
+        batch = pyarrow.record_batch([*taken, *own], schema=self._schema)
         return bytes(batch.serialize()) if batch.num_rows else b""
+
+
+def _check_types(carried: Sequence[tuple[str, Any]], form: str) -> None:
+    """ConfigError when the output has no place for values of a type: better now than when all rows have been run."""
+    for name, kind in carried:
+        schema = pyarrow.schema([(name, kind)])
+        try:
+            bytes(pyarrow.record_batch([pyarrow.nulls(1, kind)], schema=schema).serialize())
+            if form == "parquet":
+                pyarrow.parquet.ParquetWriter(pyarrow.BufferOutputStream(), schema).close()
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowTypeError) as error:
+            raise ConfigError(f"--keep {name}: {form} output has no place for its type, {kind}: {error}") from error
 
 
 def whole_file(stream: Path, target: Path, form: str) -> None:

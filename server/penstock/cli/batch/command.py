@@ -17,6 +17,7 @@ from penstock.cli.plainly import told_plainly
 __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+_COLUMNS = "COLUMN[,COLUMN...]"
 _FORMATS = one_of("ndjson", "csv", "parquet", "arrow", "arrow-stream")
 
 
@@ -32,6 +33,14 @@ def _batch(
     ] = "-",
     errors: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rows that fail go there instead.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar=_COLUMNS, help="Into the output, and not to the model.", show_default=False),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar=_COLUMNS, help="Neither into the output nor to the model.", show_default=False),
     ] = None,
     read_as: Annotated[
         str | None,
@@ -64,9 +73,11 @@ def _batch(
     """
     with told_plainly(debug):
         from penstock.cli.asking import client_of
+        from penstock.cli.batch.choice import choice_of
         from penstock.cli.batch.files import format_of
+        from penstock.cli.batch.options import BatchOptions
         from penstock.cli.batch.progress import Told
-        from penstock.cli.batch.running import BatchOptions, begun_with, run_batch
+        from penstock.cli.batch.running import begun_with, run_batch
         from penstock.core.errors import ConfigError
         from penstock_client import Retries
 
@@ -91,6 +102,7 @@ def _batch(
             concurrency=concurrency,
             timeout_s=timeout,
             restart=restart,
+            choice=choice_of(keep or (), drop or ()),
         )
         # Whether there is a server at all is told at once; later it is waited for.
         served = begun_with(client_of(url, key_file), options)

@@ -32,10 +32,11 @@ class LineChunks:
         self._file = file
         self._csv = csv
         self._rows_max = rows_max
+        self.header = self._header() if csv else b""
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """Give the chunks from the byte `start` on; 0 is the beginning, where CSV has its header."""
-        header = self._header() if self._csv else b""
+        header = self.header
         if start == 0 and _is_row(header):
             first = header.decode().strip()
             warn(f"the first line was taken for the header, and it is numbers ({first[:60]}): it is not predicted")

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import penstock_client
-from penstock.cli.batch.answers import CsvText, JsonText, TableText, Writer, codes_of, end_of
-from penstock.cli.batch.columnar import columns_module
+from penstock.cli.batch.answers import JsonText, TableText, Writer, end_of
+from penstock.cli.batch.csv_text import CsvText
 from penstock.cli.batch.files import Input, opened
 from penstock.cli.batch.journal import Mark
-from penstock.cli.batch.lines import Chunk, LineChunks
+from penstock.cli.batch.options import BatchOptions
 from penstock.cli.batch.output import FileOutput, Output, PipeOutput
-from penstock.cli.batch.plain_rows import plain_rows
 from penstock.cli.batch.progress import Told
+from penstock.cli.batch.reading import Reading, check_names
+from penstock.cli.batch.sending import Sending
 from penstock.cli.served import Served, served_of
 from penstock.core.errors import ConfigError, PenstockError
 from penstock_client.errors import ClientError
 from penstock_client.in_flight import in_order
-from penstock_client.problems import CLASSES, UnauthorizedError, VersionNotFoundError
+from penstock_client.problems import UnauthorizedError, VersionNotFoundError
 
-__all__ = ["BatchOptions", "Outcome", "begun_with", "run_batch"]
+__all__ = ["Outcome", "begun_with", "run_batch"]
 
 _LINES = ("ndjson", "csv")
-# A worker that died of something else is another one now. One that died of the row would die again.
-_DEATHS_MAX = 2
-_WAIT_S_MAX = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """What the command line says."""
-
-    model: str
-    version: str | None
-    input: str
-    output: str
-    errors: Path | None
-    read_as: str
-    write_as: str
-    chunk_rows: int
-    concurrency: int
-    timeout_s: float
-    restart: bool
+# What a batch is, and how that is called.
+_NAMED = {
+    "input": "input",
+    "model": "model",
+    "asked": "--version",
+    "version": "version",
+    "from": "--from",
+    "to": "--to",
+    "errors": "--errors",
+    "chunk_rows": "--chunk-rows",
+    "keep": "--keep",
+    "drop": "--drop",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +52,6 @@ class Outcome:
     failed: int
     kept: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """A chunk's answer: lines, or columns."""
-
-    end: int
-    lines: bytes = b""
-    result: penstock_client.BatchResult | None = None
 
 
 def begun_with(client: penstock_client.Client, options: BatchOptions) -> Served:
@@ -104,13 +88,15 @@ def run_batch(client: penstock_client.Client, served: Served, options: BatchOpti
         source = None if options.input == "-" else Input.of(file, options.input)
         if source is not None and source.size == 0:
             raise ConfigError(f"{options.input} is empty")
-        writer = _writer(served, options)
+        check_names(options, served)
+        reading = Reading(file, options, served)
+        writer = _writer(served, options, reading)
         was_begun = options.output != "-" and Path(f"{options.output}.journal").exists()
         output = _output(served, options, source, writer)
         kept = output.mark.rows
         try:
             if not output.mark.done:
-                _run(client, served, options, file, output, writer, told)
+                _run(_sending(client, served, options, reading, told), reading, options.concurrency, output, writer)
                 if source is not None and Input.of(file, options.input) != source:
                     raise PenstockError(f"{options.input} has changed while it was read: begin anew with --restart")
             output.finish()
@@ -129,11 +115,14 @@ def run_batch(client: penstock_client.Client, served: Served, options: BatchOpti
     return Outcome(served.version, mark.rows, mark.failed, kept, time.monotonic() - began)
 
 
-def _writer(served: Served, options: BatchOptions) -> Writer:
+def _writer(served: Served, options: BatchOptions, reading: Reading) -> Writer:
     apart = options.errors is not None
+    carried = () if reading.cutter is None else reading.cutter.columns
     if options.write_as == "ndjson":
         return JsonText(apart)
-    return CsvText(served.outputs, apart) if options.write_as == "csv" else TableText(served.outputs, apart)
+    if options.write_as == "csv":
+        return CsvText(served.outputs, apart, [name for name, _ in carried])
+    return TableText(served.outputs, apart, options.write_as, carried)
 
 
 def _output(served: Served, options: BatchOptions, source: Input | None, writer: Writer) -> Output:
@@ -149,6 +138,8 @@ def _output(served: Served, options: BatchOptions, source: Input | None, writer:
         "to": options.write_as,
         "errors": None if options.errors is None else str(options.errors.absolute()),
         "chunk_rows": options.chunk_rows,
+        "keep": list(options.choice.keep) or None,
+        "drop": sorted(options.choice.drop) or None,
     }
     known = output.journal.job
     try:
@@ -171,101 +162,41 @@ def _output(served: Served, options: BatchOptions, source: Input | None, writer:
 
 def _compare(known: Mapping[str, Any], job: Mapping[str, Any], options: BatchOptions) -> None:
     """PenstockError when the journal is that of another batch."""
-    if known == job:
+    # What a journal has nothing of was not asked for when it was begun.
+    which = next((name for name in _NAMED if known.get(name) != job[name]), None)
+    if which is None:
         return
     anew = f"begin anew with --restart, or take another name than {options.output}"
     was, now = known["input"], job["input"]
     if was is not None and was["path"] == now["path"] and was != now:
         raise PenstockError(f"{options.input} has changed since the batch began that {options.output} is of: {anew}")
-    named = {"input": "input", "model": "model", "asked": "--version", "version": "version", "from": "--from"}
-    named |= {"to": "--to", "errors": "--errors", "chunk_rows": "--chunk-rows"}
-    which = next(name for name in named if known.get(name) != job[name])
-    before = known[which]["path"] if which == "input" and known[which] else known[which]
-    raise PenstockError(f"{options.output} was begun with another {named[which]} ({before}): go on with that, {anew}")
+    before = known[which]["path"] if which == "input" and known[which] else known.get(which)
+    if isinstance(before, list):
+        before = ", ".join(before)
+    raise PenstockError(f"{options.output} was begun with another {_NAMED[which]} ({before}): go on with that, {anew}")
 
 
-def _run(
-    client: penstock_client.Client,
-    served: Served,
-    options: BatchOptions,
-    file: IO[bytes],
-    output: Output,
-    writer: Writer,
-    told: Told,
-) -> None:
-    chunks, total = _chunks(file, options, output.mark.at)
-    ask = _asker(client, served, options, told)
-    with told.watching(total, output.mark):
-        for answered in in_order(ask, chunks, options.concurrency):
+def _sending(
+    client: penstock_client.Client, served: Served, options: BatchOptions, reading: Reading, told: Told
+) -> Sending:
+    return Sending(
+        client=client,
+        served=served,
+        cutter=reading.cutter,
+        sent_as=None if options.read_as not in _LINES else "csv" if options.read_as == "csv" else "ndjson",
+        answer="csv" if options.write_as == "csv" else "ndjson",
+        chunk_rows=options.chunk_rows,
+        timeout_s=options.timeout_s,
+        told=told,
+    )
+
+
+def _run(sending: Sending, reading: Reading, concurrency: int, output: Output, writer: Writer) -> None:
+    with sending.told.watching(reading.total(), output.mark):
+        for answered in in_order(sending.ask, reading.chunks(output.mark.at), concurrency):
             if answered.result is not None:
-                piece = writer.result(answered.result, output.mark.rows)
+                piece = writer.result(answered.result, output.mark.rows, answered.carried)
             else:
-                piece = writer.lines(answered.lines, output.mark.rows)
+                piece = writer.lines(answered.lines, output.mark.rows, answered.carried)
             output.write(piece, answered.end)
-            told.saw(output.mark)
-
-
-def _chunks(file: IO[bytes], options: BatchOptions, start: int) -> tuple[Iterator[Any], int | None]:
-    """Return the chunks from `start` on, and what the last one's end will be, if that is known."""
-    if options.read_as in _LINES:
-        lines = LineChunks(file, csv=options.read_as == "csv", rows_max=options.chunk_rows)  # type: ignore[arg-type]
-        size = None if options.input == "-" else Input.of(file, options.input).size
-        return lines.chunks(start), size
-    columns = columns_module().ColumnChunks(file, options.input, options.read_as, options.chunk_rows)
-    return columns.chunks(start), columns.total
-
-
-def _asker(
-    client: penstock_client.Client, served: Served, options: BatchOptions, told: Told
-) -> Callable[[Any], _Answered]:
-    answer = "csv" if options.write_as == "csv" else "ndjson"
-
-    def lines(chunk: Chunk) -> tuple[_Answered, list[str]]:
-        text = client.predict_lines(
-            served.name,
-            chunk.payload,
-            version=served.version,
-            form="csv" if options.read_as == "csv" else "ndjson",
-            answer="csv" if answer == "csv" else "ndjson",
-        )
-        return _Answered(chunk.end, lines=text), codes_of(text, answer)
-
-    def columns(chunk: Any) -> tuple[_Answered, list[str]]:
-        result = _predicted(client, served, chunk.payload, options.chunk_rows)
-        codes = [getattr(error, "code", "") or "model_unavailable" for error in result.errors.values()]
-        return _Answered(chunk.end, result=result), codes
-
-    once = lines if options.read_as in _LINES else columns
-    return lambda chunk: _until_answered(lambda: once(chunk), options.timeout_s, told)
-
-
-def _predicted(
-    client: penstock_client.Client, served: Served, table: Any, chunk_rows: int
-) -> penstock_client.BatchResult:
-    """Predict a table as arrays, or row by row where it does not fit into them."""
-    rows: Any = table
-    if any(column.null_count for column in table.columns):
-        rows = plain_rows(served, table)
-    try:
-        return client.predict_batch(served.name, rows, version=served.version, chunk_rows=chunk_rows, concurrency=1)
-    except penstock_client.ArgumentError:
-        if rows is not table:
-            raise
-    rows = plain_rows(served, table)
-    return client.predict_batch(served.name, rows, version=served.version, chunk_rows=chunk_rows, concurrency=1)
-
-
-def _until_answered(ask: Callable[[], tuple[_Answered, list[str]]], timeout_s: float, told: Told) -> _Answered:
-    """Ask again while rows fail for what has nothing to do with them, such as a server that is being replaced."""
-    deadline, deaths, wait_s = time.monotonic() + timeout_s, 0, 0.1
-    while True:
-        answered, codes = ask()
-        passing = [code for code in codes if code in CLASSES and CLASSES[code].retryable]
-        if "worker_died" in codes and deaths < _DEATHS_MAX:
-            deaths += 1
-            passing.append("worker_died")
-        if not passing or time.monotonic() + wait_s > deadline:
-            return answered
-        told.again(passing[0])
-        time.sleep(random.uniform(0.5, 1.0) * wait_s)
-        wait_s = min(2 * wait_s, _WAIT_S_MAX)
+            sending.told.saw(output.mark)
