@@ -224,6 +224,20 @@ def test_killed_before_anything_was_noted(server: Server, tmp_path: Path, to: st
     assert (tmp_path / f"a.{to}").read_bytes() == (tmp_path / f"b.{to}").read_bytes()
 
 
+def test_nothing_is_kept_that_would_have_to_go_with_the_rest(server: Server, tmp_path: Path) -> None:
+    """Its input was mended, and it is another command: nothing is lost when it begins anew."""
+    write_rows(tmp_path)
+    errors = str(tmp_path / "a.errors")
+    with under_way(server.url, tmp_path, "a.csv", 1, "--chunk-rows", "16", "--errors", errors) as process:
+        process.kill()
+    journal = tmp_path / "a.csv.journal"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:2]))
+    (tmp_path / "rows.ndjson").write_text('{"age":1,"income":3}\n')
+    run(server.url, tmp_path, "a.csv", "--chunk-rows", "32", status=0)
+    assert (tmp_path / "a.csv").read_text() == "limit,terms.0,terms.1,error\n1.0,1,2,\n"
+    assert {file.name for file in tmp_path.iterdir()} == {"rows.ndjson", "a.csv"}
+
+
 def test_two_at_once(server: Server, stopped: Path) -> None:
     with (stopped / "a.csv.journal").open("rb") as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
@@ -324,8 +338,7 @@ def test_the_version_that_it_began_with(tmp_path: Path) -> None:
             (tmp_path / "loan.py").write_text(LOAN.replace("/ 3", factor))
             models("register", "loan", str(tmp_path / "loan.py"))
         models("promote", "loan", "1.0.0")
-        with under_way(running.url, tmp_path, "a.csv", 50_000, "--chunk-rows", "16") as process:
-            process.kill()
+        kill_when_noted(running.url, tmp_path, "a.csv", "--chunk-rows", "16")
         models("promote", "loan", "1.1.0")
         models("load", "loan", "1.0.0")
         done = json.loads(run(running.url, tmp_path, "a.csv", "--chunk-rows", "16", "--json").stdout)
@@ -333,8 +346,7 @@ def test_the_version_that_it_began_with(tmp_path: Path) -> None:
         run(running.url, tmp_path, "b.csv", "--version", "1.0.0")
         assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
-        with under_way(running.url, tmp_path, "c.csv", 50_000, "--chunk-rows", "16") as process:
-            process.kill()
+        kill_when_noted(running.url, tmp_path, "c.csv", "--chunk-rows", "16")
         models("promote", "loan", "1.0.0")
         models("unload", "loan", "1.1.0")
         said = run(running.url, tmp_path, "c.csv", "--chunk-rows", "16").stderr

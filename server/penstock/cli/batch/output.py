@@ -89,6 +89,9 @@ class FileOutput:
 
     def begin(self, job: Mapping[str, Any], head: bytes) -> None:
         """Begin anew."""
+        before = (self.journal.job or {}).get("errors")
+        if before is not None:
+            _beside(Path(before), "partial").unlink(missing_ok=True)
         self.journal.begin(job)
         self._open(Mark())
         self._put(0, head)

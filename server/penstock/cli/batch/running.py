@@ -13,7 +13,6 @@ import penstock_client
 from penstock.cli.batch.answers import JsonText, TableText, Writer, end_of
 from penstock.cli.batch.csv_text import CsvText
 from penstock.cli.batch.files import Input, opened
-from penstock.cli.batch.journal import Mark
 from penstock.cli.batch.options import BatchOptions
 from penstock.cli.batch.output import FileOutput, Output, PipeOutput
 from penstock.cli.batch.progress import Told
@@ -78,7 +77,10 @@ def _begun_version(options: BatchOptions) -> str | None:
     output = FileOutput(Path(options.output), options.errors, options.write_as)
     job = output.journal.job
     output.journal.close()
-    return None if job is None or options.version != job["asked"] else str(job["version"])
+    # Where nothing is answered yet, there is nothing that a version would have to go with.
+    if job is None or not (output.mark.rows or output.mark.done) or options.version != job["asked"]:
+        return None
+    return str(job["version"])
 
 
 def run_batch(client: penstock_client.Client, served: Served, options: BatchOptions, told: Told) -> Outcome:
@@ -91,7 +93,6 @@ def run_batch(client: penstock_client.Client, served: Served, options: BatchOpti
         check_names(options, served)
         reading = Reading(file, options, served)
         writer = _writer(served, options, reading)
-        was_begun = options.output != "-" and Path(f"{options.output}.journal").exists()
         output = _output(served, options, source, writer)
         kept = output.mark.rows
         try:
@@ -109,8 +110,7 @@ def run_batch(client: penstock_client.Client, served: Served, options: BatchOpti
                 told.stopped(output.mark)
             raise
         finally:
-            # Of what was killed before the first note the version, at least, is known.
-            output.close() if was_begun or output.mark.rows or output.mark.done else output.drop()
+            output.close() if output.mark.rows or output.mark.done else output.drop()
     mark = output.mark
     return Outcome(served.version, mark.rows, mark.failed, kept, time.monotonic() - began)
 
@@ -147,13 +147,12 @@ def _output(served: Served, options: BatchOptions, source: Input | None, writer:
             if not options.restart and output.path.exists():
                 raise ConfigError(f"{output.path} is there already: take it away, or replace it with --restart")
             output.begin(job, writer.head())
+        elif output.mark.rows == 0 and not output.mark.done:
+            # Nothing is kept that would have to go with the rest.
+            output.begin(job, writer.head())
         else:
             _compare(known, job, options)
-            if output.mark == Mark():
-                # Nothing is noted: what stands at the beginning of the output need not be there.
-                output.begin(job, writer.head())
-            else:
-                output.go_on()
+            output.go_on()
     except BaseException:
         output.journal.remove() if output.journal.job is None else output.close()
         raise
