@@ -2,12 +2,37 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from penstock.control.hub import HubEvent, wait_until
+from penstock.control.hub import HubEvent, heard_signals, wait_until
+from tests.integration.supervised import DEADLINE_SECONDS
+
+# The signal comes from the last thing that the loop does before it sleeps, after which no instruction of Python's runs.
+SIGNALLED_LAST = """
+import os, signal, gevent
+from penstock.control.hub import HubEvent, heard_signals
+event = HubEvent()
+signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
+last = gevent.get_hub().loop.prepare(priority=-2)
+sent = map(signal.pidfd_send_signal, [os.pidfd_open(os.getpid())], [signal.SIGUSR1])
+with heard_signals():
+    last.start(next, sent, None)
+    event.wait()
+assert list(sent) == []
+"""
+
+
+@contextmanager
+def handling(handle: Callable[[], None]) -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: handle())
+    yield
+    signal.signal(signal.SIGUSR1, before)
 
 
 def test_hub_event_wakes_the_hub_from_another_thread() -> None:
@@ -21,12 +46,22 @@ def test_hub_event_wakes_the_hub_from_another_thread() -> None:
 
 def test_hub_event_wakes_the_hub_from_a_signal_handler() -> None:
     event = HubEvent()
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
-    try:
+    with handling(event.set), heard_signals():
         threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         event.wait()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_is_heard_that_comes_just_before_the_hub_sleeps() -> None:
+    result = subprocess.run([sys.executable, "-c", SIGNALLED_LAST], timeout=DEADLINE_SECONDS, check=False)
+    assert result.returncode == 0
+
+
+def test_a_signal_wakes_nobody_any_more_when_nobody_wants_to_hear_it() -> None:
+    with heard_signals():
+        heard = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(heard)
+    assert heard != -1
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_one_of_several_hub_events_is_enough() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gevent
 import gevent.event
 
-__all__ = ["HubEvent", "wait_until"]
+__all__ = ["HubEvent", "heard_signals", "wait_until"]
+
+_READ = 1  # as libev has it
 
 
 class HubEvent:
@@ -45,6 +50,31 @@ class HubEvent:
     def wait_any(*events: HubEvent) -> None:
         """Let the hub run until one of the events is set."""
         gevent.wait([event._event for event in events], count=1)
+
+
+@contextmanager
+def heard_signals() -> Iterator[None]:
+    """Let signals wake the hub, so that Python's handlers run. To be entered by the main thread, whose hub it is.
+
+    The kernel interrupts a loop that sleeps. A signal that comes after the loop has looked for the last time and before
+    it sleeps would be heard with whatever wakes the loop next, which in an idle server is nothing.
+    """
+    heard, written = socket.socketpair()
+    watcher = gevent.get_hub().loop.io(heard.fileno(), _READ)
+    try:
+        heard.setblocking(False)
+        written.setblocking(False)
+        watcher.start(heard.recv, 4096)
+        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        watcher.stop()
+        watcher.close()
+        heard.close()
+        written.close()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, interval_s: float = 0.01) -> bool:

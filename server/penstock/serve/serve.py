@@ -260,6 +260,7 @@ def _drain(engine: Engine, timeout_s: float) -> None:
 @contextmanager
 def _stop_signals(stop: HubEvent, folder: Path) -> Iterator[HubEvent]:
     """Let the first signal set `stop`, and the second one end the process, whose workers the kernel then kills."""
+    from penstock.control.hub import heard_signals
 
     def on_signal(number: int, _: FrameType | None) -> None:
         if stop.is_set():
@@ -268,12 +269,13 @@ def _stop_signals(stop: HubEvent, folder: Path) -> Iterator[HubEvent]:
         # Nothing else: a handler runs anywhere, also while this thread holds the log's lock.
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with heard_signals():
+        before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+        try:
+            yield stop
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _make_runtime_folder() -> Path:
