@@ -142,6 +142,8 @@ def test_what_is_wrong_with_all_of_it_is_a_refusal_and_no_event(server: Server) 
         (JSON_LINES, "application/x-ndjson;q=0.5, text/event-stream", EVENTS),
         (CSV, "text/*", CSV),
         (CSV, "text/event-stream", EVENTS),
+        (JSON_LINES, "text/event-stream; charset=utf-8", EVENTS),
+        (JSON_LINES, "application/x-ndjson;charset=utf-8;q=0.2, text/csv; header=present ;q=0.3", CSV),
         (ARROW, "*/*", ARROW),
         (ARROW, "text/*", EVENTS),
         (ARROW, "application/x-ndjson, text/event-stream;q=0.9", JSON_LINES),

@@ -137,7 +137,7 @@ async function* linesOf(opened: Opened): AsyncGenerator<string, void, undefined>
 /** Give the lines that events hold, which have to end with the event that says how many they were. */
 async function* linesOfEvents(opened: Opened): AsyncGenerator<string, void, undefined> {
   const type = opened.response.headers.get("content-type") ?? "nothing";
-  if (!type.startsWith(MEDIA_TYPES.events)) {
+  if (!type.toLowerCase().startsWith(MEDIA_TYPES.events)) {
     throw new ProtocolError(`${MEDIA_TYPES.events} was asked for, and ${type} is answered`, about(opened));
   }
   const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -145,14 +145,21 @@ async function* linesOfEvents(opened: Opened): AsyncGenerator<string, void, unde
   let rows = 0;
   let said: number | undefined;
   // What is begun at the end, be it a character, is no part of an event.
-  for await (const piece of piecesOf(opened)) {
-    for (const { event, data } of parser.parse(decoded(decoder, piece, opened))) {
-      if (event === "message") {
-        yield data;
-        rows += 1;
-      } else if (event === "end") {
-        said = Number(/"rows": ?(\d+)/.exec(data)?.[1]);
+  try {
+    for await (const piece of piecesOf(opened)) {
+      for (const { event, data } of parser.parse(decoded(decoder, piece, opened))) {
+        if (event === "message") {
+          yield data;
+          rows += 1;
+        } else if (event === "end") {
+          said = Number(/"rows": ?(\d+)/.exec(data)?.[1]);
+        }
       }
+    }
+  } catch (error) {
+    // Behind a whole answer nothing matters any more.
+    if (said !== rows) {
+      throw error;
     }
   }
   if (said === undefined) {

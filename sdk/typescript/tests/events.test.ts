@@ -217,11 +217,18 @@ describe("answers as events", () => {
 
   test("are whole with their last event, whatever else a stream has", async () => {
     for (const body of [two + end, `: hello\n\nevent: hint\ndata: x\n\n${two}:\n\n${end}`, `\ufeff${two}${end}`]) {
-      answer = { head: { "Content-Type": "Text/Event-Stream; charset=utf-8".toLowerCase() }, body };
+      answer = { head: { "Content-Type": "Text/Event-Stream; charset=utf-8" }, body };
       const { answers, error } = await ending();
       expect(error).toBeUndefined();
       expect(answers.map((one) => one.outputs ?? one.error?.name)).toEqual([{ y: 1 }, "ModelError"]);
     }
+  });
+
+  test("are whole where the connection is lost behind them", async () => {
+    answer = { head: kind, body: two + end, cut: true };
+    const { answers, error } = await ending();
+    expect(error).toBeUndefined();
+    expect(answers).toHaveLength(2);
   });
 
   test.each<[string, Given, Record<string, string>, new (...words: never[]) => Error, number, string]>([

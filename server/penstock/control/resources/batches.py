@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from flask import Response, request
 from flask_restful import Resource
+from werkzeug.datastructures import MIMEAccept
 
 from penstock.control.images import ImageGoal, ImageReader
 from penstock.control.reading import query
@@ -209,7 +210,8 @@ def _writer(sent: str, model: Schema) -> LineWriter:
 
 def _wanted(usual: str, others: list[str]) -> str:
     """Return the media type of the answer; `usual` where Accept leaves the choice."""
-    accepted = request.accept_mimetypes
+    # Parameters, such as a charset, choose nothing.
+    accepted = MIMEAccept((name.partition(";")[0].strip(), quality) for name, quality in request.accept_mimetypes)
     wanted = accepted.best_match([usual, *others]) if accepted else usual
     if wanted is None:
         there = sorted({_NAMES.get(name, name) for name in (usual, *others)})
