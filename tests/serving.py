@@ -17,8 +17,8 @@ import psutil
 
 __all__ = ["READY_SECONDS", "STOP_SECONDS", "Reply", "Server"]
 
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 300.0
+STOP_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from penstock.core.status import ModelState, ModelStatus, WorkerState, WorkerSta
 
 __all__ = ["BROKEN", "DIGITS", "RING", "SECONDS", "STATS", "Control", "Recorded", "assert_problem", "control_plane"]
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 HISTOGRAM = {"bounds": [0.001, 0.01, 0.1], "counts": [5, 3, 0, 2], "sum": 1.5}
 TAP = {

@@ -11,7 +11,7 @@ from penstock.control.bridge import AsyncBridge
 from penstock.control.hub import wait_until
 from penstock.core.errors import RequestError
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.serving import STOP_SECONDS, Server
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 ROWS = 5000
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from penstock.core.config import LogFormat, LogLevel
 from penstock.core.log_lines import JsonFormatter, TextFormatter
 from penstock.serve.logs import LogWriter
 
-SECONDS = 30.0
+SECONDS = 120.0
 log = logging.getLogger("penstock.test")
 
 

@@ -13,8 +13,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 /** The models of tests/models. */
 export const MODELS = ["--config", fileURLToPath(new URL("models/penstock.toml", import.meta.url))];
-const READY_MS = 60_000;
-const STOP_MS = 30_000;
+const READY_MS = 300_000;
+const STOP_MS = 120_000;
 
 /** The Python that has penstock: SERVER_PYTHON, or the repository's own. */
 export function python(): string {
