@@ -1,5 +1,6 @@
 """A version that takes or gives something else than the one that answers takes its place only when that is said."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from penstock.registry.records import CHAMPION
+from penstock.registry.records import CHAMPION, WantedMode
 from tests import models
 from tests.integration.numbered import ROW, times
 from tests.integration.registered import BY, Node, refusal
@@ -98,6 +99,49 @@ def test_what_only_the_registry_knows_of_the_version_that_answers_is_enough(
     server.call(server.lifecycle.unload("m", None, by=BY))
     assert server.in_memory() == []
     assert refusal(server, server.lifecycle.promote("m", "2.0.0", by=BY)).code == "conflict"
+
+
+def test_a_refusal_leaves_the_standby_of_a_rollback_and_lets_go_of_what_it_has_loaded(
+    node: Callable[..., Node], folder: Path
+) -> None:
+    server = node(standby_s=3600.0)
+    server.register(times(folder, 1), "1.0.0")
+    server.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
+    server.register(gives(folder, "third", {"w": (FLOAT, 4)}), "3.0.0")
+    server.promote("1.0.0")
+    server.promote("2.0.0", allow_schema_change=True)
+    for version in ("1.0.0", "3.0.0"):
+        assert refusal(server, server.lifecycle.promote("m", version, by=BY)).code == "conflict"
+        server.call(server.lifecycle.expire_standbys())
+        assert server.in_memory() == ["1.0.0", "2.0.0"]
+    assert server.call(server.lifecycle.rollback("m", by=BY)) == "1.0.0"
+    assert server.answering(ROW) == "1.0.0"
+
+
+@pytest.mark.parametrize(("theirs", "code"), [("2.0.0", "conflict"), ("1.1.0", None)])
+def test_a_version_takes_the_place_only_of_the_one_it_was_compared_with(
+    node: Callable[..., Node], folder: Path, monkeypatch: pytest.MonkeyPatch, theirs: str, code: str | None
+) -> None:
+    here, there = node("here"), node("there")
+    here.register(times(folder, 1), "1.0.0")
+    here.register(times(folder, 2), "1.1.0")
+    here.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
+    here.promote("1.0.0")
+    set_wanted = here.registry.set_wanted
+
+    async def after_the_other_one_has_promoted(name: str, version: str, mode: WantedMode | None, **more: Any) -> None:
+        monkeypatch.setattr(here.registry, "set_wanted", set_wanted)
+        promote = there.lifecycle.promote("m", theirs, by=BY, allow_schema_change=True)
+        await asyncio.wrap_future(there.begin(promote))
+        await set_wanted(name, version, mode, **more)
+
+    monkeypatch.setattr(here.registry, "set_wanted", after_the_other_one_has_promoted)
+    if code is None:
+        here.promote("1.1.0")
+    else:
+        assert refusal(here, here.lifecycle.promote("m", "1.1.0", by=BY)).code == code
+    assert here.call(here.registry.version("m")).version == theirs
+    assert [each.version for each in here.call(here.registry.wanted())] == [theirs]
 
 
 RECORD = {"age": {"type": ["number", "null"]}, "sex": {"enum": ["female", "male"]}}

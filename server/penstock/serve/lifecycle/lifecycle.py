@@ -200,6 +200,8 @@ class RegistryLifecycle:
 
     async def _promote(self, record: VersionRecord, wish: _Wish) -> AliasRecord:
         by = wish.by
+        former = self._loader.residents.get((record.model, record.version))
+        kept = None if former is None else (former.pinned, former.standby_until)
         resident = await self._loader.bring(record, by)
         view = await self._settler.view(record.model)
         before = view.aliases.get(CHAMPION)
@@ -211,17 +213,28 @@ class RegistryLifecycle:
             if before != record.version:
                 self._refuse_unless(record, ModelState.READY)
             await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
-            changed = await self._registry.set_alias(
-                record.model, CHAMPION, record.version, by=by, reason=wish.reason, expected=wish.expected
-            )
+            changed = await self._make_champion(record, wish, before)
         except RequestError:
+            if kept is not None:
+                resident.pinned, resident.standby_until = kept  # a rollback may need it
+            elif record.version not in view.wanted:
+                resident.pinned, resident.standby_until = False, time.monotonic()  # it was loaded for this alone
             if record.version not in view.wanted:
-                resident.standby_until = time.monotonic()  # it was loaded for this alone
-                await self._registry.set_wanted(record.model, record.version, None, by=by)
+                await self._registry.set_wanted(record.model, record.version, None, by=by, unless=CHAMPION)
             raise
         await self._want_instead(record, before, by)
         await self._settler.settle(record.model, by)
         return changed
+
+    async def _make_champion(self, record: VersionRecord, wish: _Wish, before: str | None) -> AliasRecord:
+        """Move the champion away from `before`, with which the version was compared, and from nothing else."""
+        expected = before if isinstance(wish.expected, Unset) else wish.expected
+        now = (await self._registry.aliases(record.model)).get(CHAMPION)
+        if now == record.version and isinstance(wish.expected, Unset):
+            expected = now  # another server has promoted the same version meanwhile
+        return await self._registry.set_alias(
+            record.model, CHAMPION, record.version, by=wish.by, reason=wish.reason, expected=expected
+        )
 
     async def _refuse_schema_change(self, record: VersionRecord, champion: str | None) -> None:
         """Refuse to let a version answer that would break clients of the one that does."""
