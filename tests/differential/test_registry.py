@@ -170,12 +170,21 @@ async def test_what_loading_showed_is_kept(place: Place, registry: Registry) -> 
     inputs, outputs = [("x", "float32", (4, None))], [("y", "int64", ()), ("z", "bool", (2,))]
     for memory in (None, 1 << 40):
         await registry.note_loaded(
-            "m", "1", inputs=inputs, outputs=outputs, load_seconds=2, memory_bytes=memory, backend="onnx"
+            "m",
+            "1",
+            inputs=inputs,
+            outputs=outputs,
+            load_seconds=2,
+            memory_bytes=memory,
+            backend="onnx",
+            optional=["x"] if memory else [],
+            nullable={"x"},
         )
         found = await registry.version("m", "1")
         assert (list(found.inputs), list(found.outputs)) == (inputs, outputs)
         assert (found.load_seconds, found.memory_bytes, found.loaded_backend) == (2.0, memory, "onnx")
         assert found.backend == "auto"
+        assert (found.optional, found.nullable) == (frozenset("x" if memory else ""), frozenset("x"))
 
 
 @with_place

@@ -171,11 +171,28 @@ def test_migrations_run_once_and_a_newer_database_is_refused(store: str) -> None
             await database.close()
         database = await open_database(store)
         assert await value(database) == 2
-        assert [row[0] for row in await database.fetch("SELECT number FROM migrations")] == [1]
+        assert [row[0] for row in await database.fetch("SELECT number FROM migrations")] == [1, 2]
         await database.execute("INSERT INTO migrations (number, name, at) VALUES (7, '0007_later.sql', 0)")
         await database.close()
-        with pytest.raises(RegistryUnavailableError, match=r"has schema 7, .* this one knows 1: upgrade Penstock"):
+        with pytest.raises(RegistryUnavailableError, match=r"has schema 7, .* this one knows 2: upgrade Penstock"):
             await open_database(store)
+
+    asyncio.run(reopen())
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date_with_what_it_holds(store: str) -> None:
+    async def reopen() -> None:
+        database = await open_database(store)
+        await database.execute("ALTER TABLE versions DROP COLUMN contract")
+        await database.execute("DELETE FROM migrations WHERE number > 1")
+        await database.execute(
+            "INSERT INTO versions (model, version, digest, bytes, backend, registered_at, registered_by, metadata, "
+            "settings, inputs, outputs, changed) VALUES ('m', '1', 'd', 1, 'onnx', 0, 'me', '{}', '{}', '[]', '[]', 1)"
+        )
+        await database.close()
+        database = await open_database(store)
+        assert [tuple(row) for row in await database.fetch("SELECT model, contract FROM versions")] == [("m", None)]
+        await database.close()
 
     asyncio.run(reopen())
 

@@ -254,7 +254,7 @@ def test_a_registry_in_postgresql_is_asked(doctor, postgres: Postgres) -> None:
     assert "the first server makes it" in check["text"]
     keys = [sys.executable, "-m", "penstock", "keys", "list", "--store", url]
     subprocess.run(keys, check=True, capture_output=True)
-    assert "schema 1" in called(doctor(env={"PENSTOCK_STORE": url}), "registry")["text"]
+    assert "schema 2" in called(doctor(env={"PENSTOCK_STORE": url}), "registry")["text"]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     gone = f"postgresql://me:hunter2@127.0.0.1:{port}/db"

@@ -100,7 +100,8 @@ class VersionRecord:
     """A registered version. Times are UTC. `settings` are those of penstock.core.config.ModelConfig, as TOML has them.
 
     `inputs`, `outputs`, `load_seconds`, `memory_bytes` and `loaded_backend` are known once a server has loaded it; the
-    first two are (name, dtype, shape of a row) each.
+    first two are (name, dtype, shape of a row) each. So are `optional` and `nullable`, the inputs that may be absent or
+    null: None also where only an older Penstock has loaded it.
     """
 
     model: str
@@ -119,6 +120,8 @@ class VersionRecord:
     load_seconds: float | None = None
     memory_bytes: int | None = None
     loaded_backend: str | None = None
+    optional: frozenset[str] | None = None
+    nullable: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

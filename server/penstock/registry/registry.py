@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -138,13 +138,16 @@ class Registry:
         load_seconds: float,
         memory_bytes: int | None,
         backend: str,
+        optional: Collection[str] = (),
+        nullable: Collection[str] = (),
     ) -> None:
         """Keep what is known of a version since a server has loaded it."""
         async with self._database.transaction() as transaction:
             await transaction.execute(
-                "UPDATE versions SET inputs = ?, outputs = ?, load_seconds = ?, memory_bytes = ?, loaded_backend = ? "
-                "WHERE model = ? AND version = ?",
-                *(json.dumps(inputs), json.dumps(outputs), float(load_seconds), memory_bytes, backend, model, version),
+                "UPDATE versions SET inputs = ?, outputs = ?, load_seconds = ?, memory_bytes = ?, loaded_backend = ?, "
+                "contract = ? WHERE model = ? AND version = ?",
+                *(json.dumps(inputs), json.dumps(outputs), float(load_seconds), memory_bytes, backend),
+                *(json.dumps({"optional": sorted(optional), "nullable": sorted(nullable)}), model, version),
             )
             await versions_table.touch(transaction, model, version)
 

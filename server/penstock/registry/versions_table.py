@@ -21,7 +21,7 @@ Tensors: TypeAlias = Sequence[tuple[str, str, tuple[int | None, ...]]]
 
 _COLUMNS = (
     "model, version, digest, bytes, backend, registered_at, registered_by, metadata, settings, inputs, outputs, "
-    "load_seconds, memory_bytes, loaded_backend"
+    "load_seconds, memory_bytes, loaded_backend, contract"
 )
 # Versions with their aliases, a row each: one statement sees one state, two would see an alias at both of its places
 # or at none while it moves.
@@ -92,7 +92,8 @@ async def insert(statements: Statements, record: VersionRecord) -> None:
         json.dumps(record.outputs),
     )
     await statements.execute(
-        f"INSERT INTO versions ({_COLUMNS}, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)",
+        f"INSERT INTO versions ({_COLUMNS}, changed) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?)",
         *(*values, await count(statements, "listing")),
     )
     await statements.execute(
@@ -133,7 +134,7 @@ def _records(rows: Sequence[Row]) -> list[VersionRecord]:
 
 
 def _record(row: Sequence[Any], read: dict[tuple[object, str], Any], aliases: tuple[str, ...]) -> VersionRecord:
-    model, version, digest, size, backend, at, by, metadata, settings, inputs, outputs, *loaded = row
+    model, version, digest, size, backend, at, by, metadata, settings, inputs, outputs, *loaded, contract = row
     return VersionRecord(
         model,
         version,
@@ -149,6 +150,7 @@ def _record(row: Sequence[Any], read: dict[tuple[object, str], Any], aliases: tu
         _once(read, inputs, _tensors),
         _once(read, outputs, _tensors),
         *loaded,
+        *((None, None) if contract is None else _once(read, contract, _contract)),
     )
 
 
@@ -157,6 +159,10 @@ def _once(read: dict[tuple[object, str], Any], text: str, make: Callable[[Any], 
     if made is None:
         made = read[make, text] = make(json.loads(text))
     return made
+
+
+def _contract(document: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    return frozenset(document["optional"]), frozenset(document["nullable"])
 
 
 def _metadata(document: dict[str, Any]) -> Metadata:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from penstock.registry.records import CHAMPION, WantedMode
 from tests import models
 from tests.integration.numbered import ROW, times
-from tests.integration.registered import BY, Node, refusal
+from tests.integration.registered import BY, Node, kinds, refusal
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 
@@ -114,6 +114,9 @@ def test_a_refusal_leaves_the_standby_of_a_rollback_and_lets_go_of_what_it_has_l
         assert refusal(server, server.lifecycle.promote("m", version, by=BY)).code == "conflict"
         server.call(server.lifecycle.expire_standbys())
         assert server.in_memory() == ["1.0.0", "2.0.0"]
+    loads = kinds(server).count(("loading", "3.0.0"))
+    assert refusal(server, server.lifecycle.promote("m", "3.0.0", by=BY)).code == "conflict"
+    assert (loads, kinds(server).count(("loading", "3.0.0"))) == (1, 1)  # by now the registry knows enough
     assert server.call(server.lifecycle.rollback("m", by=BY)) == "1.0.0"
     assert server.answering(ROW) == "1.0.0"
 
@@ -160,13 +163,17 @@ FEATURES = [
         ({"sex": {"type": "number"}}, "input 'sex' is float64 [], and was str []"),
     ],
 )
+@pytest.mark.parametrize("unloaded", [False, True])
 def test_the_fields_of_records_are_what_clients_send(
-    node: Callable[..., Node], folder: Path, fields: Mapping[str, Any], told: str | None
+    node: Callable[..., Node], folder: Path, fields: Mapping[str, Any], told: str | None, unloaded: bool
 ) -> None:
     server = node()
     server.register(in_a_folder(folder, "one", {"record": RECORD, "features": FEATURES}), "1.0.0")
     server.register(in_a_folder(folder, "two", {"record": RECORD | fields, "features": FEATURES}), "1.1.0")
     server.promote("1.0.0")
+    if unloaded:
+        server.call(server.lifecycle.unload("m", None, by=BY))
+        assert server.in_memory() == []
     if told is None:
         server.promote("1.1.0")
     else:

@@ -56,6 +56,8 @@ class Journal:
                 version.version,
                 inputs=status.inputs,
                 outputs=status.outputs,
+                optional=status.optional,
+                nullable=status.nullable,
                 load_seconds=seconds,
                 memory_bytes=memory,
                 backend=status.backend or "auto",

@@ -200,6 +200,9 @@ class RegistryLifecycle:
 
     async def _promote(self, record: VersionRecord, wish: _Wish) -> AliasRecord:
         by = wish.by
+        if not wish.allow_schema_change:  # where enough is known, before anything is loaded for nothing
+            champion = (await self._settler.view(record.model)).aliases.get(CHAMPION)
+            await self._refuse_schema_change(record, champion)
         former = self._loader.residents.get((record.model, record.version))
         kept = None if former is None else (former.pinned, former.standby_until)
         resident = await self._loader.bring(record, by)
@@ -240,15 +243,20 @@ class RegistryLifecycle:
         """Refuse to let a version answer that would break clients of the one that does."""
         answering = self._settler.answering.get(record.model)
         version = champion or (None if answering is None else answering.version)
+        if version is None or version == record.version:
+            return
         loaded = self._status(record.model, record.version)
-        if version is None or version == record.version or loaded is None:
+        after = schema_of(loaded) if loaded is not None else None
+        if (after is None or not after.outputs) and record.optional is not None:
+            after = known_schema(record)
+        if after is None or not after.outputs:
             return
         present = self._status(record.model, version)
         before = schema_of(present) if present is not None else None
         if before is None or not before.outputs:  # another server has it, or one had it
             before = known_schema(await self._registry.version(record.model, version))
         if before is not None:
-            refuse_changes(record, schema_of(loaded), version, before)
+            refuse_changes(record, after, version, before)
 
     def _status(self, name: str, version: str) -> ModelStatus | None:
         found = (

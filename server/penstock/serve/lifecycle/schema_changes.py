@@ -31,7 +31,9 @@ def schema_of(status: ModelStatus) -> Schema:
 
 def known_schema(record: VersionRecord) -> Schema | None:
     """Return what the registry knows of a version's schema, from whoever loaded it last; None before that."""
-    return Schema(record.inputs, record.outputs) if record.outputs else None
+    if not record.outputs:
+        return None
+    return Schema(record.inputs, record.outputs, record.optional or frozenset(), record.nullable or frozenset())
 
 
 def refuse_changes(record: VersionRecord, after: Schema, version: str, before: Schema) -> None:
