@@ -125,8 +125,13 @@ def test_a_device_says_of_which_feature_an_integer_is_none(tmp_path: Path, wrong
         found = np.empty((3, 1), np.int64)
         backend.run([np.array([[1.5], [-2], [3]])], [found])
         assert found.tolist() == [[1], [-2], [3]]
+        found[:] = 0
+        with pytest.raises(UnfitFeatureError) as refused:
+            backend.run([np.array([[1], [wrong], [-(2.0**63)], [wrong]])], [np.empty((4, 1), np.int64)])
+        assert list(refused.value.faults) == [1, 3]
         with pytest.raises(UnfitFeatureError) as refused:
             backend.run([np.array([[1], [wrong], [3]])], [found])
+        assert found[[0, 2]].tolist() == [[1], [3]]  # the neighbours are answered
         told.append(str(refused.value))
     assert told[0] == told[1]
     assert told[0].startswith("row 1: age: ")

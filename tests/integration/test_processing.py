@@ -199,6 +199,30 @@ def test_a_feature_that_its_integer_input_does_not_hold_is_the_rows_fault(
     assert json.loads(reply.body)["detail"] == detail
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(2147483648.0, "2147483648"), (-2147483649.5, "-2147483649.5"), (1e30, "1e+30"), (123456789e20, "1.23456789e+28")],
+)
+def test_a_number_that_does_not_fit_is_told_as_it_is(tmp_path: Any, value: float, told: str) -> None:
+    file = tmp_path / "processing.json"
+    file.write_text(json.dumps({"format": 1, "record": {"age": {"type": "number"}}}))
+    with pytest.raises(UnfitFeatureError) as refused:
+        transform(read_plan(file), {"age": [value]}, [("x", "int32", (1,))])
+    assert refused.value.detail == f"age: {told} does not fit input 'x', which is int32: let the plan clip it"
+
+
+@pytest.mark.parametrize("value", [None, -1.7976931348623157e308])
+def test_long_names_leave_room_for_what_mends_it(tmp_path: Any, value: float | None) -> None:
+    file = tmp_path / "processing.json"
+    name = "straße" * 20
+    file.write_text(json.dumps({"format": 1, "record": {name: {"type": ["number", "null"]}}}))
+    with pytest.raises(UnfitFeatureError) as refused:
+        transform(read_plan(file), {name: [value]}, [("input" * 30, "int32", (1,))])
+    detail = refused.value.detail
+    assert len(detail.encode()) <= 125
+    assert detail.startswith("straße") and detail.endswith(("or let the plan impute one", "let the plan clip it"))
+
+
 def test_neighbours_of_a_row_that_does_not_fit_are_answered(server: Server) -> None:
     rows = [FITS, *(row for row, _ in UNFIT), FITS]
     answer = asked(server, "/predict/batch", {"model": "whole", "inputs": rows})

@@ -125,20 +125,41 @@ def test_one_culprit_is_found_in_logarithmic_time(bench: Callable[..., Bench], r
     assert len(it.backend.runs) <= 1 + 2 * (rows - 1).bit_length()
 
 
-def test_a_feature_that_fits_no_integer_is_its_rows_own_fault(
-    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse_below_zero(first: Array) -> None:
-        (below,) = np.nonzero(first < 0)
-        if len(below):
-            raise UnfitFeatureError(int(below[0]), "age: missing")
+class Choosy(Doubling):
+    """One that answers what is not below zero, and names the rows that are."""
 
-    it = bench(refuse_below_zero)
-    it.publish([1, -1, 2, 3, -1])
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
+        super().run(inputs, outputs, lengths)
+        if below := np.flatnonzero(inputs[0][:, 0] < 0).tolist():
+            raise UnfitFeatureError({row: f"age: {inputs[0][row, 0]:g}" for row in below})
+
+
+@pytest.mark.parametrize("sizes", [(), (8,)])
+def test_rows_that_are_unfit_fail_alone_in_one_run(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture, sizes: tuple[int, ...]
+) -> None:
+    it = bench()
+    it.backend = Choosy(lambda first: None)
+    it.runner = BatchRunner(it.backend, sizes)
+    it.publish([1, -1, 2, 3, -5])
     it.run()
-    refused = ("invalid_input", "age: missing")
-    assert it.answers() == [2, refused, 4, 6, refused]
+    assert it.answers() == [2, ("invalid_input", "age: -1"), 4, 6, ("invalid_input", "age: -5")]
+    assert it.backend.runs == [5]
     assert not caplog.records
+
+
+def test_a_culprit_among_unfit_rows_is_found(bench: Callable[..., Bench]) -> None:
+    def raise_at_nine(first: Array) -> None:
+        if (first == 9).any():
+            raise ValueError("below zero")
+
+    it = bench()
+    it.backend = Choosy(raise_at_nine)
+    it.runner = BatchRunner(it.backend, (8,))  # each part is padded
+    it.publish([-1, 2, 9, -1, 3])
+    it.run()
+    unfit = ("invalid_input", "age: -1")
+    assert it.answers() == [unfit, 4, RAISED, unfit, 6]
 
 
 def test_any_set_of_culprits(bench: Callable[..., Bench]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.errors import RequestError
@@ -15,16 +16,23 @@ from penstock.processing.program import Origin, Wiring
 __all__ = ["FeatureProgram", "UnfitFeatureError"]
 
 
-class UnfitFeatureError(RequestError):
-    """A feature of a row is no number that the integers of its input hold; `row` is the first such row.
+_DETAIL_BYTES = 125  # of a row's word in the ring
+# A logarithm of a device may differ in its last bits from the host's, and only one of the two be out of range.
+_AT_THE_END = "a feature is at the very end of what its integer input holds: let the plan clip it"
 
-    The detail is for whoever sent that row, and so does not say which one it is; the text does.
+
+class UnfitFeatureError(RequestError):
+    """Features of rows are no numbers that the integers of their inputs hold; `row` is the first such row.
+
+    `faults` says what of which rows; it is empty where that is not known. Where a model has run, all other rows are
+    answered. The detail is for whoever sent the first row, and so does not say which one it is; the text does.
     """
 
-    def __init__(self, row: int, detail: str) -> None:
-        super().__init__("invalid_input", detail)
-        self.row = row
-        self.args = (f"row {row}: {detail}",)
+    def __init__(self, faults: Mapping[int, str]) -> None:
+        self.row = min(faults, default=0)
+        super().__init__("invalid_input", faults.get(self.row, _AT_THE_END))
+        self.faults = faults
+        self.args = (f"row {self.row}: {self.detail}",)
 
 
 class FeatureProgram:
@@ -40,16 +48,58 @@ class FeatureProgram:
         self._dtypes = [dtype for dtype, _, _ in wiring.matrices]
 
     def run(self, sources: Sequence[NDArray[Any]], matrices: Sequence[NDArray[Any]]) -> None:
-        """Fill the matrices; UnfitFeatureError when an integer of one does not hold its number."""
+        """Fill the matrices; UnfitFeatureError with the first row of which an integer does not hold its number."""
         unfit = self._program.run(list(sources), list(matrices))
         if unfit is not None:
-            row, matrix, column, value = unfit
-            told = _told(self._columns[matrix][column], value, self._inputs[matrix], self._dtypes[matrix])
-            raise UnfitFeatureError(row, told)
+            raise UnfitFeatureError({unfit[0]: self._told(unfit)})
+
+    def faults(self, sources: Sequence[NDArray[Any]], matrices: Sequence[NDArray[Any]]) -> dict[int, str]:
+        """Fill the matrices; return the first fault of each row of which an integer does not hold its number."""
+        unfit = self._program.run(list(sources), list(matrices))
+        if unfit is None:
+            return {}
+        found = {unfit[0]: self._told(unfit)}
+        for row in _suspects(matrices):
+            if row > unfit[0]:
+                alone = slice(row, row + 1)
+                fault = self._program.run([source[alone] for source in sources], [matrix[alone] for matrix in matrices])
+                if fault is not None:
+                    found[row] = self._told(fault)
+        return found
+
+    def _told(self, unfit: tuple[int, int, int, float]) -> str:
+        _, matrix, column, value = unfit
+        return _told(self._columns[matrix][column], value, self._inputs[matrix], self._dtypes[matrix])
+
+
+def _suspects(matrices: Sequence[NDArray[Any]]) -> list[int]:
+    """Return the rows with a lowest integer: what does not fit becomes one, but it may have been sent as well."""
+    integers = [matrix.reshape(len(matrix), -1) for matrix in matrices if matrix.dtype.kind == "i"]
+    lowest = [(matrix == np.iinfo(matrix.dtype).min).any(axis=1) for matrix in integers]
+    return [int(row) for row in np.flatnonzero(np.any(lowest, axis=0))]
 
 
 def _told(column: str, value: float, input: str, dtype: str) -> str:
-    """Say it shortly: the row's word in the ring has 125 bytes."""
+    """Say it so shortly that what mends it is told even where names are long."""
     if math.isnan(value):
-        return f"{column}: missing, and input {input!r} is {dtype}: send a value, or let the plan impute one"
-    return f"{column}: {value:g} does not fit input {input!r}, which is {dtype}: let the plan clip it"
+        form = f"{{}}: missing, and input '{{}}' is {dtype}: send a value, or let the plan impute one"
+    else:
+        form = f"{{}}: {_written(value)} does not fit input '{{}}', which is {dtype}: let the plan clip it"
+    left = _DETAIL_BYTES - len(form.format("", ""))
+    input = _cut(input, left // 2)
+    return form.format(_cut(column, left - len(input.encode())), input)
+
+
+def _written(value: float) -> str:
+    """Write a number in few digits only where they are all that it has: others may look as if they fitted."""
+    short = f"{value:g}"
+    if float(short) == value:
+        return short
+    return f"{value:.0f}" if abs(value) < 1e21 and value.is_integer() else repr(value)
+
+
+def _cut(name: str, bytes_max: int) -> str:
+    data = name.encode()
+    if len(data) <= bytes_max:
+        return name
+    return data[: bytes_max - len("…".encode())].decode(errors="ignore") + "…"

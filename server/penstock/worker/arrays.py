@@ -4,6 +4,7 @@ Apart from model.py because the main process imports that and must not load NumP
 """
 
 import math
+from collections.abc import Container, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,18 @@ from numpy.typing import NDArray
 
 from penstock.worker.model import TEXTS, TensorSpec
 
-__all__ = ["Array", "aligned_room", "blank", "blank_rows", "dtype_of", "first_that_is_no_text", "room", "text_dtype"]
+__all__ = [
+    "Array",
+    "aligned_like",
+    "aligned_room",
+    "blank",
+    "blank_rows",
+    "dtype_of",
+    "first_that_is_no_text",
+    "room",
+    "text_dtype",
+    "with_stand_ins",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -45,13 +57,36 @@ def room(shape: tuple[int, ...], name: str) -> Array:
 
 def aligned_room(tensor: TensorSpec, rows: int) -> Array:
     """Return room for so many rows that begins on a cache line, as the ring's arrays do."""
-    dtype = dtype_of(tensor.dtype)
+    return _aligned((rows, *tensor.shape), dtype_of(tensor.dtype))
+
+
+def aligned_like(rows: int, like: Array) -> Array:
+    """Return room for so many rows like these, aligned as in the ring: sums may depend on it in their last bits."""
+    return _aligned((rows, *like.shape[1:]), like.dtype)
+
+
+def with_stand_ins(arrays: Sequence[Array], absent: Container[int]) -> list[Array]:
+    """Return copies with another row in place of each absent one; there must be another.
+
+    What runs has as many rows as before, and each of the others its place.
+    """
+    rows = range(len(arrays[0]))
+    stand_in = next(row for row in rows if row not in absent)
+    taken = [stand_in if row in absent else row for row in rows]
+    copies = [aligned_like(len(taken), array) for array in arrays]
+    for array, copy in zip(arrays, copies, strict=True):
+        copy[...] = array[taken]
+        copy.flags.writeable = False  # as the ring's are
+    return copies
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if dtype.hasobject:
-        return np.empty((rows, *tensor.shape), dtype)
-    size = rows * math.prod(tensor.shape) * dtype.itemsize
+        return np.empty(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % _ALIGNMENT
-    return memory[first : first + size].view(dtype).reshape(rows, *tensor.shape)
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def text_dtype(array: Array) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from penstock.processing.feature_program import UnfitFeatureError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, aligned_like
 from penstock.worker.backends import Backend
 from penstock.worker.device_errors import DeviceLostError
 from penstock.worker.fault import FaultLog, describe
@@ -18,8 +18,6 @@ from penstock.worker.model import BadOutputError
 __all__ = ["Batch", "BatchRunner", "Rows"]
 
 logger = logging.getLogger("penstock.worker")
-
-_ALIGNMENT = 64
 
 _Run: TypeAlias = Callable[[Sequence[Array], Sequence[Array], Array | None], None]
 
@@ -104,11 +102,20 @@ class BatchRunner:
         self._bisect(batch, Rows(batch.inputs, batch.outputs, lengths, 0, batch.rows), error)
         batch.complete()
 
+    def refuse(self, batch: Batch, faults: Mapping[int, str], rows: range) -> None:
+        """Fail those of `rows` that have faults, which are counted from the first of them; the others are answered."""
+        for number, detail in faults.items():
+            if number < len(rows):  # what is behind them only pads
+                batch.fail_row(rows[number], "invalid_input", detail)  # not the model's fault: nothing for the log
+
     def _bisect(self, batch: Batch, rows: Rows, error: BaseException) -> None:
         """The rows have failed together: run each half again until every culprit is alone with its error.
 
-        2 log2(n) runs for one culprit among n rows.
+        2 log2(n) runs for one culprit among n rows. Rows that are known to be unfit need none: the others have run.
         """
+        if isinstance(error, UnfitFeatureError) and error.faults:
+            self.refuse(batch, error.faults, range(rows.first, rows.end))
+            return
         if rows.end - rows.first == 1:
             self._fail(batch, rows.first, error)
             return
@@ -175,23 +182,15 @@ class Rows(NamedTuple):
         if size == rows:
             run(inputs, outputs, lengths)
             return
-        padded = [_aligned(size, array) for array in inputs]
+        padded = [aligned_like(size, array) for array in inputs]
         for array, copy in zip(inputs, padded, strict=True):
             copy[:rows], copy[rows:] = array, array[:1]
             copy.flags.writeable = False  # as the ring's are
-        results = [_aligned(size, array) for array in outputs]
+        results = [aligned_like(size, array) for array in outputs]
         if lengths is not None:
             lengths = np.append(lengths, np.repeat(lengths[:1], size - rows))
-        run(padded, results, lengths)
-        for output, result in zip(outputs, results, strict=True):
-            output[...] = result[:rows]
-
-
-def _aligned(rows: int, like: Array) -> Array:
-    """Return room for so many rows like these, aligned as in the ring: sums may depend on it in their last bits."""
-    if like.dtype.hasobject:
-        return np.empty((rows, *like.shape[1:]), like.dtype)
-    size = rows * int(np.prod(like.shape[1:], dtype=np.int64)) * like.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    first = -room.ctypes.data % _ALIGNMENT
-    return room[first : first + size].view(like.dtype).reshape(rows, *like.shape[1:])
+        try:
+            run(padded, results, lengths)
+        finally:  # where some rows are unfit, the others are answered
+            for output, result in zip(outputs, results, strict=True):
+                output[...] = result[:rows]

@@ -6,7 +6,7 @@ It is a backend around the model's own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
@@ -16,14 +16,14 @@ from penstock.core.errors import ModelLoadError, RequestError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.answers.answer import Answer, read_answer
 from penstock.processing.described import digest_of, example_of
-from penstock.processing.feature_program import FeatureProgram
+from penstock.processing.feature_program import FeatureProgram, UnfitFeatureError
 from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
 from penstock.processing.program import RECORD, Origin, Wiring, wire
 from penstock.processing.record import Record
 from penstock.processing.slots import slots_of
 from penstock.processing.steps.counting import WordCounter
 from penstock.worker.answers import Answers
-from penstock.worker.arrays import Array, aligned_room
+from penstock.worker.arrays import Array, aligned_room, with_stand_ins
 from penstock.worker.backends import Backend
 from penstock.worker.devices.backend import GraphBackend
 from penstock.worker.devices.feeds import PlanFeed, feeds_device
@@ -127,13 +127,19 @@ class Processed:
         return self._backend.may_refuse_zeros
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
-        """Make the features of all rows, run the model on them, and make the answer of what it gives."""
+        """Make the features of all rows, run the model on them, and make the answer of what it gives.
+
+        UnfitFeatureError tells which rows have none, once all others are answered.
+        """
+        faults: Mapping[int, str] = {}
         if self._features is not None:
-            inputs = self._features.of(inputs)
+            inputs, faults = self._features.of(inputs)
         if self._answers is None:
             self._backend.run(inputs, outputs, lengths)
         else:
             self._answers.run(self._backend.run, inputs, outputs, lengths)
+        if faults:
+            raise UnfitFeatureError(faults)
 
 
 class _Features:
@@ -151,12 +157,18 @@ class _Features:
         self._specs = [tensor for tensor, made in zip(inputs, is_matrix, strict=True) if made]
         self._room = [aligned_room(tensor, 1) for tensor in self._specs]
 
-    def of(self, sources: Sequence[Array]) -> list[Array]:
+    def of(self, sources: Sequence[Array]) -> tuple[list[Array], Mapping[int, str]]:
+        """Return the inputs, and the faults of rows for which another row stands; UnfitFeatureError if that is all."""
         rows = len(sources[0])
         if self._room and rows > len(self._room[0]):
             self._room = [aligned_room(tensor, rows) for tensor in self._specs]
         made = [room[:rows] for room in self._room]
-        self._program.run([sources[place] for place in self._numbers], made)
+        faults = self._program.faults([sources[place] for place in self._numbers], made)
+        if len(faults) == rows > 0:
+            raise UnfitFeatureError(faults)
+        if faults:
+            sources = with_stand_ins(sources, faults)
+            self._program.run([sources[place] for place in self._numbers], made)
         for part, counter in self._words:
             counter.write(sources[part.source].tolist(), made[part.matrix], part.at)
         inputs = [made[place] if origin is Origin.MATRIX else sources[place] for origin, place in self._inputs]
@@ -166,7 +178,7 @@ class _Features:
                 inputs[number] = array.astype(self._dtypes[number], copy=False)
         for image, pixels in self._images:
             inputs[image.input] = pixels.of(sources[image.source])
-        return inputs
+        return inputs, faults
 
 
 def _tensors_of(record: Record, wiring: Wiring, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

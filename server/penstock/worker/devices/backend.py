@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NoReturn
 
 from penstock.core.errors import ModelLoadError
 from penstock.processing.described import digest_of
+from penstock.processing.feature_program import UnfitFeatureError
 from penstock.processing.record import Record
 from penstock.worker.answers import Answers
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, with_stand_ins
 from penstock.worker.devices import Device, DeviceLostError, Stream
 from penstock.worker.devices.contexts import BatchContext, Network
 from penstock.worker.devices.feeds import Feed, PlainFeed, PlanFeed
@@ -108,22 +108,42 @@ class GraphBackend:
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], lengths: Array | None = None) -> None:
         """Run the rows of `inputs` into `outputs`, and wait; see Backend.run."""
-        rows = len(inputs[0])
-        length = self.length_of(inputs)
         context = self._contexts[-1]
         try:
-            results = context.run(inputs, self.size_for(rows), length)
+            results = self._wait_for(inputs)
+        except Exception:
+            if not context.unfit:
+                raise
+        if not context.unfit:
+            self.answer(results, outputs, lengths)
+            return
+        # Again without the unfit rows: a network may fail for what became of them, and an answer too.
+        faults = self.faults(inputs)
+        if len(faults) < len(inputs[0]):
+            results = self._wait_for(with_stand_ins(inputs, faults))
+            if self._contexts[-1].unfit:
+                raise UnfitFeatureError({})
+            self.answer(results, outputs, lengths)
+        raise UnfitFeatureError(faults)
+
+    def _wait_for(self, inputs: Sequence[Array]) -> list[Array]:
+        context = self._contexts[-1]
+        try:
+            return context.run(inputs, self.size_for(len(inputs[0])), self.length_of(inputs))
         except Exception:
             context.stream.fault()  # DeviceLostError where it is that, whatever a library called it
             raise
-        if context.unfit:
-            self.refuse(inputs)
-        self.answer(results, outputs, lengths)
 
-    def refuse(self, inputs: Sequence[Array]) -> NoReturn:
-        """Raise UnfitFeatureError for rows that a context has called unfit."""
+    def faults(self, inputs: Sequence[Array]) -> dict[int, str]:
+        """Return the first fault of each unfit row, where a context says that there is one.
+
+        UnfitFeatureError where the host finds none.
+        """
         assert isinstance(self._feed, PlanFeed)  # nothing else makes integers of numbers
-        self._feed.refuse(inputs)
+        faults = self._feed.faults(inputs)
+        if not faults:
+            raise UnfitFeatureError({})
+        return faults
 
     def length_of(self, inputs: Sequence[Array]) -> int:
         """Return what rows are padded to where they vary in length; else 0."""

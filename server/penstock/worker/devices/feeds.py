@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from penstock.native import _kernels
 from penstock.native._kernels import DeviceWork
-from penstock.processing.feature_program import FeatureProgram, UnfitFeatureError
+from penstock.processing.feature_program import FeatureProgram
 from penstock.processing.program import Origin, Wiring
 from penstock.processing.steps.images import Picture
 from penstock.worker.arrays import Array
@@ -69,6 +69,7 @@ class PlanFeed:
         """ValueError for a program that no block of a device has room for."""
         self._wiring = wiring
         self._inputs = inputs
+        self._program = FeatureProgram(wiring, [tensor.name for tensor in inputs])
         self._steps = _kernels.DeviceSteps(list(wiring.numbers), list(wiring.steps), list(wiring.matrices))
         self._constants = device.constants(self._steps.constants)
         self._matrices = {place: i for i, (origin, place) in enumerate(wiring.inputs) if origin is Origin.MATRIX}
@@ -95,13 +96,10 @@ class PlanFeed:
             found.append(images.work(0, head, rows, to, rows_max, _kernels.BUS_BLOCKS))
         return found
 
-    def refuse(self, rows: Sequence[Array]) -> NoReturn:
-        """Raise UnfitFeatureError for rows of which the device says so: the host's program names the feature."""
+    def faults(self, rows: Sequence[Array]) -> dict[int, str]:
+        """Return the first fault of each row that is unfit: the device says only that there is one."""
         matrices = [np.empty((len(rows[0]), columns), dtype) for dtype, columns, _ in self._wiring.matrices]
-        names = [tensor.name for tensor in self._inputs]
-        FeatureProgram(self._wiring, names).run([rows[place] for place in self._wiring.numeric], matrices)
-        # A logarithm of the device may differ in its last bits, and only one of the two be out of range.
-        raise UnfitFeatureError(0, "a feature is at the very end of what its integer input holds: let the plan clip it")
+        return self._program.faults([rows[place] for place in self._wiring.numeric], matrices)
 
 
 def _pixels(step: Picture, dtype: str) -> _kernels.DeviceImages:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import ModelLoadError
-from penstock.worker.arrays import Array
+from penstock.worker.arrays import Array, with_stand_ins
 from penstock.worker.backends import Backend
 from penstock.worker.batch import BatchRunner
 from penstock.worker.device_errors import DeviceLostError
@@ -116,8 +116,7 @@ class Pipeline:
             raise
         except BaseException as error:
             context.stream.fault()  # DeviceLostError where it is that, whatever a library called it
-            self._free[batch.ring].append(context)
-            self._runners[batch.ring].rescue(batch, error)
+            self._rescue(started, error)
             return
         self._flight.start(started, (batch.ring, size, length))
 
@@ -138,20 +137,36 @@ class Pipeline:
         batch, backend = started.batch, started.backend
         began_s = self._flight.end(flying)
         batch.mark_started(int(began_s * 1e9))
+        faults: dict[int, str] = {}
         try:
-            if started.context.unfit:
-                backend.refuse(batch.inputs)
             results = started.context.results(batch.rows, started.length)
+            if started.context.unfit:
+                found = backend.faults(batch.inputs)
+                faults = {row: fault for row, fault in found.items() if row < batch.rows}
             outputs: Sequence[Array] = batch.outputs
             if batch.run_rows != batch.rows:
                 outputs = [output[: batch.rows] for output in outputs]
-            backend.answer(results, outputs, batch.lengths if backend.varies else None)
+            if faults and len(faults) < batch.rows:
+                results = with_stand_ins(results, faults)  # there may be no answer to what became of them
+            if len(faults) < batch.rows:
+                backend.answer(results, outputs, batch.lengths if backend.varies else None)
         except BaseException as error:
             self._free[batch.ring].append(started.context)
             self._runners[batch.ring].rescue(batch, error)
             return
         self._free[batch.ring].append(started.context)
+        if faults:
+            self._runners[batch.ring].refuse(batch, faults, range(batch.rows))
         batch.complete()
+
+    def _rescue(self, started: _Started, error: BaseException) -> None:
+        """Run a batch again that failed on its way."""
+        batch = started.batch
+        self._free[batch.ring].append(started.context)
+        if started.context.unfit:  # maybe only for what became of unfit rows: others stand in for them then
+            self._runners[batch.ring].run(batch)
+        else:
+            self._runners[batch.ring].rescue(batch, error)
 
     def _check(self, flying: Flying[_Started]) -> bool:
         """Ask the stream of a batch that takes long whether it failed; whether that was so."""
@@ -163,8 +178,7 @@ class Pipeline:
         if isinstance(fault, DeviceLostError):
             raise fault
         self._flight.drop(flying)
-        self._free[started.batch.ring].append(started.context)
-        self._runners[started.batch.ring].rescue(started.batch, fault)
+        self._rescue(started, fault)
         return True
 
     def _rest(self) -> None:
