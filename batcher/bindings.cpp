@@ -205,6 +205,7 @@ class Batch {
     for (std::size_t i = 0; i < to.size(); ++i) to.data()[i] += base;
   }
   void mark_started(std::uint64_t now_ns) { taker().mark_started(held(), now_ns); }
+  void mark_unmeasured() { taker().mark_unmeasured(held()); }
 
   [[nodiscard]] bool is_completed(std::uint32_t row) { return taker().is_completed(held(), checked(row)); }
   [[nodiscard]] bool is_cancelled(std::uint32_t row) {
@@ -363,6 +364,7 @@ NB_MODULE(_batcher, module) {
       .def("input_addresses", &Batch::input_addresses, "index"_a, "to"_a, "base"_a,
            "Where an input of each row lies, for whom the ring's region is at `base`; the rest repeats the first.")
       .def("mark_started", &Batch::mark_started, "now_ns"_a, "When it began to run, if not when it was taken.")
+      .def("mark_unmeasured", &Batch::mark_unmeasured, "What it takes says nothing of what the model costs.")
       .def("is_completed", &Batch::is_completed, "row"_a,
            "Whether an earlier attempt has given the row its final word.")
       .def("is_cancelled", &Batch::is_cancelled, "row"_a, "Whether the client is gone. A hint.")

@@ -161,7 +161,8 @@ void bind_ring(nb::module_& module) {
   nb::class_<DoneBlock>(module, "DoneBlock", "A block that a worker has completed.")
       .def_ro("sequence", &DoneBlock::sequence)
       .def_ro("buffer", &DoneBlock::buffer)
-      .def_ro("rows", &DoneBlock::rows);
+      .def_ro("rows", &DoneBlock::rows)
+      .def_ro("unmeasured", &DoneBlock::unmeasured);
   nb::class_<Ring>(module, "Ring", "The producer's side of a ring, for tests: the data plane uses it in C++.")
       .def(
           "__init__",

@@ -87,6 +87,7 @@ std::optional<DoneBlock> BatchRing::State::describe(std::uint32_t loop, std::uin
   const std::uint8_t reason = control.reason.load(std::memory_order_relaxed);
   block.reason = reason < kSealReasons ? static_cast<SealReason>(reason) : SealReason::kIdle;
   block.leads = control.leads.load(std::memory_order_relaxed) != 0;
+  block.unmeasured = control.unmeasured.load(std::memory_order_relaxed) != 0;
   return block;
 }
 

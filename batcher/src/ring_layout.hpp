@@ -134,6 +134,7 @@ struct BufferControl {
   std::atomic<std::uint8_t> worker;
   std::atomic<std::uint8_t> reason;
   std::atomic<std::uint8_t> leads;
+  std::atomic<std::uint8_t> unmeasured;
   std::atomic<std::uint64_t> taken_ns;
   std::atomic<std::uint64_t> run_ns;
   std::atomic<std::uint64_t> done_ns;

@@ -178,6 +178,7 @@ void BatchTaker::State::stamp(const TakenBatch& batch, std::uint64_t run_ns) noe
     control.worker.store(static_cast<std::uint8_t>(worker), std::memory_order_relaxed);
     control.reason.store(static_cast<std::uint8_t>(batch.reason), std::memory_order_relaxed);
     control.leads.store(leads ? 1 : 0, std::memory_order_relaxed);
+    control.unmeasured.store(0, std::memory_order_relaxed);
     control.taken_ns.store(taken_ns, std::memory_order_relaxed);
     control.run_ns.store(run_ns, std::memory_order_relaxed);
     leads = false;
@@ -245,6 +246,13 @@ void BatchTaker::mark_started(const TakenBatch& batch, std::uint64_t now_ns) noe
   for (const TakenBlock& block : batch.blocks) {
     // Relaxed: a statistic, published with the block's word.
     state_->rings[batch.ring]->map.control(block.buffer).run_ns.store(now_ns, std::memory_order_relaxed);
+  }
+}
+
+void BatchTaker::mark_unmeasured(const TakenBatch& batch) noexcept {
+  for (const TakenBlock& block : batch.blocks) {
+    // Relaxed: a statistic, published with the block's word.
+    state_->rings[batch.ring]->map.control(block.buffer).unmeasured.store(1, std::memory_order_relaxed);
   }
 }
 

@@ -69,6 +69,7 @@ class Bench:
         """Return the first output of each row of the finished batch, or its error."""
         done = self.ring.poll_done()
         assert done is not None
+        self.unmeasured = done.unmeasured
         answers: list[float | tuple[str, str]] = []
         for row in range(done.rows):
             error = self.ring.error(done, row)
@@ -145,6 +146,7 @@ def test_rows_that_are_unfit_fail_alone_in_one_run(
     it.run()
     assert it.answers() == [2, ("invalid_input", "age: -1"), 4, 6, ("invalid_input", "age: -5")]
     assert it.backend.runs == [5]
+    assert not it.unmeasured
     assert not caplog.records
 
 
@@ -160,6 +162,22 @@ def test_a_culprit_among_unfit_rows_is_found(bench: Callable[..., Bench]) -> Non
     it.run()
     unfit = ("invalid_input", "age: -1")
     assert it.answers() == [unfit, 4, RAISED, unfit, 6]
+    assert it.unmeasured
+
+
+def test_what_a_batch_in_parts_or_without_a_run_took_is_no_measure(bench: Callable[..., Bench]) -> None:
+    it = bench(raise_below_zero)
+    for values, unmeasured in ([1, 2], False), ([1, -1], True), ([3, 4], False):
+        it.publish(values)
+        it.run()
+        it.answers()
+        assert it.unmeasured == unmeasured
+    it.backend = Choosy(lambda first: None)
+    it.runner = BatchRunner(it.backend)
+    it.publish([-1, -1])
+    it.run()
+    it.answers()
+    assert it.unmeasured
 
 
 def test_any_set_of_culprits(bench: Callable[..., Bench]) -> None:

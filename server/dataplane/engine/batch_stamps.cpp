@@ -25,6 +25,7 @@ BatchStamps stamps_of(const batcher::DoneBlock& block, std::uint64_t now_ns) noe
   const std::uint32_t run_rows = std::clamp(block.run_rows, stamps.batch_rows, kBatchRowsMax);
   stamps.padding_rows = run_rows - stamps.batch_rows;
   stamps.worker = block.worker % kWorkersMax;
+  stamps.unmeasured = block.unmeasured;
   if (static_cast<std::uint8_t>(block.reason) < batcher::kSealReasons) stamps.reason = block.reason;
   return stamps;
 }

@@ -17,6 +17,7 @@ struct BatchStamps {
   std::uint32_t padding_rows = 0;
   std::uint32_t worker = 0;
   batcher::SealReason reason = batcher::SealReason::kIdle;
+  bool unmeasured = false;  // its times say nothing of what the model costs
 };
 
 [[nodiscard]] BatchStamps stamps_of(const batcher::DoneBlock& block, std::uint64_t now_ns) noexcept;

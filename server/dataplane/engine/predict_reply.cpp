@@ -61,7 +61,7 @@ void PredictPath::count_batch(ModelEntry& entry, std::uint32_t buffer, const Bat
   stats.batch.add(stamps.done_ns - stamps.taken_ns);
   entry.note_arrivals(now_ns);
   // What runs again may run row by row, or for the first time on a worker that has just started.
-  if (stamps.reason == batcher::SealReason::kRequeued) return;
+  if (stamps.reason == batcher::SealReason::kRequeued || stamps.unmeasured) return;
   const std::uint32_t bucket = entry.ring.settings(entry.ring.lane_of_buffer(buffer)).bucket;
   entry.costs.observe(bucket, {stamps.batch_rows + stamps.padding_rows, stamps.done_ns - stamps.run_ns}, now_ns);
 }

@@ -52,6 +52,8 @@ class Batch:
         """
     def mark_started(self, now_ns: int) -> None:
         """When it began to run (CLOCK_MONOTONIC), if not when it was taken."""
+    def mark_unmeasured(self) -> None:
+        """What it takes says nothing of what the model costs."""
     def is_completed(self, row: int) -> bool:
         """Whether an earlier attempt has given the row its final word."""
     def is_cancelled(self, row: int) -> bool:
@@ -117,6 +119,8 @@ class DoneBlock:
     def buffer(self) -> int: ...
     @property
     def rows(self) -> int: ...
+    @property
+    def unmeasured(self) -> bool: ...
 
 class Ring:
     """The producer's side of a ring, for tests: the data plane uses it in C++."""

@@ -65,6 +65,9 @@ class Batch(Protocol):
     def fail_row(self, row: int, error: str, detail: str) -> None:
         """Give the row an error of its own."""
 
+    def mark_unmeasured(self) -> None:
+        """What it takes says nothing of what the model costs."""
+
     def complete(self) -> None:
         """Publish the batch."""
 
@@ -114,8 +117,11 @@ class BatchRunner:
         2 log2(n) runs for one culprit among n rows. Rows that are known to be unfit need none: the others have run.
         """
         if isinstance(error, UnfitFeatureError) and error.faults:
+            if len(error.faults) >= rows.end - rows.first:
+                batch.mark_unmeasured()  # no model has run
             self.refuse(batch, error.faults, range(rows.first, rows.end))
             return
+        batch.mark_unmeasured()
         if rows.end - rows.first == 1:
             self._fail(batch, rows.first, error)
             return

@@ -71,7 +71,8 @@ struct DoneBlock {
   std::uint32_t run_rows = 0;    // the same with padding
   std::uint32_t worker = 0;
   SealReason reason = SealReason::kIdle;
-  bool leads = false;  // first block of its batch: a batch is counted by its leader
+  bool leads = false;       // first block of its batch: a batch is counted by its leader
+  bool unmeasured = false;  // what it took says nothing of what the model costs: it ran in parts, or not at all
 };
 
 struct Recovery {

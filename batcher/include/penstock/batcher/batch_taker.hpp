@@ -97,6 +97,8 @@ class BatchTaker {
   void fail_row(const TakenBatch& batch, std::uint32_t row, RowError error, std::string_view detail) noexcept;
   // Says when the batch began to run, where that was not when it was taken: it waited for one before it on a device.
   void mark_started(const TakenBatch& batch, std::uint64_t now_ns) noexcept;
+  // Says that what the batch takes tells nothing of the model's cost: it ran in parts, or nothing ran.
+  void mark_unmeasured(const TakenBatch& batch) noexcept;
   // Publishes the batch: rows without a word of their own become kFinal. Wakes the loops that own rows and sleep. Takes
   // the batch back, whose memory serves a later one.
   void complete(TakenBatch batch) noexcept;

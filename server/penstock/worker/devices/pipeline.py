@@ -164,6 +164,7 @@ class Pipeline:
         batch = started.batch
         self._free[batch.ring].append(started.context)
         if started.context.unfit:  # maybe only for what became of unfit rows: others stand in for them then
+            batch.mark_unmeasured()
             self._runners[batch.ring].run(batch)
         else:
             self._runners[batch.ring].rescue(batch, error)
