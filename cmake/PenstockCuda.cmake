@@ -24,6 +24,8 @@ endif()
 function(penstock_cuda_kernels)
   if(NOT PENSTOCK_HAS_CUDA)
     add_custom_target(_cuda_kernels)  # so that whoever builds it need not ask
+    # Kernels of an earlier build may know nothing of what the modules of this one expect of them.
+    install(CODE "file(REMOVE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/penstock/native/kernels.fatbin\")" COMPONENT modules)
     return()
   endif()
   set(result "${CMAKE_CURRENT_BINARY_DIR}/kernels.fatbin")

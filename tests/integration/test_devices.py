@@ -1,6 +1,7 @@
 """Batches in flight on a device: the host's thread as one, through the same pipeline that a GPU has."""
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from penstock.worker.devices.backend import FLIGHT_DEPTH, GraphBackend
 from penstock.worker.devices.host import HostDevice
 from penstock.worker.devices.pipeline import Pipeline
 from penstock.worker.model import ModelSpec, TensorSpec
+from tests.integration.supervised import DEADLINE_SECONDS
 from tests.models import affine, mlp, tokens
 from tests.serving import Server
 
@@ -81,7 +83,8 @@ class Served:
         return places
 
     def turn_until(self, count: int) -> None:
-        for _ in range(1_000_000):
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
             self.pipeline.turn(0)
             self.in_flight_most = max(self.in_flight_most, self.pipeline.flying)
             while (block := self.ring.poll_done()) is not None:
