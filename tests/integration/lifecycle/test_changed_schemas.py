@@ -13,6 +13,7 @@ from penstock.registry.records import CHAMPION, WantedMode
 from tests import models
 from tests.integration.numbered import ROW, times
 from tests.integration.registered import BY, Node, kinds, refusal
+from tests.integration.supervised import until
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 
@@ -113,7 +114,8 @@ def test_a_refusal_leaves_the_standby_of_a_rollback_and_lets_go_of_what_it_has_l
     for version in ("1.0.0", "3.0.0"):
         assert refusal(server, server.lifecycle.promote("m", version, by=BY)).code == "conflict"
         server.call(server.lifecycle.expire_standbys())
-        assert server.in_memory() == ["1.0.0", "2.0.0"]
+        until(lambda: server.in_memory() == ["1.0.0", "2.0.0"], "what was loaded for it is let go of")
+    until(lambda: bool(server.call(server.registry.version("m", "3.0.0")).inputs), "the registry knows what it takes")
     loads = kinds(server).count(("loading", "3.0.0"))
     assert refusal(server, server.lifecycle.promote("m", "3.0.0", by=BY)).code == "conflict"
     assert (loads, kinds(server).count(("loading", "3.0.0"))) == (1, 1)  # by now the registry knows enough
