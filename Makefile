@@ -4,8 +4,8 @@ PYTHON ?= python3
 PORT ?= 8000
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
-# Processes that share the Python tests, which wait for servers more than they compute.
-TEST_JOBS ?= $(shell expr $(JOBS) + 1)
+# Processes that share the Python tests.
+TEST_JOBS ?= $(JOBS)
 # Wheels without CUDA, which are a tenth as large.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["Terminal"]
 
-_SECONDS = 60.0
+_SECONDS = 300.0
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
 
 

@@ -20,7 +20,7 @@ from tests.serving import STOP_SECONDS, Server
 
 pytestmark = pytest.mark.clients
 
-SECONDS = 60.0
+SECONDS = 300.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["BATCH_SECONDS", "FORMATS", "Batch", "batches_in"]
 
-BATCH_SECONDS = 120
+BATCH_SECONDS = 300
 Batch = Callable[..., subprocess.CompletedProcess[bytes]]
 # With what files of them end in.
 FORMATS = {"csv": "csv", "ndjson": "ndjson", "arrow": "arrow", "arrow-stream": "arrows", "parquet": "parquet"}

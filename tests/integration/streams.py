@@ -12,7 +12,7 @@ __all__ = ["CSV", "JSON_LINES", "Stream", "lines_of", "stream", "streaming"]
 
 JSON_LINES = "application/x-ndjson"
 CSV = "text/csv"
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 class Stream:

@@ -35,7 +35,7 @@ __all__ = [
     "until",
 ]
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 300.0
 FAST = RestartPolicy(delay_min_s=0.02, delay_max_s=0.1)
 
 # The first number of a row says what predict() does with it. WAIT_ALONE waits in a batch of one row only.

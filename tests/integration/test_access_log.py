@@ -17,7 +17,7 @@ import pytest
 from tests.models import affine
 from tests.serving import Server
 
-SECONDS = 60.0
+SECONDS = 300.0
 BODY = json.dumps({"model": "affine", "inputs": [1, 2, 3, 4]})
 JSON = {"Content-Type": "application/json"}
 

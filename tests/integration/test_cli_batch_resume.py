@@ -19,7 +19,7 @@ from tests.integration.asked_models import LOAN, serve_models
 from tests.serving import Server
 from tests.unit.test_cli import penstock
 
-SECONDS = 180
+SECONDS = 300
 ROWS = 16_000
 
 

@@ -14,7 +14,7 @@ from tests.integration.asked_models import serve_models
 from tests.serving import Server
 from tests.unit.test_cli import penstock
 
-SECONDS = 60
+SECONDS = 300
 SHELLS = ("bash", "zsh", "fish")
 
 

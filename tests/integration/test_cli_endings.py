@@ -15,7 +15,7 @@ from tests.integration.test_cli_models import answering
 from tests.serving import Server
 from tests.unit.test_cli import penstock
 
-SECONDS = 60
+SECONDS = 300
 COMMAND = [sys.executable, "-m", "penstock"]
 
 

@@ -17,7 +17,7 @@ from tests.integration.asked_models import serve_models
 from tests.serving import Server
 from tests.unit.test_cli import penstock
 
-SECONDS = 60
+SECONDS = 300
 Result = subprocess.CompletedProcess[bytes]
 Predict = Callable[..., Result]
 

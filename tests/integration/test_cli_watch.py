@@ -24,7 +24,7 @@ from tests.integration.gate import Gate
 from tests.serving import Server
 from tests.terminal import Terminal
 
-SECONDS = 60.0
+SECONDS = 300.0
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "NO_COLOR", "COLUMNS"))},
     "PYTHONUTF8": "1",

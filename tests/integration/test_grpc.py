@@ -17,7 +17,7 @@ from tests.serving import Server
 INFERENCE = "/inference.GRPCInferenceService"
 STREAM = f"{INFERENCE}/ModelStreamInfer"
 REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.serving import Server
 pytestmark = pytest.mark.skipif(not has_http2(), reason="nghttp2 was not found when the data plane was built")
 
 ROWS = 20_000
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 def ask(server: Server, path: str, body: bytes, folder: Path, *headers: str) -> tuple[str, bytes]:

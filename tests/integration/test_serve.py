@@ -23,7 +23,7 @@ import pytest
 from tests.integration.gate import Gate
 from tests.serving import Server
 
-SECONDS = 60.0
+SECONDS = 300.0
 SLOW_SOURCE = '''\
 """Loads when the test says so."""
 

@@ -25,7 +25,7 @@ from tests.serving import Server
 ARROW = "application/vnd.apache.arrow.stream"
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 ROWS = 3000
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")

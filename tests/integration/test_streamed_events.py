@@ -26,7 +26,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 EVENTS = "text/event-stream"
 ROWS = 5000
-SECONDS = 60.0
+SECONDS = 300.0
 LINES = b"".join(b"[%d,0,1,2]\n" % row if row % 7 else b"[%d]\n" % row for row in range(ROWS))
 
 

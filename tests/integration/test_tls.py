@@ -21,7 +21,7 @@ from tests.serving import READY_SECONDS, STOP_SECONDS
 
 pytestmark = pytest.mark.skipif(not has_tls(), reason="Penstock was built without TLS")
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 300.0
 
 
 def write_certificate(folder: Path, name: str) -> None:

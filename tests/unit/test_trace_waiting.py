@@ -7,7 +7,7 @@ import pytest
 from penstock.telemetry.packets import RECORD_BYTES
 from penstock.telemetry.waiting import Waiting
 
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 def records(count: int, first: int = 0) -> bytes:
