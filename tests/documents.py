@@ -53,6 +53,7 @@ class Example:
         assert shutil.which(program[0]), f"{program[0]} is not installed"
         words = [*program, *(word.replace("127.0.0.1:8000", f"127.0.0.1:{port}") for word in words[1:])]
         around = {**os.environ, "PENSTOCK_URL": f"http://127.0.0.1:{port}", **(environment or {})}
+        around.pop("COLUMNS", None)  # what is shown is what goes into a pipe, however wide the terminal of who tests
         result = subprocess.run(words, cwd=folder, capture_output=True, timeout=300, check=False, env=around)
         assert result.returncode == 0, f"{self.place}: {self.command}\n{result.stderr.decode()}"
         pattern = ".*".join(re.escape(part) for part in self.output.split("..."))
