@@ -41,6 +41,13 @@ def test_main_process_loads_no_model_framework_and_no_numpy() -> None:
     assert not loaded & {"numpy", "onnxruntime", "onnx", "sklearn", "google.protobuf", "grpc"}
 
 
+def test_commands_load_only_what_they_need() -> None:
+    asked = "import sys; sys.argv = ['penstock', 'models', 'list', '--url', 'unix:/nowhere/penstock.sock']"
+    loaded = loaded_by(f"{asked}; import penstock.cli.commands; penstock.cli.commands.run()")
+    assert "penstock_client" in loaded
+    assert not loaded & {"pydantic", "penstock.serve", "rich"}
+
+
 def test_messages_of_grpc_bring_protobuf_and_no_grpc() -> None:
     loaded = loaded_by("import penstock.control.grpc.methods")
     assert "google.protobuf" in loaded

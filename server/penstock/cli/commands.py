@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from penstock import __version__
 from penstock.cli.completing import begin_completion, is_completing
+from penstock.cli.conversion import spare_conversion
 from penstock.cli.plainly import UNREAD, drop_output, end_full, ended_plainly, is_full, told_plainly
 
 __all__ = ["app", "run"]
@@ -90,6 +91,7 @@ app = typer.Typer(
 def run() -> int:
     """Run the command line; the exit status."""
     begin_completion()
+    spare_conversion()
     try:
         app(prog_name="penstock")
     except Exception:
