@@ -29,7 +29,7 @@ RULES = (
     (r"\bCoalescer\b", "AsyncCoalescer"),
     (r"\bSocketTransport\b", "LoopTransport"),
     (r"penstock_client\.sockets", "penstock_client.loops"),
-    (r"penstock_client\.admin", "penstock_client.async_admin"),
+    (r"penstock_client\.(admin|coalescing|in_flight)", r"penstock_client.async_\1"),
     (r"\bIterator\b", "AsyncIterator"),
     (r"\bin_order\b", "in_order_awaited"),
     (r"^import weakref\n", ""),

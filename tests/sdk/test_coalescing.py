@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from penstock_client import ArgumentError, AsyncClient, Client, ConnectError, Retries
-from penstock_client.coalescing import _kinds_of
+from penstock_client.gathering import _kinds_of
 from penstock_client.problems import InvalidInputError, ModelError, ModelNotFoundError
 from tests.serving import Server
 

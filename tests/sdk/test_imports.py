@@ -12,7 +12,7 @@ from tests.serving import Server
 PACKAGE = Path(__file__).resolve().parents[2] / "sdk/python/penstock_client"
 # What need not be installed has one door, or a few.
 DOORS = {
-    "numpy": {"batches.py", "coalescing.py", "tables.py", "tensors.py"},
+    "numpy": {"batches.py", "gathering.py", "tables.py", "tensors.py"},
     "pyarrow": {"tables.py"},
     "opentelemetry": {"opentelemetry.py"},
 }
@@ -80,5 +80,19 @@ def test_nothing_is_loaded_that_is_not_used() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(done.stdout))
-    assert not loaded & {*DOORS, "pandas", "msgpack", "penstock", "gevent"}
+    assert not loaded & {*DOORS, "pandas", "msgpack", "penstock", "gevent", "asyncio", "concurrent", "ssl", "tarfile"}
     assert "penstock_client" in loaded
+
+
+def test_names_that_are_imported_late_are_names_of_the_package_all_the_same() -> None:
+    script = """if True:
+        import penstock_client
+        assert set(penstock_client.__all__) <= set(dir(penstock_client))
+        from penstock_client import *
+        for name in penstock_client.__all__:
+            assert globals()[name] is getattr(penstock_client, name)
+            assert globals()[name] is vars(penstock_client)[name]
+        print(AsyncClient.__name__, hasattr(penstock_client, "AsyncClints"))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "AsyncClient False\n"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-import ssl
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from penstock_client.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Address", "told"]
 
@@ -49,7 +52,7 @@ class Address:
             raise ArgumentError(f"{url!r}: what is not ASCII, and spaces, are written as %XX in a path")
         assert host is not None
         secure = parts.scheme == "https"
-        context = (tls or ssl.create_default_context()) if secure else None
+        context = (tls or _usual_trust()) if secure else None
         return cls(url, host, port or (443 if secure else 80), "", parts.path.rstrip("/"), context)
 
     @property
@@ -73,16 +76,24 @@ def _is_host(host: str | None) -> bool:
         return False
 
 
+def _usual_trust() -> ssl.SSLContext:
+    import ssl  # a tenth of what importing the client takes, and most clients do without
+
+    return ssl.create_default_context()
+
+
 def told(address: Address, error: Exception) -> str:
     """Say why there is no connection, and what may mend it."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if isinstance(error, ssl.SSLCertVerificationError):
-        advice = "tls=ssl.create_default_context(cafile=...) trusts a certificate of your own"
-    elif isinstance(error, ssl.SSLError):
-        plain = f"http://{address.authority}{address.prefix}"
-        if error.reason == "WRONG_VERSION_NUMBER":  # which is how OpenSSL reads an answer of plain HTTP
-            reason = "what is there does not speak TLS"
-        advice = f"is it {plain} without TLS?"
-    else:
-        advice = "is `penstock serve` running there?"
+    advice = "is `penstock serve` running there?"
+    if address.tls is not None:
+        import ssl
+
+        if isinstance(error, ssl.SSLCertVerificationError):
+            advice = "tls=ssl.create_default_context(cafile=...) trusts a certificate of your own"
+        elif isinstance(error, ssl.SSLError):
+            plain = f"http://{address.authority}{address.prefix}"
+            if error.reason == "WRONG_VERSION_NUMBER":  # which is how OpenSSL reads an answer of plain HTTP
+                reason = "what is there does not speak TLS"
+            advice = f"is it {plain} without TLS?"
     return f"cannot connect to {address}: {reason}; {advice}"

@@ -25,7 +25,6 @@ from penstock_client.documents import (
     Unloading,
     Version,
 )
-from penstock_client.packing import Archive
 from penstock_client.routes import Routes
 from penstock_client.steps import AsyncRun
 
@@ -102,6 +101,8 @@ class AsyncModels:
             return await self._run(
                 self._routes.post(Registered, "/models", document={**said, "path": str(Path(path).absolute())})
             )
+        from penstock_client.packing import Archive  # for uploads alone
+
         archive = Archive(Path(path), said)
         try:
             return await self._run(self._routes.upload(Registered, "/models", archive))

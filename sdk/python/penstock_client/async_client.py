@@ -4,17 +4,17 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from penstock_client.async_admin import AsyncKeys, AsyncModels
+from penstock_client.async_coalescing import AsyncCoalescer
 from penstock_client.batches import Batches, BatchResult, Chunk, Progress, Source, Watch, put_together
-from penstock_client.coalescing import AsyncCoalescer, Gathers
 from penstock_client.core import Call, Core, Priority
 from penstock_client.documents import OipServer
+from penstock_client.gathering import Gathers
 from penstock_client.hooks import Hook
-from penstock_client.in_flight import in_order_awaited
 from penstock_client.lines import LineFormat, predicted_lines
 from penstock_client.loops import LoopTransport
 from penstock_client.opening import settings_for
@@ -22,6 +22,9 @@ from penstock_client.predicting import Encoding, Prediction, Predictor
 from penstock_client.retrying import Retries
 from penstock_client.routes import Routes
 from penstock_client.schema import ModelSchema
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["AsyncClient"]
 
@@ -190,6 +193,8 @@ class AsyncClient:
     def _parts(
         self, model: str, source: Source, version: str | None, encoding: Encoding, concurrency: int, call: Call
     ) -> AsyncIterator[BatchResult]:
+        from penstock_client.async_in_flight import in_order_awaited  # for batches alone
+
         async def predict(chunk: Chunk) -> BatchResult:
             return await self._run(self._batches.predict(model, chunk, version, encoding, call))
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from penstock_client.admin import Keys, Models
 from penstock_client.batches import Batches, BatchResult, Chunk, Progress, Source, Watch, put_together
-from penstock_client.coalescing import Coalescer, Gathers
+from penstock_client.coalescing import Coalescer
 from penstock_client.core import Call, Core, Priority
 from penstock_client.documents import OipServer
+from penstock_client.gathering import Gathers
 from penstock_client.hooks import Hook
-from penstock_client.in_flight import in_order
 from penstock_client.lines import LineFormat, predicted_lines
 from penstock_client.opening import settings_for
 from penstock_client.predicting import Encoding, Prediction, Predictor
@@ -21,6 +21,9 @@ from penstock_client.retrying import Retries
 from penstock_client.routes import Routes
 from penstock_client.schema import ModelSchema
 from penstock_client.sockets import SocketTransport
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Client"]
 
@@ -191,6 +194,8 @@ class Client:
     def _parts(
         self, model: str, source: Source, version: str | None, encoding: Encoding, concurrency: int, call: Call
     ) -> Iterator[BatchResult]:
+        from penstock_client.in_flight import in_order  # for batches alone
+
         def predict(chunk: Chunk) -> BatchResult:
             return self._run(self._batches.predict(model, chunk, version, encoding, call))
 

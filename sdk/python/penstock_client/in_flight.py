@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import concurrent.futures
 import functools
 import queue
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from penstock_client.errors import ArgumentError
 
-__all__ = ["in_order", "in_order_awaited"]
+__all__ = ["checked_concurrency", "in_order"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-def _checked(concurrency: int) -> int:
+def checked_concurrency(concurrency: int) -> int:
+    """Return it; ArgumentError when it is none."""
     if concurrency < 1:
         raise ArgumentError(f"concurrency is {concurrency}: it is 1 or more")
     return concurrency
@@ -27,7 +27,7 @@ def _checked(concurrency: int) -> int:
 
 def in_order(call: Callable[[A], B], items: Iterable[A], concurrency: int) -> Iterator[B]:
     """Call for each item, from threads of its own, `concurrency` at a time."""
-    return _in_order(call, items, _checked(concurrency))
+    return _in_order(call, items, checked_concurrency(concurrency))
 
 
 def _in_order(call: Callable[[A], B], items: Iterable[A], concurrency: int) -> Iterator[B]:
@@ -88,25 +88,3 @@ class _Threads(Generic[B]):
                 del answer
             # A thread that waits must hold no rows.
             del work, future, call
-
-
-def in_order_awaited(call: Callable[[A], Awaitable[B]], items: Iterable[A], concurrency: int) -> AsyncIterator[B]:
-    """Await a call for each item, `concurrency` at a time."""
-    return _in_order_awaited(call, items, _checked(concurrency))
-
-
-async def _in_order_awaited(
-    call: Callable[[A], Awaitable[B]], items: Iterable[A], concurrency: int
-) -> AsyncIterator[B]:
-    under_way: collections.deque[asyncio.Future[B]] = collections.deque()
-    try:
-        for item in items:
-            under_way.append(asyncio.ensure_future(call(item)))
-            if len(under_way) == concurrency:
-                yield await under_way.popleft()
-        while under_way:
-            yield await under_way.popleft()
-    finally:
-        for one in under_way:
-            one.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)

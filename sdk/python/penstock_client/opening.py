@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import ssl
+from typing import TYPE_CHECKING
 
 from penstock_client.about import __version__
 from penstock_client.address import Address
@@ -12,6 +12,9 @@ from penstock_client.core import Settings
 from penstock_client.errors import ArgumentError
 from penstock_client.hooks import Hook
 from penstock_client.retrying import Retries
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["settings_for"]
 

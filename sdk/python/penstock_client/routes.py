@@ -6,18 +6,20 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 from penstock_client.core import Call, Core, Request
 from penstock_client.documents import Event, History, Key, KeyList, ModelList, ModelSummary
 from penstock_client.errors import RefusedError, TimedOutError, TransportError
 from penstock_client.messages import Reply
-from penstock_client.packing import Archive
 from penstock_client.plain import to_json
 from penstock_client.predicting import check_names, unreadable
 from penstock_client.retrying import Retries
 from penstock_client.steps import Sleep, Steps
+
+if TYPE_CHECKING:
+    from penstock_client.packing import Archive
 
 __all__ = ["Routes"]
 

@@ -11,17 +11,19 @@ import os
 import queue
 import select
 import socket
-import ssl
 import threading
 import time
 import weakref
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from penstock_client.address import Address, told
 from penstock_client.errors import ConnectError, ConnectionLostError, ProtocolError, TimedOutError, TransportError
 from penstock_client.messages import BadReply, Reply, ReplyReader
 from penstock_client.steps import Failure, Outcome, Send, Steps
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["SocketTransport"]
 
@@ -157,10 +159,11 @@ class _Permit:
 class _Connection:
     """A connection and the reader of its replies. One thread at a time has it."""
 
-    __slots__ = ("__weakref__", "_native_thread", "_poll", "_reader", "_socket", "idle_since", "usable")
+    __slots__ = ("__weakref__", "_native_thread", "_poll", "_reader", "_socket", "_tls", "idle_since", "usable")
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, tls: ssl.SSLSocket | None) -> None:
         self._socket = connected
+        self._tls = tls  # the same socket, where it encrypts
         self._reader = ReplyReader()
         self._poll = select.poll()
         self._poll.register(connected.fileno(), select.POLLIN)
@@ -185,9 +188,10 @@ class _Connection:
             else:
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if address.tls is not None:
-                connected = address.tls.wrap_socket(connected, server_hostname=address.host)
-            return cls(connected)
+            if address.tls is None:
+                return cls(connected, None)
+            connected = tls = address.tls.wrap_socket(connected, server_hostname=address.host)
+            return cls(connected, tls)
         except BaseException:
             connected.close()
             raise
@@ -212,15 +216,14 @@ class _Connection:
             self._receive(send.deadline)
         except TimeoutError:
             # The part of a request that is sent is none: its length says so. TLS may have sent more than it tells.
-            ran = whole or isinstance(self._socket, ssl.SSLSocket)
+            ran = whole or self._tls is not None
             return Failure(TimedOutError("no answer before the call's time was over", may_have_run=ran))
         except BadReply as error:
             return Failure(ProtocolError(f"what answers is no Penstock: {error}", may_have_run=True))
         except (OSError, _EndError) as error:
             return self._lost(error, whole)
         # Bytes behind the reply may have been decrypted already; the socket says nothing of those.
-        tls = self._socket
-        self.usable = reader.reusable and not (isinstance(tls, ssl.SSLSocket) and tls.pending())
+        self.usable = reader.reusable and not (self._tls is not None and self._tls.pending())
         return reader.take()
 
     def _lost(self, error: Exception, whole: bool) -> Reply | Failure:
@@ -232,7 +235,7 @@ class _Connection:
             # One that says yes to a part of a request has acted on that part, whatever it was.
             whole = reply is not None
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        ran = whole or isinstance(self._socket, ssl.SSLSocket)
+        ran = whole or self._tls is not None
         when = "before the answer was complete" if whole else "before the request was sent"
         return Failure(ConnectionLostError(f"the connection ended {when}: {reason}", may_have_run=ran))
 
