@@ -41,6 +41,16 @@ def test_main_process_loads_no_model_framework_and_no_numpy() -> None:
     assert not loaded & {"numpy", "onnxruntime", "onnx", "sklearn", "google.protobuf", "grpc"}
 
 
+def test_without_a_plan_nothing_is_loaded_that_reads_plans() -> None:
+    server = loaded_by("import penstock.serve.serve, penstock.control.app, penstock.control.server")
+    worker = loaded_by("import penstock.worker.__main__, penstock.worker.loop, penstock.worker.backends.onnx")
+    for loaded in (server, worker):
+        assert "penstock.processing.plan_files" in loaded
+        assert not loaded & {"penstock.processing.plan", "penstock.processing.record"}
+    # What only some models need, and the settings, of which a worker is told its own.
+    assert not worker & {"penstock.core.config", "penstock.worker.devices", "penstock.worker.golden"}
+
+
 def test_commands_load_only_what_they_need() -> None:
     asked = "import sys; sys.argv = ['penstock', 'models', 'list', '--url', 'unix:/nowhere/penstock.sock']"
     loaded = loaded_by(f"{asked}; import penstock.cli.commands; penstock.cli.commands.run()")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from penstock.processing.feature_program import UnfitFeatureError
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.devices.backend import GraphBackend
-from penstock.worker.processed import Processed, with_plan
+from penstock.worker.planned import with_plan
+from penstock.worker.processed import Processed
 from penstock.worker.warmup import warm_up
 from tests.models import save, tensor
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from penstock.core.errors import ConfigError, RequestError
-from penstock.processing.feature_program import UnfitFeatureError
 from penstock.processing.offline import inputs_of, transform
 from penstock.processing.plan import read_plan
 from penstock.processing.tables import read_table
+from penstock.processing.unfit import UnfitFeatureError
 from tests.serving import Server
 
 JSON = {"Content-Type": "application/json"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.plan import FILE_NAMES, find_plan, misspelt_plan
+from penstock.processing.plan_files import FILE_NAMES, find_plan, misspelt_plan
 from penstock.worker.backends import LoadOptions, choose_backend, open_backend
-from penstock.worker.processed import with_plan
+from penstock.worker.planned import with_plan
 
 MODEL = """
 from penstock.worker import Tensor

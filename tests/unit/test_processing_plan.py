@@ -9,7 +9,8 @@ import pytest
 
 from penstock.core.errors import ConfigError, ModelLoadError, RequestError
 from penstock.processing.offline import inputs_of, transform
-from penstock.processing.plan import find_plan, read_plan
+from penstock.processing.plan import read_plan
+from penstock.processing.plan_files import find_plan
 from penstock.processing.program import wire
 from penstock.processing.record import FieldKind
 from tests.plans import AGE, PASSENGER, plan_of, values_of, written

@@ -12,7 +12,7 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array, room
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.model import NoNumberError, TensorSpec
-from penstock.worker.processed import with_plan
+from penstock.worker.planned import with_plan
 from penstock.worker.warmup import warm_up
 
 TAGGER = """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from penstock.native._batcher import Batch, Ring, Taker
-from penstock.processing.feature_program import UnfitFeatureError
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.arrays import Array
 from penstock.worker.batch import BatchRunner
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec

@@ -15,7 +15,7 @@ from penstock.core.status import ImageFit
 from penstock.worker.arrays import Array, blank_rows, room
 from penstock.worker.backends import Backend, LoadOptions, find_artefact, open_backend
 from penstock.worker.model import TensorSpec
-from penstock.worker.processed import with_plan
+from penstock.worker.planned import with_plan
 
 ECHO = """
 from penstock.worker import Tensor

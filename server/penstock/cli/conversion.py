@@ -19,7 +19,7 @@ _Process: TypeAlias = Callable[[Any, Any, Any], Any]
 def spare_conversion() -> None:
     """Let Typer convert only those values that are not what they should be yet."""
     for kind in (TyperOption, TyperArgument):
-        kind.process_value = _sparing(kind.process_value)  # type: ignore[method-assign]
+        kind.process_value = _sparing(kind.process_value)  # type: ignore[assignment]
 
 
 def _sparing(process: _Process) -> _Process:

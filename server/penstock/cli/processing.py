@@ -151,7 +151,7 @@ def _nothing_left(plan: Path, table: Path, *, learns: bool) -> str:
 def _faults_told(file: Path, record: Record, table: Table) -> Iterator[None]:
     """Tell where in the file rows are no records, and the faults of many of them."""
     from penstock.processing.faults import faults_of, place_of_row, told
-    from penstock.processing.feature_program import UnfitFeatureError
+    from penstock.processing.unfit import UnfitFeatureError
 
     try:
         yield
@@ -229,7 +229,7 @@ def _through(plan: Path, table: Path, dtype: str, output: Path) -> _Written:
 
 def plan_at(path: Path) -> Path:
     """Return the plan itself, or that of a folder or model; ConfigError when there is none."""
-    from penstock.processing.plan import find_plan
+    from penstock.processing.plan_files import find_plan
 
     if path.suffix in (".json", ".toml") and not path.is_dir():
         return path

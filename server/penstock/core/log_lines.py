@@ -7,8 +7,6 @@ import logging
 import os
 import time
 
-from penstock.core.config import LogFormat
-
 __all__ = ["FORMAT_VARIABLE", "JsonFormatter", "TextFormatter", "formatter_of", "log_to_stderr"]
 
 # The setting's own, by which the server tells its children.
@@ -44,15 +42,15 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def formatter_of(log_format: LogFormat) -> logging.Formatter:
-    """Return what writes records in a format."""
-    return JsonFormatter() if log_format == LogFormat.JSON else TextFormatter()
+def formatter_of(log_format: str) -> logging.Formatter:
+    """Return what writes records in a format: a LogFormat, as children know it without reading settings."""
+    return JsonFormatter() if log_format == "json" else TextFormatter()
 
 
 def log_to_stderr() -> None:
     """Write all records as the server does, each with the process id: for processes that it starts."""
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter_of(LogFormat(os.environ.get(FORMAT_VARIABLE, LogFormat.TEXT))))
+    handler.setFormatter(formatter_of(os.environ.get(FORMAT_VARIABLE, "text")))
     handler.addFilter(_add_pid)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from penstock.core.config import ModelConfig
+if TYPE_CHECKING:
+    from penstock.core.config import ModelConfig
 
 __all__ = ["ImageFit", "ModelState", "ModelStatus", "Origin", "Tensor", "WorkerState", "WorkerStatus"]
 

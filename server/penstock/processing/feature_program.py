@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.core.errors import RequestError
 from penstock.native._kernels import Program
 from penstock.processing.program import Origin, Wiring
+from penstock.processing.unfit import UnfitFeatureError
 
-__all__ = ["FeatureProgram", "UnfitFeatureError"]
-
+__all__ = ["FeatureProgram"]
 
 _DETAIL_BYTES = 125  # of a row's word in the ring
-# A logarithm of a device may differ in its last bits from the host's, and only one of the two be out of range.
-_AT_THE_END = "a feature is at the very end of what its integer input holds: let the plan clip it"
-
-
-class UnfitFeatureError(RequestError):
-    """Features of rows are no numbers that the integers of their inputs hold; `row` is the first such row.
-
-    `faults` says what of which rows; it is empty where that is not known. Where a model has run, all other rows are
-    answered. The detail is for whoever sent the first row, and so does not say which one it is; the text does.
-    """
-
-    def __init__(self, faults: Mapping[int, str]) -> None:
-        self.row = min(faults, default=0)
-        super().__init__("invalid_input", faults.get(self.row, _AT_THE_END))
-        self.faults = faults
-        self.args = (f"row {self.row}: {self.detail}",)
 
 
 class FeatureProgram:

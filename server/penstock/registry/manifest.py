@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.plan import files_of, find_plan
+from penstock.processing.plan_files import files_of, find_plan
 from penstock.registry.records import ManifestEntry
 
 __all__ = [

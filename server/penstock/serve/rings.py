@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.config import ModelConfig
 from penstock.core.errors import ModelLoadError
-from penstock.processing.described import described, digest_of, rooms_of
-from penstock.processing.plan import find_plan, read_plan
-from penstock.processing.record import Record
 from penstock.serve.content import fingerprint
 from penstock.serve.objectives import Priced
 from penstock.serve.served_model import ServedModel
@@ -19,6 +15,7 @@ from penstock.worker.messages import CostSample, Loaded
 
 if TYPE_CHECKING:
     from penstock.native._dataplane import Engine
+    from penstock.serve.served_record import ServedRecord
 
 __all__ = ["Rings"]
 
@@ -85,8 +82,8 @@ class Rings:
             string_bytes_max=config.string_bytes_max,
             cache_ttl_s=config.cache_ttl_s,
             cache_fingerprint=fingerprint(config, loaded),
-            record=None if model.record is None else described(model.record),
-            input_rooms=_rooms(config, model.record),
+            record=None if model.record is None else model.record.description,
+            input_rooms=[] if model.record is None else model.record.rooms,
         )
 
     def descriptors(self, models: Iterable[ServedModel]) -> tuple[list[int], int]:
@@ -166,36 +163,12 @@ def _rings(models: Iterable[ServedModel]) -> list[int]:
     return [model.ring for model in models if model.ring is not None]
 
 
-def _record(config: ModelConfig, loaded: Loaded) -> Record | None:
-    """Return the record that clients send. It is read here, not told by the worker, which runs a user's code."""
+def _record(config: ModelConfig, loaded: Loaded) -> ServedRecord | None:
     if not loaded.spec.record:
         return None
-    path = Path(config.path)
-    file = find_plan(path)
-    record = None if file is None else read_plan(file).record
-    if record is None or digest_of(record) != loaded.spec.record:
-        raise ModelLoadError(
-            f"the plan of the model at {path} has changed while it was loaded: restore it, or load the model again"
-        )
-    return record
+    from penstock.serve.served_record import served_record  # what reads plans: most models have none
 
-
-def _rooms(config: ModelConfig, record: Record | None) -> list[tuple[str, int]]:
-    """Return the rooms for texts and pictures of a row: what a record promises, unless the model says how much.
-
-    ModelLoadError when two rows of it are more than the ring may have.
-    """
-    if record is None or config.string_bytes_max:
-        return []
-    rooms = rooms_of(record)
-    if 2 * sum(rooms.values()) > config.queue_bytes:
-        widest = max(rooms, key=lambda name: rooms[name])
-        raise ModelLoadError(
-            f"the record's texts and pictures may have {sum(rooms.values())} bytes a row, 4 for each character of "
-            f"maxLength, and two rows have to fit into queue_bytes ({config.queue_bytes}): bound {widest!r} by a lower "
-            "maxLength, raise queue_bytes, or say with string_bytes_max how many bytes of each are taken"
-        )
-    return list(rooms.items())
+    return served_record(config, loaded.spec.record)
 
 
 def _curve(cost: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:

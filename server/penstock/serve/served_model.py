@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.status import ImageFit, ModelState, ModelStatus, Tensor, WorkerStatus
-from penstock.processing.described import fields_of, shown_schema, takes_empty
-from penstock.processing.record import Record
 from penstock.worker.messages import CostSample, Loaded
 from penstock.worker.model import TensorSpec
+
+if TYPE_CHECKING:
+    from penstock.serve.served_record import ServedRecord
 
 __all__ = ["ServedModel", "latest_versions"]
 
@@ -29,7 +31,7 @@ class ServedModel:
     workers_told: int = 0  # how many the ring's admission counts on
     max_batch_size: int | None = None
     detail: str | None = None
-    record: Record | None = None  # that clients send instead of the ring's inputs
+    record: ServedRecord | None = None  # that clients send instead of the ring's inputs
 
     def facts(self, **more: object) -> dict[str, object]:
         """Return what a log record about it carries."""
@@ -53,7 +55,6 @@ class ServedModel:
 
     def status(self, state: ModelState, workers: Sequence[WorkerStatus]) -> ModelStatus:
         """Return what others may know."""
-        fields = () if self.record is None else self.record.fields
         return ModelStatus(
             config=self.config,
             state=state,
@@ -68,17 +69,17 @@ class ServedModel:
             max_batch_size=self.max_batch_size,
             rerun_on_worker_death=self.rerun if self.loaded else None,
             detail=self.detail,
-            record=None if self.record is None else shown_schema(self.record),
-            optional=frozenset(field.name for field in fields if not field.required),
-            nullable=frozenset(field.name for field in fields if field.nullable),
-            texts=frozenset(field.name for field in fields if takes_empty(field)),
+            record=None if self.record is None else self.record.schema,
+            optional=frozenset() if self.record is None else self.record.optional,
+            nullable=frozenset() if self.record is None else self.record.nullable,
+            texts=frozenset() if self.record is None else self.record.texts,
         )
 
     def _inputs(self) -> tuple[Tensor, ...]:
         """Return what clients send: the fields of a record, else the tensors."""
         if self.loaded is None:
             return ()
-        return _tensors(self.loaded.spec.inputs) if self.record is None else fields_of(self.record)
+        return _tensors(self.loaded.spec.inputs) if self.record is None else self.record.fields
 
 
 def latest_versions(configs: Iterable[ModelConfig]) -> dict[str, str]:

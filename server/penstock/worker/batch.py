@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from penstock.processing.feature_program import UnfitFeatureError
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.arrays import Array, aligned_like
 from penstock.worker.backends import Backend
 from penstock.worker.device_errors import DeviceLostError

@@ -13,24 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.core.devices import CPU
 from penstock.core.errors import ModelLoadError
 from penstock.worker.backends import Backend, LoadOptions, open_backend
 from penstock.worker.batch import BatchRunner
-from penstock.worker.devices import close_devices
-from penstock.worker.devices.backend import GraphBackend
-from penstock.worker.devices.pipeline import Pipeline
 from penstock.worker.fault import ModelFaultError, describe
-from penstock.worker.golden import prove, read_golden
 from penstock.worker.limits import out_of_memory
 from penstock.worker.messages import Attach, CostSample, Load, Loaded, Measured, ModelToLoad, ProtocolError, Ready, Stop
 from penstock.worker.model import ModelSpec
+from penstock.worker.planned import with_plan
 from penstock.worker.priority import back_to_normal, clock_without_preemption
-from penstock.worker.processed import Processed, with_plan
 from penstock.worker.protocol import receive, send
 from penstock.worker.warmup import most_rows, sizes_to_run, warm_up
 
 if TYPE_CHECKING:
     from penstock.native._batcher import Taker
+    from penstock.worker.devices.pipeline import Pipeline
 
 __all__ = ["load_and_serve"]
 
@@ -63,7 +61,9 @@ def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) ->
     taker = _attach(attach, descriptors, load.worker)
     for number, backend in enumerate(backends):
         _choose_strings(taker, number, backend.spec)
-    _place(taker, backends, load.models)
+    on_devices = any(model.device != CPU for model in load.models)
+    if on_devices:
+        _place(taker, backends, load.models)
     attached = time.monotonic()
     clock = clock_without_preemption() if idle else time.perf_counter
     for number, (backend, model) in enumerate(zip(backends, load.models, strict=True)):
@@ -71,8 +71,7 @@ def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) ->
             _warm_up(control, taker, number, backend, model, clock)
             _prove(taker, number, backend, model)
     runners = [BatchRunner(backend, taker.batch_sizes(number)) for number, backend in enumerate(backends)]
-    in_flight = any(isinstance(backend, GraphBackend) for backend in backends)
-    pipeline = Pipeline(taker, backends, runners) if in_flight else None
+    pipeline = _pipeline(taker, backends, runners) if on_devices else None
     _settle_garbage()
     stop = _StopWatch(control)
     if idle:
@@ -82,7 +81,8 @@ def load_and_serve(control: socket.socket, load: Load, *, idle: bool = False) ->
         _serve_in_flight(pipeline, stop)
     else:
         _serve(taker, runners, stop)
-    close_devices()
+    if on_devices:
+        _close_devices()
 
 
 @contextmanager
@@ -132,11 +132,29 @@ def _attach(attach: Attach, descriptors: Sequence[int], worker: int) -> Taker:
 
 def _place(taker: Taker, backends: Sequence[Backend], models: Sequence[ModelToLoad]) -> None:
     """Let models on devices take their memory, now that it is known how many rows a batch has."""
+    from penstock.worker.devices.backend import GraphBackend
+    from penstock.worker.processed import Processed
+
     for number, (backend, model) in enumerate(zip(backends, models, strict=True)):
         inner = backend.inner if isinstance(backend, Processed) else backend
         if isinstance(inner, GraphBackend):
             with _faults_of(number, 0):
                 inner.prepare(taker.max_batch_size(number), taker.batch_sizes(number), model.lengths)
+
+
+def _pipeline(taker: Taker, backends: Sequence[Backend], runners: Sequence[BatchRunner]) -> Pipeline | None:
+    """Return what keeps batches in flight, where a backend can have several."""
+    from penstock.worker.devices.backend import GraphBackend
+    from penstock.worker.devices.pipeline import Pipeline
+
+    in_flight = any(isinstance(backend, GraphBackend) for backend in backends)
+    return Pipeline(taker, backends, runners) if in_flight else None
+
+
+def _close_devices() -> None:
+    from penstock.worker.devices import close_devices
+
+    close_devices()
 
 
 def _choose_strings(taker: Taker, number: int, spec: ModelSpec) -> None:
@@ -167,6 +185,11 @@ def _prove(taker: Taker, number: int, backend: Backend, model: ModelToLoad) -> N
     """Run the golden rows, if there are any; ModelLoadError when something else comes of them."""
     if not model.golden:
         return
+    # Most models have no golden rows, no plan, and run on the CPU.
+    from penstock.worker.devices.backend import GraphBackend
+    from penstock.worker.golden import prove, read_golden
+    from penstock.worker.processed import Processed
+
     record = backend.record if isinstance(backend, Processed | GraphBackend) else None
     golden = read_golden(Path(model.golden), backend.spec, record)
     rows_max = {length: _most_rows(taker, number, model, length) for length in model.lengths or (0,)}

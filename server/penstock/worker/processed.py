@@ -16,12 +16,14 @@ from penstock.core.errors import ModelLoadError, RequestError
 from penstock.core.written_file import WrittenFile
 from penstock.processing.answers.answer import Answer, read_answer
 from penstock.processing.described import digest_of, example_of
-from penstock.processing.feature_program import FeatureProgram, UnfitFeatureError
-from penstock.processing.plan import FILE_BYTES_MAX, FILE_NAMES, Plan, find_plan, misspelt_plan, read_plan
+from penstock.processing.feature_program import FeatureProgram
+from penstock.processing.plan import Plan, read_plan
+from penstock.processing.plan_files import FILE_BYTES_MAX
 from penstock.processing.program import RECORD, Origin, Wiring, wire
 from penstock.processing.record import Record
 from penstock.processing.slots import slots_of
 from penstock.processing.steps.counting import WordCounter
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, aligned_room, with_stand_ins
 from penstock.worker.backends import Backend
@@ -31,23 +33,15 @@ from penstock.worker.model import TensorSpec
 from penstock.worker.pixels import Pixels
 from penstock.worker.tokens import Tokenizer
 
-__all__ = ["Processed", "with_plan"]
+__all__ = ["Processed", "processed"]
 
 logger = logging.getLogger("penstock.worker")
 
 
-def with_plan(backend: Backend, path: Path) -> Backend:
-    """Put the plan that lies with the model at `path` around its backend; ModelLoadError when it does not fit."""
-    file = find_plan(path)
-    if file is not None:
-        plan = read_plan(file)
-        return _on_device(backend, plan) if isinstance(backend, GraphBackend) else Processed(backend, plan)
-    if (misspelt := misspelt_plan(path)) is not None:
-        raise ModelLoadError(f"{misspelt[0]} is no plan: did you mean {misspelt[1]}? Name it so, or take it away")
-    written = path / "plan.toml"
-    if written.is_file():
-        logger.warning("plan.toml is not read", extra={"path": str(written), "called": " or ".join(FILE_NAMES)})
-    return backend
+def processed(backend: Backend, file: Path) -> Backend:
+    """Put a plan around a model's backend; ModelLoadError when it does not fit."""
+    plan = read_plan(file)
+    return _on_device(backend, plan) if isinstance(backend, GraphBackend) else Processed(backend, plan)
 
 
 def _on_device(backend: GraphBackend, plan: Plan) -> Backend:

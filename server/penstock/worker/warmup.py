@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.errors import ModelLoadError
-from penstock.processing.feature_program import UnfitFeatureError
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.arrays import Array, blank_rows, first_that_is_no_text, room
 from penstock.worker.backends import Backend
 from penstock.worker.fault import describe

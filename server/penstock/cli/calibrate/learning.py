@@ -40,7 +40,8 @@ from penstock.processing.answers.calibration import (
 from penstock.processing.answers.classes import Calibration, Classes
 from penstock.processing.answers.numbers import Numbers
 from penstock.processing.faults import place_of_row
-from penstock.processing.plan import FILE_BYTES_MAX, read_plan
+from penstock.processing.plan import read_plan
+from penstock.processing.plan_files import FILE_BYTES_MAX
 from penstock.processing.record import Record
 from penstock.processing.slots import Table
 from penstock.processing.spelling import number_in

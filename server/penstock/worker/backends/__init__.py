@@ -10,7 +10,7 @@ from typing import Protocol
 
 from penstock.core.devices import CPU
 from penstock.core.errors import ModelLoadError
-from penstock.processing.plan import files_of, find_plan, misspelt_plan
+from penstock.processing.plan_files import files_of, find_plan, misspelt_plan
 from penstock.worker.arrays import Array
 from penstock.worker.model import ModelSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from penstock.core.errors import ModelLoadError
 from penstock.worker.arrays import Array
 from penstock.worker.backends import Backend, LoadOptions, find_artefact
 from penstock.worker.backends.probing import Declared, Padding, first_line, input_specs, probe_outputs
-from penstock.worker.devices import open_device
-from penstock.worker.devices.backend import GraphBackend
 from penstock.worker.model import BadOutputError, ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from penstock.worker.devices.backend import GraphBackend
 
 __all__ = ["OnnxBackend", "load"]
 
@@ -80,6 +81,8 @@ def _load_on_device(file: Path, options: LoadOptions) -> GraphBackend:
             "(onnxconverter_common.float16), and leave precision out"
         )
     from penstock.worker.backends.onnx_device import OnnxNetwork, on_gpu
+    from penstock.worker.devices import open_device
+    from penstock.worker.devices.backend import GraphBackend
 
     device = open_device(options.device)
     stream = device.stream()

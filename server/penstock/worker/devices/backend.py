@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from penstock.core.errors import ModelLoadError
 from penstock.processing.described import digest_of
-from penstock.processing.feature_program import UnfitFeatureError
 from penstock.processing.record import Record
+from penstock.processing.unfit import UnfitFeatureError
 from penstock.worker.answers import Answers
 from penstock.worker.arrays import Array, with_stand_ins
 from penstock.worker.devices import Device, DeviceLostError, Stream
