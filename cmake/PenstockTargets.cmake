@@ -19,6 +19,24 @@ function(penstock_target_settings name)
   endif()
 endfunction()
 
+# Half of what a compiler does is to read the standard library. Builds that are made for their tests alone read it once, and
+# forgo the check that each source includes what it uses; the release build keeps that.
+set(PENSTOCK_PRECOMPILED "${CMAKE_CURRENT_LIST_DIR}/precompiled.hpp")
+
+# The first target of a kind (library, test: their flags differ) precompiles for the others.
+function(penstock_precompiled name kind)
+  if(NOT PENSTOCK_PRECOMPILE)
+    return()
+  endif()
+  get_property(first GLOBAL PROPERTY PENSTOCK_PRECOMPILED_${kind})
+  if(first)
+    target_precompile_headers(${name} REUSE_FROM ${first})
+  else()
+    target_precompile_headers(${name} PRIVATE "${PENSTOCK_PRECOMPILED}")
+    set_property(GLOBAL PROPERTY PENSTOCK_PRECOMPILED_${kind} ${name})
+  endif()
+endfunction()
+
 # A static library. Its headers are found below include/ of the calling folder, or beside the sources when there is none.
 function(penstock_library name)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "LIBRARIES")
