@@ -31,7 +31,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup nvcc native serve demo-client check lint types imports format-cpp tidy format test test-native test-python \
-        openapi test-clients test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel test-gpu \
+        openapi test-clients test-more test-all test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-formats test-wheel test-gpu \
         test-typescript bench wheel sdk-types clean
 
 help: ## list the commands
@@ -111,10 +111,13 @@ imports: $(STAMPS)/dev
 format-cpp: $(STAMPS)/dev
 	@$(VENV)/bin/clang-format --dry-run --Werror $(NATIVE_SOURCES) && echo "clang-format: $(words $(NATIVE_SOURCES)) files"
 
+# With SINCE='1 day ago' only the sources that commits have touched since then.
 tidy: $(STAMPS)/dev build/release/build.ninja
 	@$(TAKING_TURNS) $(CMAKE) --preset release > /dev/null
 	@$(PY) -c 'import json; print(*sorted(e["file"] for e in json.load(open("build/release/compile_commands.json"))), sep="\n")' \
-		| grep -v -e '/$(VENV)/' -e '/build/' | xargs -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release
+		| grep -v -e '/$(VENV)/' -e '/build/' > build/tidy
+	@$(if $(SINCE),git log --since='$(SINCE)' --name-only --format= -- '*.cpp' > build/touched && sed -i '/^$$/d' build/touched)
+	@$(if $(SINCE),grep -F -f build/touched,cat) build/tidy | xargs -r -P $(JOBS) -n 1 $(VENV)/bin/clang-tidy --quiet -p build/release
 	@echo "clang-tidy: clean"
 
 format: $(STAMPS)/dev ## rewrite the sources in the project's style
@@ -134,7 +137,9 @@ test-python: setup
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
 	@$(PY) -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not formats and not clients and not bare"
 
-test-all: test-asan test-tsan test-bare test-fuzz test-spin test-instructions test-slow test-clients test-formats test-wheel test-typescript ## what takes longer: sanitizers, a build without libraries, model checker, instruction counts, kills, clients of others, formats, the wheel, the TypeScript SDK
+test-more: test-asan test-tsan test-clients test-formats test-typescript ## what CI tests besides: sanitizers, clients of others, formats, the TypeScript SDK
+
+test-all: test-more test-bare test-fuzz test-spin test-instructions test-slow test-wheel ## everything, before a release: also a build without libraries, fuzzing, the model checker, instruction counts, kills, the wheel
 
 test-asan test-tsan: test-%: setup build/%/build.ninja
 	@$(CMAKE) --build --preset $*
