@@ -27,6 +27,8 @@ WITH_NODE := PATH="$(CURDIR)/build/node/bin:$$PATH"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+# Tests start thousands of processes, which would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
