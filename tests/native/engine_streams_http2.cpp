@@ -129,8 +129,9 @@ void body_waits() {
       continue;
     }
     pollfd ready{.fd = client.socket().fd(), .events = POLLIN, .revents = 0};
-    if (::poll(&ready, 1, 300) == 0) {
-      CHECK(!reader.joinable() && sent < kPieces / 2);
+    // Silence is taken for a full pipe once; afterwards it is only that of a busy machine.
+    if (!reader.joinable() && ::poll(&ready, 1, 300) == 0) {
+      CHECK(sent < kPieces / 2);
       CHECK(server.engine().state().pool.bytes_used() == 0);
       reader = std::thread([&] { body = read_to(call, "0\r\n\r\n"); });
     }
