@@ -1,9 +1,15 @@
 // Rings that come and go: nothing is lost, nothing is mixed up, and their memory comes back.
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
+#include "engine/model_entry.hpp"
+#include "engine/route_table.hpp"
 #include "engine_fixture.hpp"
 
 namespace {
@@ -13,6 +19,8 @@ using penstock::RowLayout;
 using penstock::dataplane::Engine;
 using penstock::dataplane::EngineOptions;
 using penstock::dataplane::kNoRing;
+using penstock::dataplane::ModelEntry;
+using penstock::dataplane::RouteTable;
 using penstock::test::AffineWorker;
 using penstock::test::Client;
 using penstock::test::Server;
@@ -104,6 +112,25 @@ void memory_and_numbers_come_back() {
   if (!kSanitized) CHECK(resident_bytes() < resident_before + kResidentSlack);
   CHECK(throws_out_of_range(engine, first));
   CHECK(engine.entries().size() == 2);
+}
+
+// Whoever waits for a table to be gone frees its rings, and so must be the last that has them.
+void a_table_that_is_gone_holds_no_ring() {
+  penstock::batcher::RingConfig config;
+  config.schema = {RowLayout({{"x", DType::kFloat32, {4}}}), RowLayout({{"y", DType::kFloat32, {4}}})};
+  std::shared_ptr<const std::atomic<bool>> gone;
+  bool freed_by_table = false;
+  const auto free = [&](ModelEntry* entry) {
+    freed_by_table = !gone->load();
+    delete entry;
+  };
+  {
+    std::vector<std::shared_ptr<ModelEntry>> entries;
+    entries.emplace_back(new ModelEntry(0, "model", "1", config), free);
+    const RouteTable table({{"model", "1", 0, true, true}}, std::move(entries));
+    gone = table.gone();
+  }
+  CHECK(gone->load() && freed_by_table);
 }
 
 void a_ring_that_is_routed_stays() {
@@ -245,6 +272,7 @@ void an_alias_is_another_name() {
 
 int main() {
   memory_and_numbers_come_back();
+  a_table_that_is_gone_holds_no_ring();
   a_ring_that_is_routed_stays();
   a_ring_with_a_row_stays();
   a_body_that_is_still_decoded_finds_its_ring();

@@ -87,6 +87,9 @@ RouteTable::RouteTable(const std::vector<RouteSpec>& routes, std::vector<std::sh
 }
 
 RouteTable::~RouteTable() {
+  // Before it is told: the last to let go of a ring unmaps it, and that is not to be a loop.
+  mirrors_.clear();
+  entries_.clear();
   gone_->store(true, std::memory_order_release);  // read by RingDirectory
 }
 
