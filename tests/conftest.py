@@ -1,6 +1,7 @@
 """Fixtures: the real server, and cheap models for it."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -23,6 +24,12 @@ __all__ = ["postgres", "store"]
 def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the registries of servers that are told nothing else out of this user's home folder."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hears_ctrl_c() -> None:
+    """A shell has what runs in the background ignore Ctrl-C, and what that starts inherits it: tests press it too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
