@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from penstock.core.errors import RequestError
 from penstock.registry import Registry
 from penstock.registry.records import VersionRecord
 
-__all__ = ["Place", "opened", "with_place"]
+__all__ = ["Place", "opened", "refused", "three", "with_place"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,17 @@ def with_place(test: Callable[[Place, Registry], Awaitable[None]]) -> Callable[[
     functools.update_wrapper(run, test)
     del run.__wrapped__  # type: ignore[attr-defined]
     return run
+
+
+async def refused(code: str, doing: Awaitable[Any]) -> str:
+    """Expect a refusal and return its detail."""
+    with pytest.raises(RequestError) as refusal:
+        await doing
+    assert refusal.value.code == code
+    return refusal.value.detail
+
+
+async def three(place: Place, registry: Registry) -> None:
+    """Register versions 1, 2 and 3 of the model m."""
+    for version in ("1", "2", "3"):
+        await place.add(registry, "m", version)

@@ -1,15 +1,14 @@
-"""The registry over both databases."""
+"""The registry over both databases: versions and their content, what is wanted, history, keys."""
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.core.errors import RegistryUnavailableError, RequestError
+from penstock.core.errors import RegistryUnavailableError
 from penstock.registry import Registry
 from penstock.registry.records import (
     EventKind,
@@ -18,7 +17,7 @@ from penstock.registry.records import (
     Wanted,
     WantedMode,
 )
-from tests.registries import Place, opened, with_place
+from tests.registries import Place, opened, refused, three, with_place
 
 FULL = Metadata(
     description="Reads digits",
@@ -31,14 +30,6 @@ FULL = Metadata(
     environment={"python": "3.11"},
     card="# Digits\n\0\ud800",
 )
-
-
-async def refused(code: str, doing: Awaitable[Any]) -> str:
-    """Expect a refusal and return its detail."""
-    with pytest.raises(RequestError) as refusal:
-        await doing
-    assert refusal.value.code == code
-    return refusal.value.detail
 
 
 # ---- versions --------------------------------------------------------------------------------------------------------
@@ -280,92 +271,6 @@ async def test_damaged_content_is_never_given_out(place: Place, registry: Regist
     file.unlink()
     with pytest.raises(RegistryUnavailableError, match=r"is damaged: its file 'model\.onnx' is gone"):
         await registry.fetch(made)
-
-
-# ---- aliases ---------------------------------------------------------------------------------------------------------
-
-
-async def three(place: Place, registry: Registry) -> None:
-    for version in ("1", "2", "3"):
-        await place.add(registry, "m", version)
-
-
-@with_place
-async def test_an_alias_moves_only_from_where_it_is_expected(place: Place, registry: Registry) -> None:
-    await three(place, registry)
-    record = await registry.set_alias("m", "champion", "1", by="me", reason="first", expected=None)
-    assert (record.version, record.previous, record.by, record.reason) == ("1", None, "me", "first")
-    detail = await refused("conflict", registry.set_alias("m", "champion", "2", by="me", expected=None))
-    assert "points to 1, not nowhere: somebody moved it meanwhile" in detail
-    await refused("conflict", registry.set_alias("m", "champion", "3", by="me", expected="2"))
-    record = await registry.set_alias("m", "champion", "2", by="me", expected="1")
-    assert (record.version, record.previous) == ("2", "1")
-    record = await registry.set_alias("m", "champion", None, by="me", expected="2")
-    assert (record.version, record.previous) == (None, "2")
-    assert (await registry.models())[0].aliases == {}
-    changes = await registry.alias_changes("m", "champion")
-    assert [(change.previous, change.version) for change in changes] == [("2", None), ("1", "2"), (None, "1")]
-
-
-@with_place
-async def test_setting_an_alias_to_where_it_is_changes_nothing(place: Place, registry: Registry) -> None:
-    await three(place, registry)
-    first = await registry.set_alias("m", "champion", "1", by="me", reason="why")
-    revision = await registry.revision()
-    assert await registry.set_alias("m", "champion", "1", by="you", expected="1") == first
-    assert await registry.revision() == revision
-    assert len(await registry.alias_changes("m", "champion")) == 1
-
-
-@with_place
-async def test_what_cannot_be_an_alias(place: Place, registry: Registry) -> None:
-    await place.add(registry, "m", "1")
-    for alias in ("latest", "1", "1.0", "2.0.0-rc.1", "", "a b", "..", "x" * 65):
-        await refused("invalid_input", registry.set_alias("m", alias, "1", by="me"))
-    await refused("version_not_found", registry.set_alias("m", "champion", "2", by="me"))
-    await refused("version_not_found", registry.set_alias("m", "champion", "latest", by="me"))
-    await refused("model_not_found", registry.set_alias("n", "champion", "1", by="me"))
-    await refused("conflict", registry.set_alias("m", "staging", None, by="me"))
-
-
-@with_place
-async def test_rollbacks_go_back_one_change_each(place: Place, registry: Registry) -> None:
-    await three(place, registry)
-
-    async def promote(version: str) -> None:
-        await registry.set_alias("m", "champion", version, by="me")
-
-    async def back() -> str | None:
-        expected = await registry.before("m")
-        record = await registry.rollback("m", by="me")
-        assert record.version == expected
-        return record.version
-
-    await refused("conflict", registry.rollback("m", by="me"))
-    await promote("1")
-    assert "pointed nowhere before" in await refused("conflict", registry.rollback("m", by="me"))
-    await promote("2")
-    await promote("3")
-    assert [await back(), await back()] == ["2", "1"]
-    await refused("conflict", registry.rollback("m", by="me"))
-    # From 1, where it was rolled back to, on to 3: before it was 1.
-    await promote("3")
-    assert await back() == "1"
-    await refused("conflict", registry.rollback("m", by="me"))
-    await promote("2")
-    await promote("1")
-    assert [await back(), await back()] == ["2", "1"]
-
-
-@with_place
-async def test_a_rollback_may_be_conditional_and_needs_what_it_goes_to(place: Place, registry: Registry) -> None:
-    await three(place, registry)
-    for version in ("1", "2"):
-        await registry.set_alias("m", "staging", version, by="me")
-    await refused("conflict", registry.rollback("m", alias="staging", by="me", expected="3"))
-    await registry.remove("m", "1", by="me")
-    assert "1 before, which is removed" in await refused("conflict", registry.rollback("m", alias="staging", by="me"))
-    await refused("model_not_found", registry.rollback("n", by="me"))
 
 
 # ---- what is wanted, history, keys -----------------------------------------------------------------------------------
