@@ -23,6 +23,8 @@ _TYPED_VALUES_MAX = 16
 _LOADED_IN_S = 300.0
 # Between two looks whether it is.
 _LOOK_S = 0.5
+# Of a version that no request has brought into memory, or not yet: what is known of it may be what it was.
+_ASLEEP = ("registered", "unloaded", "loading", "warming")
 # It asks for nothing that could be run, whatever the model takes.
 _NO_ROW = b"{\n"
 
@@ -109,13 +111,13 @@ def served_of(client: penstock_client.Client, name: str, version: str | None) ->
     if version is None:
         found: Sequence[Mapping[str, Any]] = client.models.show(name)["versions"]
         chosen = next((each for each in found if each["latest"]), None)
-        if chosen is not None and not chosen["inputs"]:
+        if chosen is not None and chosen["state"] in _ASLEEP:
             chosen = _woken(client, name, chosen)
         if chosen is None or not chosen["inputs"]:
             raise PenstockError(f"no version of {name!r} answers at the moment: penstock models show {name}")
     else:
         chosen = client.models.version(name, version)
-        if not chosen["inputs"]:
+        if chosen["state"] in _ASLEEP:
             chosen = _woken(client, name, chosen)
         if not chosen["inputs"]:
             where = f"penstock models load {name} {chosen['version']}"
