@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core.config import ModelConfig
 from penstock.core.errors import ModelLoadError
 from penstock.native._batcher import Ring
 from penstock.serve.worker_process import WorkerProcess
 from penstock.worker.messages import Attach, Load, Loaded, Message, ModelToLoad, Ready
 from tests import models
-from tests.integration.supervised import DEADLINE_SECONDS, Running
+from tests.integration.supervised import DEADLINE_SECONDS, Running, until
 
 MIB = 1 << 20
 
@@ -173,3 +174,27 @@ def test_a_model_loads_at_idle_priority_and_serves_at_normal_priority(tmp_path: 
         finally:
             worker.kill()
             worker.reap()
+
+
+WAITING = CURIOUS.replace(
+    "self.stop = threading.Event()",
+    """self.stop = threading.Event()
+            open(Path(__file__).with_name("go"), "rb").read()""",
+)
+
+
+def test_a_machine_without_time_to_spare_does_not_keep_a_model_from_loading(
+    run: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor ends the idleness: an idle worker may not even get to look at its clock."""
+    monkeypatch.setattr("penstock.serve.worker_process.IDLE_SECONDS_MAX", 0.0)
+    path = written(tmp_path, WAITING)
+    os.mkfifo(tmp_path / "go")
+    running = run([])
+    added = running.supervisor.add(ModelConfig(name="m", version="1", path=path))
+    until(lambda: any(model.workers[0].pid for model in running.supervisor.models()), "the worker is started")
+    until(lambda: os.sched_getscheduler(running.pid()) == os.SCHED_OTHER, "the worker loads at normal priority")
+    (tmp_path / "go").write_bytes(b"")
+    added.result(DEADLINE_SECONDS)
+    # Nor does it make itself idle again.
+    assert (tmp_path / "policies").read_text() == str(os.SCHED_OTHER)

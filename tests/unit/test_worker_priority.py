@@ -43,6 +43,26 @@ def test_every_thread_comes_back() -> None:
     assert in_a_process(program) == ["True", "True"]
 
 
+def test_a_parent_brings_every_thread_of_a_child_back() -> None:
+    if not may_be_idle():
+        pytest.skip("idle priority could not be left here: it needs CAP_SYS_NICE or RLIMIT_NICE of 20")
+    program = """
+        import os, subprocess, sys
+        from penstock.worker.priority import back_to_normal, become_idle
+        code = "import threading; threading.Thread(target=input).start(); print(flush=True)"
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        def policies():
+            return [os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{child.pid}/task")]
+        assert become_idle(child.pid)
+        child.stdout.readline()
+        print(policies() == 2 * [os.SCHED_IDLE])
+        back_to_normal(child.pid)
+        print(policies() == 2 * [os.SCHED_OTHER])
+        child.communicate(b"go\\n")
+    """
+    assert in_a_process(program) == ["True", "True"]
+
+
 def test_who_cannot_come_back_does_not_go() -> None:
     program = """
         import ctypes, os, resource

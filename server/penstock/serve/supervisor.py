@@ -27,6 +27,7 @@ from penstock.serve.routes import Route, published
 from penstock.serve.served_model import ServedModel
 from penstock.serve.worker_group import Instance, Phase, RestartPolicy, WorkerGroup, make_groups
 from penstock.serve.worker_life import WorkerLife, back_off, let_finish
+from penstock.serve.worker_process import WorkerProcess
 from penstock.worker.fault import without_paths
 
 if TYPE_CHECKING:
@@ -214,8 +215,12 @@ class Supervisor:
     def _instances(self) -> list[tuple[WorkerGroup, Instance]]:
         return [(group, instance) for group in self._groups for instance in group.processes]
 
+    def _processes(self) -> list[WorkerProcess]:
+        return [instance.process for _, instance in self._instances() if instance.process is not None]
+
     def _seconds_to_next_due(self) -> float | None:
         dues = [instance.due for _, instance in self._instances() if instance.due is not None]
+        dues += [process.idle_until for process in self._processes() if process.idle_until is not None]
         if self._retirement.due is not None:
             dues.append(self._retirement.due)
         return max(0.0, min(dues) - time.monotonic()) if dues else None
@@ -251,6 +256,9 @@ class Supervisor:
 
     def _act_on_due(self) -> None:
         now = time.monotonic()
+        for process in self._processes():
+            if process.idle_until is not None and process.idle_until <= now:
+                process.end_idleness()
         for group, instance in self._instances():
             if instance.due is None or instance.due > now:
                 continue

@@ -8,14 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from penstock.worker.messages import Load, Message, ProtocolError
-from penstock.worker.priority import become_idle
+from penstock.worker.priority import back_to_normal, become_idle
 from penstock.worker.protocol import receive, send
 
 __all__ = ["WorkerProcess"]
+
+# How long a model loads at idle priority at most. A machine without time to spare must not keep it for ever.
+IDLE_SECONDS_MAX = 10.0
 
 
 class WorkerProcess:
@@ -27,6 +31,7 @@ class WorkerProcess:
     def __init__(self, load: Load) -> None:
         """Start the process and ask it to load its models; OSError when that cannot be, for want of room or else."""
         self.hung_up = False
+        self.idle_until: float | None = None  # monotonic: when end_idleness() is due
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.control.setblocking(False)
@@ -35,8 +40,9 @@ class WorkerProcess:
             except BaseException:
                 self.control.close()
                 raise
-        if load.idle:  # at once: until it reads the message its interpreter starts, and that takes 0.1 s of a core
-            become_idle(self._process.pid)
+        # At once: until it reads the message its interpreter starts, and that takes 0.1 s of a core.
+        if load.idle and become_idle(self._process.pid):
+            self.idle_until = time.monotonic() + IDLE_SECONDS_MAX
         # The process is not reaped before reap(), so its id cannot have passed to another one yet.
         self.pidfd = os.pidfd_open(self._process.pid)
         try:
@@ -50,6 +56,12 @@ class WorkerProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    def end_idleness(self) -> None:
+        """Let it load at normal priority from now on. A worker that is ready has come back by itself."""
+        self.idle_until = None
+        with suppress(FileNotFoundError):  # it has ended and is reaped
+            back_to_normal(self.pid)
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message; a worker that is gone or does not listen is left to its pidfd."""

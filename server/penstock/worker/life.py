@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 
 from penstock.core.errors import ModelLoadError
 from penstock.worker.fault import ModelFaultError
 from penstock.worker.limits import limit_this_process, out_of_memory
 from penstock.worker.messages import Failed, Load, ProtocolError
 from penstock.worker.placement import place_this_process
-from penstock.worker.priority import back_to_normal, become_idle
+from penstock.worker.priority import is_idle
 from penstock.worker.protocol import receive, send
 
 __all__ = ["work"]
 
 logger = logging.getLogger("penstock.worker")
-
-IDLE_SECONDS_MAX = 10.0
 
 
 def work(control: socket.socket) -> int:
@@ -39,19 +36,10 @@ def work(control: socket.socket) -> int:
         return 1
 
 
-def _end_idleness_after(seconds: float) -> None:
-    """Load at normal priority after a while: on a machine without time to spare an idle load would never end."""
-    timer = threading.Timer(seconds, back_to_normal)
-    timer.daemon = True
-    timer.start()
-
-
 def _load_and_serve(control: socket.socket, load: Load) -> None:
     place_this_process(load.placement)
     limit_this_process(load.memory_bytes)
-    idle = load.idle and become_idle()
-    if idle:
-        _end_idleness_after(IDLE_SECONDS_MAX)
+    idle = load.idle and is_idle()
     try:
         # Not before: NumPy starts threads when it is imported, and only later ones inherit placement and priority.
         from penstock.worker.device_errors import DeviceLostError

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["back_to_normal", "become_idle", "clock_without_preemption"]
+__all__ = ["back_to_normal", "become_idle", "clock_without_preemption", "is_idle"]
 
 logger = logging.getLogger("penstock.worker")
 
@@ -23,9 +23,11 @@ _CAP_SYS_NICE = 23
 def become_idle(process: int = 0) -> bool:
     """Put this process, or a child of it, under SCHED_IDLE; False where there would be no way back from there.
 
-    Its other threads are yet to come, and inherit it. The kernel derives the priority of reads and writes from it, too
-    (ioprio class idle, unless a thread chose another), so that reading weights gives way to others under schedulers
-    that know priorities.
+    Its other threads are yet to come, and inherit it. Whoever did this to a child has to bring it back should it take
+    long: on a machine without time to spare an idle process does not even get to look at its clock.
+
+    The kernel derives the priority of reads and writes from it, too (ioprio class idle, unless a thread chose another),
+    so that reading weights gives way to others under schedulers that know priorities.
     """
     if not _may_come_back():
         logger.debug("the model loads at normal priority: idle priority could not be left without CAP_SYS_NICE")
@@ -38,18 +40,24 @@ def become_idle(process: int = 0) -> bool:
     return True
 
 
-def back_to_normal() -> None:
-    """Put every thread of this process under SCHED_OTHER."""
+def is_idle() -> bool:
+    """Tell whether this thread is under SCHED_IDLE."""
+    return os.sched_getscheduler(0) == os.SCHED_IDLE
+
+
+def back_to_normal(process: int | None = None) -> None:
+    """Put every thread of this process, or of a child that is not reaped, under SCHED_OTHER."""
     # A thread that is started meanwhile inherits the policy of the one that starts it, which may be idle still: only a
     # pass that finds nothing to do was the last.
-    while _raise_threads():
+    tasks = f"/proc/{'self' if process is None else process}/task"
+    while _raise_threads(tasks):
         pass
 
 
-def _raise_threads() -> bool:
+def _raise_threads(tasks: str) -> bool:
     """Raise the threads that there are; whether any was idle."""
     found = False
-    for thread in map(int, os.listdir("/proc/self/task")):
+    for thread in map(int, os.listdir(tasks)):
         with suppress(ProcessLookupError):  # it has ended
             if os.sched_getscheduler(thread) == os.SCHED_IDLE:
                 os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
