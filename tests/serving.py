@@ -91,7 +91,7 @@ class Server:
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
         *,
-        seconds: float = 30,
+        seconds: float = 300,
     ) -> Reply:
         """Send one request over a connection of its own; TimeoutError when it is silent for so many seconds."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)

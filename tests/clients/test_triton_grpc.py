@@ -98,7 +98,7 @@ def test_requests_under_way_at_once(triton_grpc: Any, grpc_client: Any) -> None:
             "affine", inputs, lambda result, error, number=number: answers.put((number, result, error))
         )
     for _ in range(200):
-        number, result, error = answers.get(timeout=60)
+        number, result, error = answers.get(timeout=300)
         assert error is None
         assert result.as_numpy("y").tolist() == [[2 * number + 1, 1, 1, 1]]
 

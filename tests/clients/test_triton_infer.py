@@ -292,7 +292,7 @@ def test_json_that_does_not_fit_is_refused(foreign_server: Server, body: bytes) 
 
 def test_clients_that_go_away_harm_nobody(triton: Any, client: Any, foreign_server: Server) -> None:
     def leave() -> None:
-        connection = http.client.HTTPConnection(foreign_server.host, foreign_server.port, timeout=30)
+        connection = http.client.HTTPConnection(foreign_server.host, foreign_server.port, timeout=300)
         connection.putrequest("POST", "/v2/models/affine/infer")
         connection.putheader("Content-Length", "100000")
         connection.endheaders(b'{"inputs": [')

@@ -75,7 +75,7 @@ def parser() -> Iterator[Parser]:
         assert process.stdin is not None and process.stdout is not None
         yield Parser(process, process.stdin, process.stdout)
         process.stdin.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
 
 
 def read_with_h11(request: bytes) -> Reading | None:

@@ -39,7 +39,7 @@ def test_compressed_body_is_refused(wire: Wire, coding: str) -> None:
 
 
 def test_http_2_is_refused(server: Server) -> None:
-    with socket.create_connection((server.host, server.port), timeout=60) as connection:
+    with socket.create_connection((server.host, server.port), timeout=300) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert connection.makefile("rb").readline() == b"HTTP/1.1 505 HTTP Version Not Supported\r\n"
 
@@ -56,7 +56,7 @@ def test_what_is_not_there_is_not_promised(tmp_path: Path, settings: dict[str, s
     command = [sys.executable, "-m", "penstock", "serve", "--port", "0"]
     environment = {**os.environ, **settings}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode != 0
     assert f"this Penstock was built without {missing}: install" in done.stderr

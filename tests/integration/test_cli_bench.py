@@ -78,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def bench(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "penstock", "bench", url, "--duration", "0.5", "--warm-up", "0.1", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_closed_loop_over_a_unix_socket_for_people(server: Server) -> None:
 def test_a_server_that_wants_a_key_is_shown_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_DATA_DIR", str(tmp_path / "data"))
     command = [sys.executable, "-m", "penstock", "keys", "create", "load", "--role", "predict", "--json"]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    made = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     (tmp_path / "key").write_text(json.loads(made.stdout)["key"])
     (tmp_path / "one.py").write_text(ONE)
     server = Server.start([str(tmp_path / "one.py"), "--require-key"], tmp_path)

@@ -252,7 +252,7 @@ def test_http_2_does_both(compressing: Server, tmp_path: Path, coding: str, wide
     command = ["curl", "-sS", "--http2-prior-knowledge", "--data-binary", f"@{tmp_path / 'body'}", "-o", "reply"]
     command += ["-D", "head", "-H", "Content-Type: application/json", "-H", f"Content-Encoding: {coding}"]
     command += ["-H", f"Accept-Encoding: {coding}", f"{compressing.url}/predict"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
     head = (tmp_path / "head").read_text()
     answer = (tmp_path / "reply").read_bytes()
     assert head.startswith("HTTP/2 200")

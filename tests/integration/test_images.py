@@ -404,7 +404,8 @@ def test_a_reader_without_memory_ends() -> None:
     order = {"do": "image", "goal": goal, "media_type": None, "bytes": len(content)}
     orders = (json.dumps(order).encode() + b"\n" + content) * 2
     # The second order is for another one.
-    done = subprocess.run([sys.executable, "-m", "penstock.jobs.images"], input=orders, capture_output=True, timeout=60)
+    command = [sys.executable, "-m", "penstock.jobs.images"]
+    done = subprocess.run(command, input=orders, capture_output=True, timeout=300)
     (answer,) = done.stdout.splitlines()
     assert json.loads(answer)["code"] == "body_too_large" and "more memory" in json.loads(answer)["detail"]
     assert done.returncode == 0

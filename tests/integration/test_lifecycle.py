@@ -36,7 +36,7 @@ def refused_start(*arguments: str, env: dict[str, str] | None = None) -> str:
     """Start a server that must not start; what it says."""
     command = [sys.executable, "-m", "penstock", "serve", *arguments]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}, check=False
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}, check=False
     )
     assert result.returncode not in (0, -signal.SIGKILL), result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -238,5 +238,5 @@ def test_workers_end_with_a_server_that_is_killed(model_folder: Path, tmp_path: 
     assert children
     running.process.kill()
     running.process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive

@@ -68,7 +68,7 @@ def ask_rows(running: Running, model: str, path: Path) -> None:
 def ask(running: Running, model: str, rows: Sequence[Row], outputs: Sequence[TensorSpec]) -> list[Row]:
     """Ask for these rows, one after the other, over one connection."""
     host, port = running.address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection = http.client.HTTPConnection(host, int(port), timeout=300)
     answers: list[Row] = []
     try:
         for row in rows:

@@ -72,7 +72,7 @@ def child(place: Place) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.wait(timeout=60)
+        process.wait(timeout=300)
         process.stdin.close()
         process.stdout.close()
 
@@ -196,7 +196,7 @@ def kill_registrations(place: Place, kills: list[Callable[[Watched], None]]) -> 
             process.stdin.flush()
             kill_when(watched)
             process.kill()
-            process.wait(timeout=60)
+            process.wait(timeout=300)
             if "done\n" in process.stdout.readlines():
                 finished.append(version)
         asyncio.run(check(place, asked, finished))

@@ -102,14 +102,14 @@ def predict(connection: http.client.HTTPSConnection, first: float) -> None:
 
 
 def test_requests_on_one_connection(server: TlsServer) -> None:
-    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.context())
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=300, context=server.context())
     for first in range(50):
         predict(connection, float(first))
     connection.close()
 
 
 def test_large_body_both_ways(server: TlsServer) -> None:
-    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.context())
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=300, context=server.context())
     rows = 20_000
     connection.request(
         "POST",
@@ -167,7 +167,7 @@ def await_certificate(server: TlsServer, before: bytes) -> bytes:
 
 def test_certificate_is_replaced(server: TlsServer) -> None:
     first = server.certificate()
-    kept = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.context())
+    kept = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=300, context=server.context())
     predict(kept, 1.0)
     write_certificate(server.folder, "second.test")
     server.process.send_signal(signal.SIGHUP)

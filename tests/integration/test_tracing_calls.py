@@ -111,7 +111,7 @@ def call(server: Server, folder: Path, method: str, message: bytes, **metadata: 
     command = ["curl", "-sS", "--http2-prior-knowledge", "--data-binary", f"@{folder / 'message'}"]
     command += [word for name, value in fields.items() for word in ("-H", f"{name}: {value}")]
     command += ["-o", "answer", "-D", "head", f"{server.url}/{method}"]
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, check=True, timeout=300)
     head = (folder / "head").read_text().splitlines()
     return next(int(line.split(":")[1]) for line in head if line.startswith("grpc-status:"))
 

@@ -274,7 +274,7 @@ def test_nobody_waits_for_what_ctrl_c_left_behind() -> None:
             asked = [silent.accept()[0] for _ in range(3)]
             assert all(one.recv(1) for one in asked)
             program.send_signal(signal.SIGINT)
-            _, said = program.communicate(timeout=60)
+            _, said = program.communicate(timeout=300)
         finally:
             program.kill()
             for one in asked:

@@ -167,7 +167,7 @@ def test_a_fork_does_not_share_connections(server: Server) -> None:
             children = [fork.Process(target=in_child, args=(client, results)) for _ in range(4)]
             for child in children:
                 child.start()
-            answers = [results.get(timeout=60) for _ in children]
+            answers = [results.get(timeout=300) for _ in children]
             for child in children:
                 child.join(60)
             ended.set()
@@ -189,7 +189,7 @@ def spin():
     while not all(job.ready() for job in jobs):
         spun += 1
         gevent.sleep(0)
-gevent.joinall([*jobs, gevent.spawn(spin)], timeout=60)
+gevent.joinall([*jobs, gevent.spawn(spin)], timeout=300)
 assert [job.value for job in jobs] == [2.0 * number + 1 for number in range(60)], [job.value for job in jobs]
 assert spun > {spun}, spun
 # Native threads beside the greenlets: connections do not change hands between hubs.

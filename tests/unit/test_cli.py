@@ -21,7 +21,7 @@ def penstock(*arguments: str, env: Mapping[str, str] | None = None) -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env=environment,
     )
 

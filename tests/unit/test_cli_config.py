@@ -27,7 +27,7 @@ def penstock(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env={**around, "HOME": "/home/someone", **(env or {})},
     )
 

@@ -34,7 +34,7 @@ def test_what_waits_has_so_many_bytes() -> None:
         waiting = [gevent.spawn(use, reader, b" " * (30 * MIB)) for _ in range(2)]
         gevent.idle()
         assert use(reader, b" " * (5 * MIB)).startswith("memory_exhausted: 2 images wait")
-    assert [each.get(timeout=60) for each in waiting] == ["served"] * 2
+    assert [each.get(timeout=300) for each in waiting] == ["served"] * 2
 
 
 @pytest.mark.parametrize("size", [0, 100 * MIB])
@@ -45,4 +45,4 @@ def test_one_may_wait_whatever_it_has(size: int) -> None:
         waiting = gevent.spawn(use, reader, b" " * size)
         gevent.idle()
         held.close()
-        assert waiting.get(timeout=60) == "served"
+        assert waiting.get(timeout=300) == "served"

@@ -19,7 +19,7 @@ SCENARIO = ["--fixed-ms", "2", "--per-row-us", "100", "--slo-ms", "20", "--max-b
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "penstock", "simulate", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def figures_of(*arguments: str) -> dict[str, Any]:
