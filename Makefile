@@ -6,6 +6,8 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 20
 # Processes that share the Python tests.
 TEST_JOBS ?= $(JOBS)
+# Set where other work shares the machine: Python tests that fail are run once more, one after the other.
+AGAIN ?=
 # Wheels without CUDA, which are a tenth as large.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -129,6 +131,9 @@ format: $(STAMPS)/dev ## rewrite the sources in the project's style
 
 # ---- tests -----------------------------------------------------------------------------------------------------------
 
+# pytest ends with 1 when it has run everything and tests have failed; whatever else went wrong stays wrong.
+OR_AGAIN = $(if $(AGAIN),|| { test $$? = 1 && $(1) -m pytest -q --last-failed --last-failed-no-failures none; })
+
 test: test-native test-python ## native and Python tests (minutes)
 
 test-native: setup
@@ -137,7 +142,7 @@ test-native: setup
 
 test-python: setup
 	@$(TAKING_TURNS) $(CMAKE) --build --preset release --target codec_cli http_parse_cli
-	@$(PY) -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not formats and not clients and not bare"
+	@$(PY) -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not formats and not clients and not bare" $(call OR_AGAIN,$(PY))
 
 test-more: test-asan test-tsan test-clients test-formats test-typescript ## what CI tests besides: sanitizers, clients of others, formats, the TypeScript SDK
 
@@ -176,7 +181,7 @@ $(STAMPS)/formats: $(STAMPS)/dev
 	@touch $@
 
 test-formats: $(STAMPS)/formats setup ## every format beside its own framework, and docs/formats.md (downloads the frameworks)
-	@$(PY) -m pytest -q -m formats
+	@$(PY) -m pytest -q -m formats $(call OR_AGAIN,$(PY))
 
 # Clients that others wrote, in an environment of their own on top of .venv: tritonclient wants an older greenlet than
 # gevent brings. perf_analyzer comes in no package of its own that holds it, but in older wheels of tritonclient.
@@ -193,7 +198,7 @@ $(STAMPS)/clients: $(STAMPS)/dev
 	@touch $@
 
 test-clients: $(STAMPS)/clients setup ## tritonclient, perf_analyzer and schemathesis against a real server (needs libb64)
-	@build/clients/bin/python -m pytest -q -m clients tests/clients
+	@build/clients/bin/python -m pytest -q -m clients tests/clients $(call OR_AGAIN,build/clients/bin/python)
 
 # The Node of a distribution may be older than the SDK takes; PyPI has one for every machine, as it has CMake.
 $(STAMPS)/node: $(STAMPS)/venv
