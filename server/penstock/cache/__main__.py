@@ -28,8 +28,8 @@ _READ_BYTES = 1 << 18
 _VALUES_MAX = 16_384
 _VALUES_BYTES_MAX = 32 << 20
 _VALUES_AT_ONCE = 256
-# Of a command. A request has long gone on by then; a connection that says nothing for so long is made anew.
-_TIMEOUT_S = 1.0
+# Of a command at least. A request has gone on by then; a connection that says nothing for so long is made anew.
+_TIMEOUT_S_MIN = 1.0
 # Between two lines of the log that say the same.
 _SAID_AGAIN_S = 60.0
 
@@ -130,17 +130,19 @@ def main() -> None:
     """Look up and keep until the other end of the socket is closed."""
     parser = argparse.ArgumentParser(prog="penstock.cache")
     parser.add_argument("--socket-fd", type=int, required=True)
+    parser.add_argument("--lookup-ms", type=int, required=True, help="how long the data plane waits for a lookup")
     arguments = parser.parse_args()
     # The server's own signals reach its children, too; what it answers until it ends shall still be looked up.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr()
     url, password = os.environ[URL_VARIABLE], os.environ.get(PASSWORD_VARIABLE)
+    timeout_s = max(_TIMEOUT_S_MIN, arguments.lookup_ms / 1000)
     with socket.socket(fileno=arguments.socket_fd) as connection:
         link, complaints = Link(connection), Complaints()
-        keeper = Keeper(Store(url, password, _TIMEOUT_S), link, complaints)
+        keeper = Keeper(Store(url, password, timeout_s), link, complaints)
         threading.Thread(target=keeper.run, daemon=True).start()
-        _serve(link, Store(url, password, _TIMEOUT_S), keeper, complaints)
+        _serve(link, Store(url, password, timeout_s), keeper, complaints)
     os._exit(0)  # whatever Redis does
 
 

@@ -39,7 +39,7 @@ def start_second_level(config: ServerConfig, engine: Engine, cleanup: ExitStack)
         importlib.metadata.version("redis")
     except importlib.metadata.PackageNotFoundError as error:
         raise ConfigError("cache_redis needs redis-py: pip install 'penstock[redis]', or leave it out") from error
-    process = SecondLevelProcess(config.cache_redis, engine)
+    process = SecondLevelProcess(config.cache_redis, config.cache_redis_timeout_ms, engine)
     process.start()
     cleanup.callback(process.stop)
 
@@ -47,10 +47,11 @@ def start_second_level(config: ServerConfig, engine: Engine, cleanup: ExitStack)
 class SecondLevelProcess:
     """Kept alive by a thread of its own until stop()."""
 
-    def __init__(self, url: str, engine: Engine) -> None:
+    def __init__(self, url: str, lookup_ms: int, engine: Engine) -> None:
         """Nothing is started yet."""
         # By the environment: command lines can be read by every user.
         self._environment = {**os.environ, _URL_VARIABLE: url}
+        self._lookup_ms = lookup_ms
         self._engine = engine
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="penstock-redis", daemon=True)
@@ -79,11 +80,15 @@ class SecondLevelProcess:
 
     def _live(self) -> int | str | None:
         """Start it and stay until it has ended; how it did."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no descriptors are left: there may be some later
+            return str(error)
+        command = [sys.executable, "-P", "-m", "penstock.cache", "--lookup-ms", str(self._lookup_ms)]
         with theirs:
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "penstock.cache", "--socket-fd", str(theirs.fileno())],
+                    [*command, "--socket-fd", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=2,
                     pass_fds=(theirs.fileno(),),
