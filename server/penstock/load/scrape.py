@@ -18,7 +18,7 @@ from penstock.load.rows import TensorSpec
 
 __all__ = ["Headers", "Metrics", "ServedModel", "fetch_metrics", "fetch_model", "parse_metrics"]
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 60.0
 # Header fields of requests, such as the one that shows a key.
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from penstock.worker.priority import back_to_normal, become_idle
 from penstock.worker.protocol import receive, send
 
 __all__ = ["WorkerProcess"]
+
+logger = logging.getLogger("penstock.supervisor")
 
 # How long a model loads at idle priority at most. A machine without time to spare must not keep it for ever.
 IDLE_SECONDS_MAX = 10.0
@@ -60,8 +63,10 @@ class WorkerProcess:
     def end_idleness(self) -> None:
         """Let it load at normal priority from now on. A worker that is ready has come back by itself."""
         self.idle_until = None
-        with suppress(FileNotFoundError):  # it has ended and is reaped
+        try:
             back_to_normal(self.pid)
+        except OSError as error:  # it has ended, or a container does not let it come back
+            logger.debug("a worker goes on loading at idle priority: %s", error.strerror)
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message; a worker that is gone or does not listen is left to its pidfd."""

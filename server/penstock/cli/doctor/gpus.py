@@ -17,7 +17,7 @@ from penstock.core.devices import visible_gpus
 
 __all__ = ["gpu_checks"]
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 _NVML_SECONDS = 3.0
 _VERSION = Path("/proc/driver/nvidia/version")
 _CAPABILITY_MIN = (8, 0)

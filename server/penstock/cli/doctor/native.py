@@ -16,7 +16,7 @@ from penstock.cli.doctor.checks import Check, Checks, fault, installing, ok, war
 
 __all__ = ["native_checks"]
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 _VARIABLE = "PENSTOCK_LANE"
 
 

@@ -19,7 +19,7 @@ from penstock.registry.places import data_folder, registry_places
 
 __all__ = ["place_checks", "settings_checks"]
 
-_SECONDS = 3.0
+_SECONDS = 10.0
 _DISK_MIN = 1 << 30
 # SQLite's locks, and its log in shared memory, need a file system of this machine.
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.s3fs")

@@ -12,7 +12,7 @@ from penstock.cli.doctor.checks import Check, Checks, fault, installing, ok, war
 
 __all__ = ["server_checks"]
 
-_SECONDS = 5.0
+_SECONDS = 10.0
 _ROLE = re.compile(r"has the role (\w+)")
 
 
@@ -48,9 +48,12 @@ def _version(url: str, version: str) -> Check:
 
 
 def _readiness(url: str, client: penstock_client.Client) -> Check:
-    if within(2 * _SECONDS, client.ready):
-        return ok("readiness", "ready")
-    text = "it is not ready: a model loads, or cannot be loaded"
+    try:
+        if within(2 * _SECONDS, client.ready):
+            return ok("readiness", "ready")
+        text = "it is not ready: a model loads, or cannot be loaded"
+    except TimeoutError as error:
+        text = str(error)
     return warning("readiness", text, f"penstock models list --url {url}")
 
 

@@ -18,8 +18,9 @@ from penstock.cli.watch.watching import Gone, Watch
 
 __all__ = ["WatchOptions", "run_watch"]
 
-# A look takes as long as the server takes to answer, and never so long that the view seems dead.
-_TIMEOUT_S = 5.0
+# A look takes as long as the server takes to answer. Before a person, it is never so long that the view seems dead.
+_TIMEOUT_S = 60.0
+_LIVE_TIMEOUT_S = 5.0
 # Whoever reads a pipe has no width.
 _PIPE_WIDTH = 160
 _USUAL_URL = "http://127.0.0.1:8000"
@@ -40,7 +41,9 @@ class WatchOptions:
 def run_watch(options: WatchOptions) -> None:
     """Watch until told to stop, or once."""
     url = options.url or os.environ.get("PENSTOCK_URL") or _USUAL_URL
-    with client_of(options.url, options.key_file, timeout_s=_TIMEOUT_S) as client:
+    live = sys.stdout.isatty() and not (options.once or options.as_json)
+    timeout_s = _LIVE_TIMEOUT_S if live else _TIMEOUT_S
+    with client_of(options.url, options.key_file, timeout_s=timeout_s) as client:
         watch = Watch(client, options.model)
         view = View(url, options.interval, options.model, watch.histories)
         if options.once:
@@ -51,7 +54,7 @@ def run_watch(options: WatchOptions) -> None:
                 # The first look has nothing to compare with.
                 if isinstance(seen, Gone) or seen.seconds > 0:
                     _write(_document(url, seen))
-        elif sys.stdout.isatty():
+        elif live:
             from penstock.cli.watch.live import run_live
 
             run_live(watch, view, options.interval)
