@@ -23,6 +23,8 @@ GROUP = "latency"
 _PERCENTILE = 0.99
 _ROWS = 256
 _ELEMENTS_MAX = 4_000_000
+# How long a reply is waited for, or twice the bound where that is more: later is too late in any case.
+_TIMEOUT_S_MIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def _load(target: Target, options: LatencyOptions, where: str) -> Load:
         corpus=Corpus.of([traffic]),
         arrivals=poisson(options.rate, options.duration_s + options.warm_up_s, options.seed),
         warm_up=options.warm_up_s,
+        timeout=max(_TIMEOUT_S_MIN, 2 * options.p99_ms / 1000),
         spin_us=50.0,
         seed=options.seed,
     )
