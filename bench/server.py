@@ -24,7 +24,7 @@ from penstock.load.scrape import Metrics, parse_metrics
 
 __all__ = ["LearnedCost", "Penstock", "PenstockTarget", "Settings", "penstock"]
 
-READY_SECONDS = 120
+READY_SECONDS = 300
 STOP_SECONDS = 60
 
 

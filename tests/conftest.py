@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penstock.core.config import ModelConfig
 from penstock.serve import RestartPolicy
@@ -18,6 +19,10 @@ from tests.integration.supervised import DEADLINE_SECONDS, FAST, Running
 from tests.serving import Server
 
 __all__ = ["postgres", "store"]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

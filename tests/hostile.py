@@ -36,7 +36,7 @@ class Hostile:
     name: str
     path: Path
     reason: str
-    load_timeout_s: float = 60.0
+    load_timeout_s: float = 300.0
 
 
 class Beside:

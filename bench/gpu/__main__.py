@@ -83,7 +83,8 @@ def _version(package: str) -> str:
 def _measure(name: str, arguments: argparse.Namespace, end: float, document: dict[str, Any]) -> None:
     """Measure one section in a process of its own."""
     left = end - time.monotonic()
-    limit = min(LIMITS_S[name.split()[0]], left)
+    # A test of the benchmark itself wants to see it through, however busy the machine is.
+    limit = left if arguments.quick else min(LIMITS_S[name.split()[0]], left)
     if left < START_S:
         document["failed"][name] = "not run: the time is over (--budget-s)"
         return

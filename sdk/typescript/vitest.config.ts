@@ -6,5 +6,7 @@ export default defineConfig({
     globalSetup: "tests/setup.ts",
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    teardownTimeout: 300_000,
+    expect: { poll: { timeout: 300_000 } },
   },
 });

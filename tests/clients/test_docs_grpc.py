@@ -29,7 +29,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_example_runs(block: Block, digits: Server, tmp_path: Path) -> None:
     program = tmp_path / "example.py"
     program.write_text(block.text.replace("127.0.0.1:8001", f"{digits.host}:{digits.port}"))
-    result = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
 
 

@@ -33,6 +33,7 @@ def test_every_route_answers_as_documented(foreign_server: Server, tmp_path: Pat
     command = [str(program), "--config-file", str(configuration), "run", f"{foreign_server.url}/openapi.json"]
     command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "-n", str(EXAMPLES)]
     command += ["--seed", "1", "--continue-on-failure", "--no-color"]
+    command += ["--request-timeout", "300", "--suppress-health-check", "too_slow"]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-20_000:] + result.stderr

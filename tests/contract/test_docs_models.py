@@ -69,7 +69,7 @@ def test_readme_replaces_a_model(tmp_path: Path) -> None:
     def run(script: str) -> str:
         command = ["bash", "-euo", "pipefail", "-c", script]
         result = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == 0, result.stderr
         return result.stdout

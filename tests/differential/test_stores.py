@@ -151,7 +151,7 @@ def test_transactions_of_several_processes_run_one_after_the_other(store: str) -
     """
     # They also make the database, all at once.
     running = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)]) for _ in range(4)]
-    assert [process.wait(timeout=120) for process in running] == [0] * 4
+    assert [process.wait(timeout=300) for process in running] == [0] * 4
 
     async def total() -> int:
         database = await open_database(store)

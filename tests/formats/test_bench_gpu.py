@@ -13,8 +13,19 @@ def test_the_benchmark_measures_everything(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "bench.gpu", "--device", "host", "--quick", "--networks", "mlp"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "bench.gpu",
+        "--device",
+        "host",
+        "--quick",
+        "--networks",
+        "mlp",
+        "--budget-s",
+        "800",
+    ]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / "gpu.json").read_text())
     assert not document["failed"]

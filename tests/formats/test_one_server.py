@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore")]
 # What the frameworks' own libraries have in their paths.
 LIBRARIES = ("/onnxruntime/", "/torch/", "/tensorflow/", "/xgboost/", "/sklearn/", "/numpy/")
 # Eight models load at once, two of them with TensorFlow.
-LOAD_SECONDS = 300.0
+LOAD_SECONDS = 900.0
 JSON = {"Content-Type": "application/json"}
 
 

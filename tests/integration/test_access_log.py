@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.supervised import until
 from tests.models import affine
 from tests.serving import Server
 
@@ -109,7 +110,9 @@ def test_a_full_disk_loses_lines_and_no_requests(tmp_path: Path) -> None:
         while metric(server, "penstock_access_log_dropped_total") < 10:
             assert time.monotonic() < deadline
         assert metric(server, "penstock_access_log_lines_total") == 0
-        assert server.log.read_text().count("the access log cannot be written") == 1
+        said = "the access log cannot be written"
+        until(lambda: said in server.log.read_text(), "it is said")
+        assert server.log.read_text().count(said) == 1
 
 
 def test_standard_output_gets_lines_alone(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_receipt(predict: Predict) -> None:
 
 def test_options_reach_the_server(predict: Predict) -> None:
     found = json.loads(
-        predict("loan", "1", "3", "--version", "1", "--priority", "interactive", "--timeout", "9", "--json").stdout
+        predict("loan", "1", "3", "--version", "1", "--priority", "interactive", "--timeout", "300", "--json").stdout
     )
     assert (found["model"], found["version"]) == ("loan", "1")
     assert b"version_not_found" in predict("loan", "1", "3", "--version", "7", status=1).stderr

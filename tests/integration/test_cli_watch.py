@@ -68,6 +68,14 @@ def load(
         thread.join()
 
 
+def seen(shows: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Look until a look shows this: nobody says when a busy machine runs what it is asked."""
+    deadline = time.monotonic() + SECONDS
+    while not re.search(shows, (result := watch("--once", "--interval", "0.5", *arguments)).stdout, re.MULTILINE):
+        assert time.monotonic() < deadline, result
+    return result
+
+
 class Lines:
     """The JSON that a watch prints, line by line."""
 
@@ -136,7 +144,7 @@ def two(serve, model_folder: Path) -> Server:
 
 def test_once_is_one_plain_picture(two: Server) -> None:
     with load(two, "affine"):
-        result = watch("--once", "--interval", "0.5", "--url", two.url)
+        result = seen(r"^affine +1 +[1-9]", "--url", two.url)
     assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout
     head, answers, _, titles, *rows = result.stdout.splitlines()
@@ -150,7 +158,8 @@ def test_once_is_one_plain_picture(two: Server) -> None:
     asked, idle = (row.split() for row in rows)
     assert asked[:2] == ["affine", "1"]
     assert float(asked[2].replace(",", "")) > 0
-    assert 0 < float(asked[3]) <= float(asked[4])
+    p50, p99 = (float(each.replace(",", "")) for each in asked[3:5])
+    assert 0 < p50 <= p99
     assert float(asked[5]) >= 1
     assert idle[:8] == ["other", "1", "0", "-", "-", "-", "0", "0"]
     assert idle[10:] == asked[10:] == ["MiB", "1"]
@@ -190,9 +199,8 @@ def test_every_row_is_counted_once(two: Server, lines) -> None:
 def test_errors_are_told_by_their_code(serve, gate: Gate) -> None:
     server = serve(models={"m": gate.path})
     with load(server, "m", row=[Gate.RAISE, 0.0, 0.0, 0.0]):
-        result = watch("--once", "--interval", "0.5", "--url", server.url)
-        document = json.loads(watch("--once", "--json", "--interval", "0.5", "--url", server.url).stdout)
-    assert re.search(r"^m 1: failed [\d.,]+/s$", result.stdout, re.MULTILINE)
+        seen(r"^m 1: failed [\d.,]+/s$", "--url", server.url)
+        document = json.loads(seen(r'"failed": (?!0\.0\b)', "--json", "--url", server.url).stdout)
     (model,) = document["models"]
     assert model["errors_per_s"]["failed"] > 0
     assert model["rows_per_s"] == 0
@@ -201,7 +209,7 @@ def test_errors_are_told_by_their_code(serve, gate: Gate) -> None:
 
 def test_a_model_alone_is_told_in_detail(two: Server) -> None:
     with load(two, "affine"):
-        result = watch("affine", "--once", "--interval", "0.5", "--url", two.url)
+        result = seen(r"batches  [1-9]", "affine", "--url", two.url)
     assert "other" not in result.stdout
     assert re.search(r"waiting  p50 [\d.]+  p99 [\d.]+ ms\n  running  p50 [\d.]+", result.stdout)
     assert re.search(r"batches  [\d.,]+/s  \w+ [\d.,]+/s", result.stdout)
@@ -214,11 +222,12 @@ def test_shares_of_versions(serve, model_folder: Path, tmp_path: Path) -> None:
     )
     config.write_text("".join(entries))
     server = serve("--config", str(config))
+    shares = [0.0, 0.0]
     with load(server, "m", "1"), load(server, "m", "2"):
-        document = json.loads(watch("--json", "--once", "--url", server.url).stdout)
-    shares = [model["share"] for model in document["models"]]
+        while min(shares) <= 0.05:
+            document = json.loads(watch("--json", "--once", "--url", server.url).stdout)
+            shares = [model["share"] or 0.0 for model in document["models"]]
     assert sum(shares) == pytest.approx(1)
-    assert all(share > 0.05 for share in shares)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from penstock_client import ArgumentError, TimedOutError, TransportError
 from penstock_client.problems import ConflictError, ModelNotFoundError, UnauthorizedError, VersionNotFoundError
+from tests.integration.supervised import until
 from tests.sdk.asking import Ask, async_asker, sync_asker
 from tests.serving import Server
 
@@ -104,8 +105,8 @@ def test_keys(admin: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_health(ask: Ask) -> None:
-    assert ask("live")
-    assert ask("ready")
+    until(lambda: ask("live"), "it lives")
+    until(lambda: ask("ready"), "it is ready")
     assert ask("wait_ready") is None
     assert ask("server")["name"] == "penstock"
     assert "\npenstock_ready 1.0\n" in ask("metrics")

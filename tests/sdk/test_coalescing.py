@@ -152,7 +152,7 @@ def test_a_fork_gathers_anew(server: Server) -> None:
             threading.Event().wait(0.001)
         child = os.fork()
         if child == 0:
-            signal.alarm(20)  # a child that waits for its parent's threads waits for ever
+            signal.alarm(300)  # a child that waits for its parent's threads waits for ever
             together._gathers = dataclasses.replace(together._gathers, rows_max=1)
             os._exit(0 if together.predict(row(2)).output[0] == 5.0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

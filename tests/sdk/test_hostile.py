@@ -183,7 +183,7 @@ def test_a_permit_survives_what_a_signals_handler_raises(server: Server) -> None
     chance = random.Random(5)
     interrupted = 0
     try:
-        with Client(server.url, connections_max=1, timeout_s=20) as client:
+        with Client(server.url, connections_max=1, timeout_s=300) as client:
             for number in range(3_000):
                 try:
                     try:

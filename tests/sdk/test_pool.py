@@ -103,8 +103,8 @@ def test_a_fork_has_loops_of_its_own(server: Server) -> None:
             child = fork.Process(target=in_a_thread, args=(client, results))
             child.start()
             loop = asyncio.get_running_loop()
-            assert await loop.run_in_executor(None, results.get, True, 60) == [3.0, 5.0, 7.0, 9.0]
-            await loop.run_in_executor(None, child.join, 60)
+            assert await loop.run_in_executor(None, results.get, True, 300) == [3.0, 5.0, 7.0, 9.0]
+            await loop.run_in_executor(None, child.join, 300)
             return list((await client.predict("affine", ROW)).output)
 
     assert asyncio.run(main()) == [3.0, 5.0, 7.0, 9.0]
@@ -169,7 +169,7 @@ def test_a_fork_does_not_share_connections(server: Server) -> None:
                 child.start()
             answers = [results.get(timeout=300) for _ in children]
             for child in children:
-                child.join(60)
+                child.join(300)
             ended.set()
             assert all(one.exception(60) is None for one in running)
         assert answers == [[True] * 20] * 4
@@ -212,7 +212,7 @@ PATCH, IMPORT = "from gevent import monkey; monkey.patch_all()", "from penstock_
 def test_gevent(server: Server, imports: str, spun: int) -> None:
     script = GEVENT.format(imports=imports, url=server.url, spun=spun)
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=os.environ
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False, env=os.environ
     )
     assert result.stdout == "done\n", result.stderr
 
@@ -253,8 +253,11 @@ def silent() -> Iterator[str]:
 
 
 def test_silence_ends_with_the_calls_time(ask: Ask, silent: str) -> None:
-    with pytest.raises(TimedOutError) as caught:
-        ask("predict", "m", ROW, timeout_s=0.2, client={"url": silent})
+    for timeout_s in (0.2, 2.0, 20.0):  # on a busy machine it may be over before anything is sent
+        with pytest.raises(TimedOutError) as caught:
+            ask("predict", "m", ROW, timeout_s=timeout_s, client={"url": silent})
+        if caught.value.may_have_run:
+            break
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.may_have_run
     assert caught.value.request_id
@@ -310,9 +313,13 @@ def test_ctrl_c_leaves_a_client_that_works(server: Server, silent: str) -> None:
         main_thread = threading.main_thread().ident
         assert main_thread is not None
         timer = threading.Timer(0.2, signal.pthread_kill, [main_thread, signal.SIGINT])
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+
+        def asked() -> None:
+            timer.start()
             client.predict("m", ROW)
+
+        with pytest.raises(KeyboardInterrupt):
+            asked()
         timer.join()
     with Client(server.url) as client:
         assert answer_of(client, 1)

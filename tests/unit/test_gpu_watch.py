@@ -9,7 +9,7 @@ from penstock.telemetry.gpus import GpuWatch
 @pytest.mark.skipif(visible_gpus() > 0, reason="this machine has a GPU")
 def test_a_machine_without_a_gpu_has_none_in_the_metrics() -> None:
     watch = GpuWatch().start()
-    assert watch.wait(30)
+    assert watch.wait(300)
     assert watch.last() == ()
 
 
@@ -17,7 +17,7 @@ def test_a_machine_without_a_gpu_has_none_in_the_metrics() -> None:
 def test_a_gpu_tells_its_memory_and_temperature() -> None:
     pytest.importorskip("pynvml", reason="needs nvidia-ml-py")
     watch = GpuWatch().start()
-    assert watch.wait(30)
+    assert watch.wait(300)
     assert watch.last()
     for reading in watch.last():
         assert reading.figures["memory_total_bytes"] > 0

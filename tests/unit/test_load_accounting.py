@@ -8,7 +8,7 @@ import pytest
 
 from penstock.load.accounting import busy_seconds, snapshot, tree_memory, usage
 
-# Says a line when the thread has taken its time, ends it at a line from us, and says another.
+# Starts a thread at a line from us, says one when it has taken its time, ends it at another of ours, and says that.
 ENDS_A_THREAD = """
 import sys, threading, time
 
@@ -18,6 +18,7 @@ def burn():
     print("burnt", flush=True)
     sys.stdin.readline()
 
+sys.stdin.readline()
 thread = threading.Thread(target=burn)
 thread.start()
 thread.join()
@@ -31,6 +32,8 @@ def test_a_thread_that_has_ended_has_cost_what_it_did() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         begin = snapshot(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stdout.readline() == "burnt\n"
         middle = snapshot(process.pid)
         process.stdin.write("\n")

@@ -49,7 +49,8 @@ function program(argument: string): string {
   return parts
     .map((block) => block.text)
     .join("\n")
-    .replaceAll("http://127.0.0.1:8000", server.url);
+    .replaceAll("http://127.0.0.1:8000", server.url)
+    .replaceAll("timeoutMs: 2000", "timeoutMs: 120_000"); // which a busy machine may miss
 }
 
 /** Compile a program with all that strict checks; what is wrong with it stops the test. */
@@ -100,6 +101,7 @@ describe("the document's examples", () => {
     await compiled("page", source);
     const browser = await launched();
     const page = await browser.newPage();
+    page.setDefaultTimeout(300_000);
     const printed: string[] = [];
     // A page's console has more than what programs write, such as icons that are not there.
     page.on("console", (message) => message.type() === "log" && printed.push(message.text()));

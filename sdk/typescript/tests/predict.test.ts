@@ -265,7 +265,8 @@ describe("the server", () => {
   });
 
   test("is there, is ready, and says who it is", async () => {
-    expect([await client.live(), await client.ready()]).toEqual([true, true]);
+    await expect.poll(() => client.live()).toBe(true);
+    await expect.poll(() => client.ready()).toBe(true);
     await client.waitReady();
     expect((await client.server()).name).toBe("penstock");
     expect(await new Client("http://127.0.0.1:1").live()).toBe(false);
