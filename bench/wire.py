@@ -10,7 +10,7 @@ from typing import Any, Self
 
 __all__ = ["ClosedError", "Reply", "ReplyReader", "Wire", "request_bytes"]
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 300.0
 RECEIVE_BYTES = 1 << 18
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [^\r\n]*")
 

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-__all__ = ["Collector", "attributes_of", "collector"]
+__all__ = ["Collector", "Received", "attributes_of", "collector"]
 
 SECONDS = 300.0
 

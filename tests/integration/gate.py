@@ -71,6 +71,11 @@ class Gate:
         assert readable, "no batch has reached the model"
         os.read(self.reached, 1)
 
+    def was_reached(self) -> bool:
+        """Tell whether a batch stands before the gate."""
+        readable, _, _ = select.select([self.reached], [], [], 0)
+        return bool(readable and os.read(self.reached, 1))
+
     def open(self, batches: int = 1) -> None:
         """Let this many batches pass, those that come later included."""
         os.write(self.opened, b"." * batches)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,7 @@ def test_malformed_framing_ends_the_connection(wire: Wire, sent: bytes) -> None:
 @pytest.fixture
 def impatient(serve: Callable[..., Server], model_folder: Path) -> Server:
     """A server that closes slow connections at once, but waits for models as usual."""
-    timeouts = {f"PENSTOCK_{phase}_TIMEOUT_MS": "150" for phase in ("HEAD", "BODY", "IDLE")}
+    timeouts = {f"PENSTOCK_{phase}_TIMEOUT_MS": "150" for phase in ("HEAD", "BODY")}
     return serve(models={"affine": model_folder / "affine.onnx"}, env=timeouts)
 
 
@@ -260,15 +261,21 @@ def test_slow_request_is_cut_off(impatient: Server, connect: Callable[..., Wire]
     wire.send(start)
     replies = list(drip(wire, b" " * 5000))
     assert [reply.status for reply in replies] == [408]
-    wire.socket.settimeout(30)
+    wire.socket.settimeout(300)
     assert wire.is_closed_by_server()
 
 
-def test_idle_connection_is_closed(impatient: Server, connect: Callable[..., Wire]) -> None:
-    assert connect(impatient).is_closed_by_server()
-    wire = connect(impatient)
-    wire.send(LIVE)
-    assert wire.reply().status == 200
+def test_idle_connection_is_closed(
+    serve: Callable[..., Server], connect: Callable[..., Wire], model_folder: Path
+) -> None:
+    server = serve(models={"affine": model_folder / "affine.onnx"}, env={"PENSTOCK_IDLE_TIMEOUT_MS": "150"})
+    assert connect(server).is_closed_by_server()
+    status = 0
+    while status != 200:  # on a busy machine it may be closed before it asks
+        wire = connect(server)
+        with suppress(ClosedError, ConnectionError):
+            wire.send(LIVE)
+            status = wire.reply().status
     assert wire.is_closed_by_server()
 
 

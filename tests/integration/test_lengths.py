@@ -236,7 +236,7 @@ def test_reproducible_rows_run_alone_in_their_bucket(wire: Wire) -> None:
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 def test_load_has_rows_of_all_lengths(uneven: Server, encoding: str) -> None:
     command = [sys.executable, "-m", "penstock", "bench", uneven.url, "--model", "padded", "--encoding", encoding]
-    command += ["--duration", "0.5", "--warm-up", "0.1", "--json"]
+    command += ["--duration", "3", "--warm-up", "0.1", "--timeout", "300", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode in (0, 3), done.stderr  # 3: the generator fell behind, as it may on a busy machine
     figures = json.loads(done.stdout)

@@ -93,7 +93,8 @@ def test_killed_worker_costs_an_onnx_model_no_request(
     serve: Callable[..., Server], connect: Callable[..., Wire], model_folder: Path, io_threads: int, instances: int
 ) -> None:
     threads_and_instances = ["--io-threads", str(io_threads), "--instances", str(instances)]
-    server = serve(*threads_and_instances, models={"affine": model_folder / "affine.onnx"})
+    patient = {"PENSTOCK_REQUEST_TIMEOUT_MS": "300000"}
+    server = serve(*threads_and_instances, models={"affine": model_folder / "affine.onnx"}, env=patient)
     stop = threading.Event()
 
     def load(number: int) -> int:
@@ -135,7 +136,7 @@ def test_rows_of_a_python_model_fail_with_its_worker(
 
 def until_served(wire: Wire, row: list[float]) -> Reply:
     """Ask until a worker is back."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while True:
         wire.send(predict_bytes(row))
         reply = wire.reply()
@@ -160,7 +161,9 @@ def test_exception_is_its_row_s_own(
 def test_row_that_kills_every_worker_is_found(
     serve: Callable[..., Server], connect: Callable[..., Wire], gate: Gate
 ) -> None:
-    server = serve(models={"gated": gate.path}, env={"PENSTOCK_ON_WORKER_DEATH": "rerun"})
+    server = serve(
+        models={"gated": gate.path}, env={"PENSTOCK_ON_WORKER_DEATH": "rerun", "PENSTOCK_REQUEST_TIMEOUT_MS": "300000"}
+    )
     replies = run_in_one_batch(server, connect, gate, 5, Gate.POISON)
     assert [reply.status for reply in replies] == [500 if index == 5 else 200 for index in range(8)], replies
     assert replies[5].json()["code"] == "model_error"

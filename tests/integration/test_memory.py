@@ -88,7 +88,8 @@ def test_large_bodies_share_a_bounded_pool(
 ) -> None:
     """More large bodies at once than the pool holds: some wait, none is lost, and small ones go on."""
     server = serve(
-        models={name: models[name] for name in ("small", "large")}, env={"PENSTOCK_BODY_POOL_BYTES": "24MiB"}
+        models={name: models[name] for name in ("small", "large")},
+        env={"PENSTOCK_BODY_POOL_BYTES": "24MiB", "PENSTOCK_BODY_TIMEOUT_MS": "300000"},
     )
     started = [connect(server) for _ in range(6)]
     body = row(LARGE, 5).tobytes()
@@ -127,7 +128,7 @@ def test_limit_on_bodies_follows_from_the_schema(
 def test_slow_readers_of_large_answers_hold_up_nobody(
     serve: Callable[..., Server], connect: Callable[..., Wire], models: dict[str, Path]
 ) -> None:
-    server = serve(models=models)
+    server = serve(models=models, env={"PENSTOCK_WRITE_TIMEOUT_MS": "300000"})
     body = request_bytes("POST", "/predict?model=fill", struct.pack("<f", 7), RAW)
     slow = [connect(server, receive_buffer=4096) for _ in range(8)]
     for wire in slow:
@@ -192,7 +193,7 @@ def test_killed_worker_runs_large_rows_again(
     serve: Callable[..., Server], connect: Callable[..., Wire], models: dict[str, Path]
 ) -> None:
     """Rows outside their buffer outlive the worker as well."""
-    server = serve(models={"medium": models["medium"]})
+    server = serve(models={"medium": models["medium"]}, env={"PENSTOCK_REQUEST_TIMEOUT_MS": "300000"})
     stop = threading.Event()
 
     def load(number: int) -> int:

