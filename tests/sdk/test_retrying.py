@@ -5,7 +5,8 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,7 +24,10 @@ from penstock_client import (
 from penstock_client.address import Address
 from penstock_client.core import PLAIN, Call, Core, Request, Settings
 from penstock_client.messages import Reply
-from penstock_client.steps import Failure, Send, Sleep
+from penstock_client.routes import Routes
+from penstock_client.steps import Failure, Send, Sleep, Steps
+
+T = TypeVar("T")
 
 OK = Reply(200, b"HTTP/1.1 200 OK", bytearray(b"{}"))
 NEVER_SENT = ConnectError("nobody there")
@@ -47,8 +51,9 @@ class Script:
         self._outcomes = iter(outcomes)
 
     def run(self, *, method: str = "POST", call: Call = PLAIN, body: bytes | None = b"b", **settings: Any) -> Reply:
-        core = Core(Settings(Address.of("http://h:1", None), "tests", **settings))
-        steps = core.send(Request(method, "/predict", body), call)
+        return self.drive(core_of(**settings).send(Request(method, "/predict", body), call))
+
+    def drive(self, steps: Steps[T]) -> T:
         outcome: Any = None
         try:
             while True:
@@ -62,8 +67,12 @@ class Script:
                 scripted = next(self._outcomes)
                 outcome = scripted if isinstance(scripted, Reply) else Failure(scripted)
         except StopIteration as stop:
-            reply: Reply = stop.value
-            return reply
+            answer: T = stop.value
+            return answer
+
+
+def core_of(**settings: Any) -> Core:
+    return Core(Settings(Address.of("http://h:1", None), "tests", **settings))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,15 @@ def test_a_refusal_does_not_unsay_that_an_earlier_attempt_may_have_run() -> None
     with pytest.raises(RefusedError) as caught:
         script.run(call=Call(repeatable=True))
     assert (caught.value.attempts, caught.value.may_have_run) == (4, True)
+
+
+def test_what_goes_further_the_second_time_is_sent_once() -> None:
+    """A server that says that it did nothing may be wrong: its database was late, and did it."""
+    for routes, expected in ((Routes(core_of()).post, 2), (Routes(core_of()).post_once, 1)):
+        script = Script([refused(503, "registry_unavailable"), OK])
+        with suppress(RefusedError):
+            assert script.drive(routes(dict, "/models", "m", "rollback", document={})) == {}
+        assert len(script.sent) == expected
 
 
 def test_retry_after_is_honoured() -> None:

@@ -144,8 +144,11 @@ class Models:
         return self._run(self._routes.post(Alias, "/models", name, "promote", document=wish))
 
     def rollback(self, name: str, *, reason: str = "") -> Alias:
-        """Let the version answer again that did before the last promotion."""
-        return self._run(self._routes.post(Alias, "/models", name, "rollback", document={"reason": reason}))
+        """Let the version answer again that did before the last promotion.
+
+        It is sent once: a second one would go further back.
+        """
+        return self._run(self._routes.post_once(Alias, "/models", name, "rollback", document={"reason": reason}))
 
     def alias(self, name: str, alias: str) -> Alias:
         """Return where an alias points."""
@@ -202,8 +205,8 @@ class Keys:
         self._run = run
 
     def create(self, name: str, role: Literal["admin", "operator", "predict"]) -> NewKey:
-        """Make a key. Its text is in the answer's `key`, and never told again."""
-        return self._run(self._routes.post(NewKey, "/keys", document={"name": name, "role": role}))
+        """Make a key. Its text is in the answer's `key`, and never told again. It is sent once."""
+        return self._run(self._routes.post_once(NewKey, "/keys", document={"name": name, "role": role}))
 
     def list(self) -> Sequence[Key]:
         """Return all keys, without their texts."""

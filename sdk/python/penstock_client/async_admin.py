@@ -146,8 +146,11 @@ class AsyncModels:
         return await self._run(self._routes.post(Alias, "/models", name, "promote", document=wish))
 
     async def rollback(self, name: str, *, reason: str = "") -> Alias:
-        """Let the version answer again that did before the last promotion."""
-        return await self._run(self._routes.post(Alias, "/models", name, "rollback", document={"reason": reason}))
+        """Let the version answer again that did before the last promotion.
+
+        It is sent once: a second one would go further back.
+        """
+        return await self._run(self._routes.post_once(Alias, "/models", name, "rollback", document={"reason": reason}))
 
     async def alias(self, name: str, alias: str) -> Alias:
         """Return where an alias points."""
@@ -206,8 +209,8 @@ class AsyncKeys:
         self._run = run
 
     async def create(self, name: str, role: Literal["admin", "operator", "predict"]) -> NewKey:
-        """Make a key. Its text is in the answer's `key`, and never told again."""
-        return await self._run(self._routes.post(NewKey, "/keys", document={"name": name, "role": role}))
+        """Make a key. Its text is in the answer's `key`, and never told again. It is sent once."""
+        return await self._run(self._routes.post_once(NewKey, "/keys", document={"name": name, "role": role}))
 
     async def list(self) -> Sequence[Key]:
         """Return all keys, without their texts."""

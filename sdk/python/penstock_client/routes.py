@@ -27,6 +27,8 @@ D = TypeVar("D")
 
 # Loading, warming and proving a model takes as long as its settings let it.
 _PATIENT = Call(timeout_s=math.inf)
+# What is something else the second time: a database that was late may have done what it was not heard to do.
+_ONCE = Call(timeout_s=math.inf, retries=Retries(attempts_max=1))
 _PAGE = 1000
 _LOOK_S = 0.05
 # What is asked now is how it is now.
@@ -46,6 +48,10 @@ class Routes:
     def post(self, kind: type[D], root: str, *parts: str, document: Mapping[str, object]) -> Steps[D]:
         """POST a document."""
         return self._ask(kind, "POST", _target(root, parts), to_json(document), _PATIENT)
+
+    def post_once(self, kind: type[D], root: str, *parts: str, document: Mapping[str, object]) -> Steps[D]:
+        """POST a document that is never sent again, whatever becomes of it."""
+        return self._ask(kind, "POST", _target(root, parts), to_json(document), _ONCE)
 
     def put(self, kind: type[D], root: str, *parts: str, document: Mapping[str, object]) -> Steps[D]:
         """PUT a document."""

@@ -1,9 +1,10 @@
 /** Administration: models and their versions, aliases, keys. */
 
-import type { CallOptions } from "./core.js";
+import type { Call, CallOptions } from "./core.js";
 import { ArgumentError } from "./errors.js";
 import { toJson } from "./json.js";
 import type { components } from "./openapi.js";
+import { Retries } from "./retrying.js";
 import { type Routes, target } from "./routes.js";
 import { type Files, packed } from "./tar.js";
 
@@ -36,6 +37,8 @@ export type Mirror = Partial<NonNullable<Schemas["PromoteRequest"]["mirror"]>>;
 // Where the server looks for what is said of the model.
 const DOCUMENT = "penstock.json";
 const PAGE = 1000;
+// What is something else the second time: a database that was late may have done what it was not heard to do.
+const ONCE: Call = { retries: new Retries({ attemptsMax: 1 }) };
 // Loading, warming and proving a model takes as long as its settings let it.
 function patient(call: CallOptions): CallOptions {
   return { ...call, timeoutMs: call.timeoutMs ?? Infinity };
@@ -139,10 +142,10 @@ export class Models {
     return this.#change("POST", target("/models", [name, "promote"]), wish, call);
   }
 
-  /** Let the version answer again that did before the last promotion. */
+  /** Let the version answer again that did before the last promotion. It is sent once: a second one goes further back. */
   async rollback(name: string, options: CallOptions & { reason?: string } = {}): Promise<Alias> {
     const { reason = "", ...call } = options;
-    return this.#change("POST", target("/models", [name, "rollback"]), { reason }, call);
+    return this.#change("POST", target("/models", [name, "rollback"]), { reason }, { ...call, ...ONCE });
   }
 
   /** Where an alias points. */
@@ -217,9 +220,9 @@ export class Keys {
     this.#routes = routes;
   }
 
-  /** Make a key. Its text is in the answer's `key`, and never told again. */
+  /** Make a key. Its text is in the answer's `key`, and never told again. It is sent once. */
   async create(name: string, role: Role, options: CallOptions = {}): Promise<NewKey> {
-    return this.#routes.ask("POST", target("/keys", []), { name, role }, options);
+    return this.#routes.ask("POST", target("/keys", []), { name, role }, { ...options, ...ONCE });
   }
 
   /** All keys, without their texts. */

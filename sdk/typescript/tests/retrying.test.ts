@@ -46,6 +46,8 @@ async function played(
   outcomes: Outcome[],
   client: ClientOptions = {},
   options: PredictOptions = {},
+  ask: (made: Client) => Promise<unknown> = async (made) =>
+    (await made.predict("m", [1], options as { version?: string })).output,
 ): Promise<{ ended: unknown; sent: RequestInit[]; waits: number[] }> {
   const sent: RequestInit[] = [];
   const waits: number[] = [];
@@ -59,13 +61,28 @@ async function played(
       started: () => ({ traceparent: () => undefined, retried: (_, wait) => waits.push(wait), ended: () => {} }),
     },
   });
-  const ended = made.predict("m", [1], options as { version?: string }).then(
-    (answer) => answer.output,
-    (error: unknown) => error,
-  );
+  const ended = ask(made).catch((error: unknown) => error);
   await vi.runAllTimersAsync();
   return { ended: await ended, sent, waits };
 }
+
+describe("a change", () => {
+  const away = refused(503, "registry_unavailable");
+
+  test("is sent again", async () => {
+    const { sent } = await played([away, OK], {}, {}, (made) => made.models.promote("m", "1"));
+    expect(sent.length).toBe(2);
+  });
+
+  test.each<[string, (made: Client) => Promise<unknown>]>([
+    ["a rollback", (made) => made.models.rollback("m")],
+    ["a new key", (made) => made.keys.create("me", "predict")],
+  ])("is sent once if it is something else the second time: %s", async (_, ask) => {
+    const { ended, sent } = await played([away, OK], {}, {}, ask);
+    expect(ended).toBeInstanceOf(RefusedError);
+    expect(sent.length).toBe(1);
+  });
+});
 
 describe("is sent again", () => {
   test.each([
