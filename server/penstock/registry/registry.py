@@ -162,15 +162,18 @@ class Registry:
         by: str,
         reason: str = "",
         expected: str | Unset | None = UNSET,
+        loaded: bool = False,
     ) -> AliasRecord:
         """Point an alias to a version, or take it away with None.
 
-        With `expected` only if it points there now, or nowhere for None; `conflict` otherwise.
+        With `expected` only if it points there now, or nowhere for None; `conflict` otherwise. With `loaded` that
+        version is wanted in memory from then on, and the one before no more: all of it or nothing.
         """
         aliases.check_alias(alias)
         async with self._database.transaction() as transaction:
             await _check_exists(transaction, name, version)
-            return await aliases.change(transaction, aliases.Change(name, alias, version, by, reason), expected)
+            wanted = aliases.Change(name, alias, version, by, reason)
+            return await _change(transaction, wanted, expected, loaded=loaded)
 
     async def before(self, name: str, *, alias: str = CHAMPION) -> str:
         """Return the version that rollback() would go to; `conflict` when there is none."""
@@ -179,12 +182,19 @@ class Registry:
         return version
 
     async def rollback(
-        self, name: str, *, by: str, alias: str = CHAMPION, reason: str = "", expected: str | Unset | None = UNSET
+        self,
+        name: str,
+        *,
+        by: str,
+        alias: str = CHAMPION,
+        reason: str = "",
+        expected: str | Unset | None = UNSET,
+        loaded: bool = False,
     ) -> AliasRecord:
         """Point an alias to what it pointed to before.
 
         Rollbacks in a row go further back, one change each. `conflict` when there is nothing before, or when that
-        version has been removed. `expected` is as in set_alias().
+        version has been removed. `expected` and `loaded` are as in set_alias().
         """
         async with self._database.transaction() as transaction:
             await _check_exists(transaction, name, None)
@@ -195,7 +205,7 @@ class Registry:
                     f"alias {alias!r} of {name!r} pointed to {version} before, which is removed: set it instead",
                 )
             wanted = aliases.Change(name, alias, version, by, reason or "rollback", restores)
-            return await aliases.change(transaction, wanted, expected)
+            return await _change(transaction, wanted, expected, loaded=loaded)
 
     async def aliases(self, name: str) -> dict[str, str]:
         """Return where the aliases of a model point; none for a model that is not there."""
@@ -211,30 +221,11 @@ class Registry:
         found = [Wanted(model, version, WantedMode(mode)) for model, version, mode in rows]
         return sorted(found, key=lambda wanted: (wanted.model, version_key(wanted.version)))
 
-    async def set_wanted(
-        self, name: str, version: str, mode: WantedMode | None, *, by: str, unless: str | None = None
-    ) -> None:
-        """Have a version in memory always or lazily, or, with None, not any more.
-
-        `unless`: nothing happens if that alias points to it now.
-        """
+    async def set_wanted(self, name: str, version: str, mode: WantedMode | None, *, by: str) -> None:
+        """Have a version in memory always or lazily, or, with None, not any more."""
         async with self._database.transaction() as transaction:
             await _check_exists(transaction, name, version)
-            if unless is not None and (await aliases.aliases_of(transaction, name)).get(unless) == version:
-                return
-            row = await transaction.fetch_one("SELECT mode FROM wanted WHERE model = ? AND version = ?", name, version)
-            present = WantedMode(row[0]) if row is not None else None
-            if present is mode:
-                return
-            await transaction.execute("DELETE FROM wanted WHERE model = ? AND version = ?", name, version)
-            if mode is not None:
-                await transaction.execute(
-                    "INSERT INTO wanted (model, version, mode) VALUES (?, ?, ?)", name, version, mode.value
-                )
-            detail = mode.value if mode is not None else "no more"
-            await events.append(
-                transaction, EventRecord(0, events.now(), name, version, EventKind.WANTED, by, detail=detail)
-            )
+            await _want(transaction, name, version, mode, by)
 
     # ---- history -----------------------------------------------------------------------------------------------------
 
@@ -322,6 +313,32 @@ async def _resolve(statements: Statements, name: str, ref: str | None) -> Versio
         raise _no_version(name, ref or _LATEST)
     # It was removed between the queries: then the names mean something else by now.
     return found if found is not None else await _resolve(statements, name, ref)
+
+
+async def _change(
+    transaction: Statements, wanted: aliases.Change, expected: str | Unset | None, *, loaded: bool
+) -> AliasRecord:
+    before = (await aliases.aliases_of(transaction, wanted.model)).get(wanted.alias)
+    record = await aliases.change(transaction, wanted, expected)
+    if loaded and wanted.version is not None:
+        await _want(transaction, wanted.model, wanted.version, WantedMode.LOADED, wanted.by)
+        if before is not None and before != wanted.version:
+            await _want(transaction, wanted.model, before, None, wanted.by)
+    return record
+
+
+async def _want(transaction: Statements, model: str, version: str, mode: WantedMode | None, by: str) -> None:
+    row = await transaction.fetch_one("SELECT mode FROM wanted WHERE model = ? AND version = ?", model, version)
+    present = WantedMode(row[0]) if row is not None else None
+    if present is mode:
+        return
+    await transaction.execute("DELETE FROM wanted WHERE model = ? AND version = ?", model, version)
+    if mode is not None:
+        await transaction.execute(
+            "INSERT INTO wanted (model, version, mode) VALUES (?, ?, ?)", model, version, mode.value
+        )
+    detail = mode.value if mode is not None else "no more"
+    await events.append(transaction, EventRecord(0, events.now(), model, version, EventKind.WANTED, by, detail=detail))
 
 
 async def _check_exists(statements: Statements, name: str, version: str | None) -> None:

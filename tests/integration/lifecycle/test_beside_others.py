@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.registry.records import WantedMode
+from penstock.registry.records import AliasRecord
 from tests.integration.numbered import ROW, times
 from tests.integration.registered import BY, Node, refusal
 
@@ -31,14 +31,14 @@ def test_two_servers_that_promote_at_the_same_time_leave_one_that_answers(
     for number in (1, 2):
         here.register(times(folder, number), f"{number}.0.0")
     here.promote("1.0.0")
-    set_wanted = here.registry.set_wanted
+    set_alias = here.registry.set_alias
 
-    async def while_the_other_one_promotes(name: str, version: str, mode: WantedMode | None, **more: Any) -> None:
-        if mode is None:  # the last thing that here does to the registry
-            await asyncio.wrap_future(there.begin(there.lifecycle.promote("m", "1.0.0", by=BY)))
-        await set_wanted(name, version, mode, **more)
+    async def and_the_other_one_promotes(*arguments: Any, **more: Any) -> AliasRecord:
+        changed = await set_alias(*arguments, **more)  # the last thing that here does to the registry
+        await asyncio.wrap_future(there.begin(there.lifecycle.promote("m", "1.0.0", by=BY)))
+        return changed
 
-    monkeypatch.setattr(here.registry, "set_wanted", while_the_other_one_promotes)
+    monkeypatch.setattr(here.registry, "set_alias", and_the_other_one_promotes)
     here.promote("2.0.0")
     assert here.call(here.registry.version("m")).version == "1.0.0"
     assert [each.version for each in here.call(here.registry.wanted())] == ["1.0.0"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from penstock.registry.records import CHAMPION, WantedMode
+from penstock.registry.records import CHAMPION, AliasRecord
 from tests import models
 from tests.integration.numbered import ROW, times
 from tests.integration.registered import BY, Node, kinds, refusal
@@ -132,15 +132,14 @@ def test_a_version_takes_the_place_only_of_the_one_it_was_compared_with(
     here.register(times(folder, 2), "1.1.0")
     here.register(gives(folder, "other", {"z": (FLOAT, 4)}), "2.0.0")
     here.promote("1.0.0")
-    set_wanted = here.registry.set_wanted
+    make_champion = here.lifecycle._make_champion
 
-    async def after_the_other_one_has_promoted(name: str, version: str, mode: WantedMode | None, **more: Any) -> None:
-        monkeypatch.setattr(here.registry, "set_wanted", set_wanted)
+    async def after_the_other_one_has_promoted(*compared: Any) -> AliasRecord:
         promote = there.lifecycle.promote("m", theirs, by=BY, allow_schema_change=True)
         await asyncio.wrap_future(there.begin(promote))
-        await set_wanted(name, version, mode, **more)
+        return await make_champion(*compared)
 
-    monkeypatch.setattr(here.registry, "set_wanted", after_the_other_one_has_promoted)
+    monkeypatch.setattr(here.lifecycle, "_make_champion", after_the_other_one_has_promoted)
     if code is None:
         here.promote("1.1.0")
     else:

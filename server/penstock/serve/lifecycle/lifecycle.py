@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from penstock.core.errors import RequestError
+from penstock.core.errors import RegistryUnavailableError, RequestError
 from penstock.core.models import Mirror
 from penstock.core.status import ModelState, ModelStatus
 from penstock.registry.records import CHAMPION, UNSET, AliasRecord, EventKind, Unset, VersionRecord, WantedMode
@@ -142,9 +142,8 @@ class RegistryLifecycle:
             # A version that cannot be loaded any more must not become the champion.
             await self._loader.bring(record, by)
             self._refuse_unless(record, ModelState.READY, ModelState.RESTARTING)
-            await self._registry.rollback(name, by=by, reason=reason, expected=before)
-            await self._want_instead(record, before, by)
-            await self._settler.settle(name, by)
+            await self._registry.rollback(name, by=by, reason=reason, expected=before, loaded=True)
+            await self._settle_decided(name, by)
             return record.version
 
     async def set_alias(
@@ -215,19 +214,22 @@ class RegistryLifecycle:
                 await self._prove(record, wish.mirror, by)
             if before != record.version:
                 self._refuse_unless(record, ModelState.READY)
-            await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
             changed = await self._make_champion(record, wish, before)
         except RequestError:
             if kept is not None:
                 resident.pinned, resident.standby_until = kept  # a rollback may need it
             elif record.version not in view.wanted:
                 resident.pinned, resident.standby_until = False, time.monotonic()  # it was loaded for this alone
-            if record.version not in view.wanted:
-                await self._registry.set_wanted(record.model, record.version, None, by=by, unless=CHAMPION)
             raise
-        await self._want_instead(record, before, by)
-        await self._settler.settle(record.model, by)
+        await self._settle_decided(record.model, by)
         return changed
+
+    async def _settle_decided(self, name: str, by: str) -> None:
+        """Do what the registry has just been told; if it cannot be asked now, that is done when it can be again."""
+        try:
+            await self._settler.settle(name, by)
+        except RegistryUnavailableError as error:
+            _log.warning("decided, and not done yet", extra={"model": name, "reason": str(error)})
 
     async def _make_champion(self, record: VersionRecord, wish: _Wish, before: str | None) -> AliasRecord:
         """Move the champion away from `before`, with which the version was compared, and from nothing else."""
@@ -236,7 +238,7 @@ class RegistryLifecycle:
         if now == record.version and isinstance(wish.expected, Unset):
             expected = now  # another server has promoted the same version meanwhile
         return await self._registry.set_alias(
-            record.model, CHAMPION, record.version, by=wish.by, reason=wish.reason, expected=expected
+            record.model, CHAMPION, record.version, by=wish.by, reason=wish.reason, expected=expected, loaded=True
         )
 
     async def _refuse_schema_change(self, record: VersionRecord, champion: str | None) -> None:
@@ -273,12 +275,6 @@ class RegistryLifecycle:
                 f"model {record.model!r} version {record.version!r} was loaded, but its workers have died "
                 f"({status.detail or 'nothing says why'}); what was served before is served on",
             )
-
-    async def _want_instead(self, record: VersionRecord, before: str | None, by: str) -> None:
-        await self._registry.set_wanted(record.model, record.version, WantedMode.LOADED, by=by)
-        if before is not None and before != record.version:
-            # Another server may have made it the champion again meanwhile, and then nobody else wants it.
-            await self._registry.set_wanted(record.model, before, None, by=by, unless=CHAMPION)
 
     async def _prove(self, record: VersionRecord, mirror: Mirror, by: str) -> None:
         answering = self._settler.answering.get(record.model)
