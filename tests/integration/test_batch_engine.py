@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +116,35 @@ def test_who_would_be_late_is_refused_at_once(
     gate.open()
     assert held.reply().status == 200
     assert len(waiting.reply().body) == rows * len(ROW)
+
+
+SLOW_AT_FIRST = """
+import select
+from pathlib import Path
+from penstock.worker import Tensor
+
+SLOW = Path(__file__).with_name("slow")
+
+class Model:
+    inputs = {"x": Tensor("float32", (4,))}
+    outputs = {"y": Tensor("float32", (4,))}
+
+    def predict(self, batch):
+        if SLOW.exists():
+            select.select([], [], [], 3.0)
+        return batch["x"]
+"""
+
+
+def test_what_a_stall_has_made_look_slow_is_tried_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Also where every client sets a limit, so that nobody is patient enough for what it seems to take."""
+    (tmp_path / "model.py").write_text(SLOW_AT_FIRST)
+    (tmp_path / "slow").touch()
+    server = serve("--max-batch-size", "1", models={"m": tmp_path / "model.py"})
+    (tmp_path / "slow").unlink()
+    hurried = RAW | {"X-Request-Timeout-Ms": "1500"}
+    answered = 0
+    while answered < 10:  # it is refused at first, and for ever if nothing is tried
+        reply = server.request("POST", "/predict", ROW, hurried)
+        answered += reply.status == 200
+        assert reply.status == 200 or reply.json()["code"] in ("deadline_unreachable", "deadline_exceeded")

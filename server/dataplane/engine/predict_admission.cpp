@@ -8,6 +8,8 @@ namespace penstock::dataplane {
 namespace {
 
 constexpr std::uint64_t kProbeNs = 100 * kMillisecondNs;
+// Whoever set a limit would rather be refused at once than hear at its end that there is no answer.
+constexpr std::uint64_t kProbeOfClientNs = 1000 * kMillisecondNs;
 
 unsigned long long to_ms(std::uint64_t from_ns, std::uint64_t to_ns) noexcept {
   return to_ns > from_ns ? (to_ns - from_ns + kMillisecondNs - 1) / kMillisecondNs : 0;
@@ -66,7 +68,7 @@ bool PredictPath::admit(ModelEntry& entry, Pending& pending, std::uint32_t rows,
   if (!cost.is_known()) return true;
   pending.predicted_ns = predict(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost);
   if (is_in_time(entry, lane, {.rows = rows, .limit_ns = limit_ns}, cost, pending)) return true;
-  if (limit_ns != pending.timeout_ns && is_probe(entry, lane)) return true;
+  if (is_probe(entry, lane, limit_ns != pending.timeout_ns ? kProbeNs : kProbeOfClientNs)) return true;
   // Refused at a block's distance, it would not be late for sure, but about as late as this.
   pending.predicted_ns = std::max(pending.predicted_ns, pending.row_deadline_ns + kMillisecondNs);
   problem.set(ProblemCode::kDeadlineUnreachable,
@@ -95,10 +97,10 @@ bool PredictPath::is_in_time(const ModelEntry& entry, std::uint32_t lane, const 
 }
 
 // Where nothing has run for long, what is known may be wrong, and would stay so if nothing ran: now and then a request
-// runs though it seems that it will miss the objective. A client's own limit is kept.
-bool PredictPath::is_probe(ModelEntry& entry, std::uint32_t lane) noexcept {
+// runs though it seems that it will miss its limit. Nobody waits longer than that: late, it is answered with a 504.
+bool PredictPath::is_probe(ModelEntry& entry, std::uint32_t lane, std::uint64_t every_ns) noexcept {
   RingStats& stats = entry.stats[loop_.index];
-  if (loop_.now_ns < stats.done_ns + kProbeNs) return false;
+  if (loop_.now_ns < stats.done_ns + every_ns) return false;
   const batcher::QueueLoad load = entry.ring.load(lane, loop_.now_ns);
   if (load.rows_ahead > 0 || load.free_at_ns > loop_.now_ns) return false;
   stats.done_ns = loop_.now_ns;

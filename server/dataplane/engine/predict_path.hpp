@@ -95,7 +95,7 @@ class PredictPath {
   // set.
   [[nodiscard]] bool is_in_time(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,
                                 const batcher::CostModel& cost, const Pending& pending) const noexcept;
-  [[nodiscard]] bool is_probe(ModelEntry& entry, std::uint32_t lane) noexcept;
+  [[nodiscard]] bool is_probe(ModelEntry& entry, std::uint32_t lane, std::uint64_t every_ns) noexcept;
   [[nodiscard]] bool admit(ModelEntry& entry, Pending& pending, std::uint32_t rows, Problem& problem);
   [[nodiscard]] std::uint64_t predict(const ModelEntry& entry, std::uint32_t lane, const Asked& asked,
                                       const batcher::CostModel& cost) const noexcept;
