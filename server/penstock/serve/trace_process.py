@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from penstock.telemetry.packets import PACKET_BYTES_MAX, RECORD_BYTES
 
@@ -126,13 +127,15 @@ class TraceProcess:
             self._unsent.popleft()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            ours.setblocking(False)
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            fd = theirs.fileno()
-            own = ["--socket-fd", str(fd), "--parent", str(os.getpid())]
+        with ExitStack() as ends:
             try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                ends.callback(theirs.close)
+                ends.callback(ours.close)
+                ours.setblocking(False)
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+                fd = theirs.fileno()
+                own = ["--socket-fd", str(fd), "--parent", str(os.getpid())]
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "penstock.telemetry", *own, *self._options],
                     stdin=subprocess.DEVNULL,
@@ -140,10 +143,11 @@ class TraceProcess:
                     pass_fds=(fd,),
                 )
             except OSError as error:
-                ours.close()
                 self._wait_longer()
                 _log.warning("the export of traces cannot be started", extra={"reason": str(error)})
                 return
+            ends.pop_all()
+            theirs.close()
         self._socket = ours
         self._started_at = self._clock()
 
