@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ __all__ = ["FileOutput", "Output", "PipeOutput"]
 # How much is run again after a crash at most, against what a sync of the disk costs.
 _SYNC_S = 0.5
 _SYNC_BYTES = 32 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Output(Protocol):
@@ -154,8 +156,10 @@ class FileOutput:
 
     def _full(self, error: OSError) -> PenstockError:
         self._full_told = True
-        with contextlib.suppress(OSError):
-            self._keep()
+        # What a disk has failed to write is gone, and it says so once: a second sync would succeed.
+        if error.errno in _NO_ROOM:
+            with contextlib.suppress(OSError):
+                self._keep()
         kept = f"{self.journal.mark.rows:,} rows are kept, and the same command goes on behind them"
         return PenstockError(f"cannot write {self._partial}: {error.strerror}; {kept}")
 
