@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 from penstock.core.config import ModelConfig, OnWorkerDeath
 from penstock.core.errors import ModelLoadError
 from penstock.core.status import ModelState, WorkerState
-from penstock.serve import RestartPolicy
+from penstock.native._dataplane import Engine
+from penstock.serve import RestartPolicy, Supervisor
 from tests import models
 from tests.integration.supervised import (
     DEADLINE_SECONDS,
@@ -288,3 +290,15 @@ def test_workers_die_with_the_server(scripted: Scripted) -> None:
             assert readable, "the worker outlived the server"
         finally:
             os.close(pidfd)
+
+
+def test_a_fault_of_the_supervisor_is_told_to_who_runs_it() -> None:
+    """A server that serves nothing any more must not look alive."""
+    crashed = threading.Event()
+    supervisor = Supervisor(Engine(), [], on_crash=crashed.set)
+    supervisor.start()
+    supervisor.wait_ready()
+    supervisor._commands.post(lambda: 1 // 0)
+    assert crashed.wait(DEADLINE_SECONDS)
+    assert supervisor.crash == "the supervisor failed: ZeroDivisionError"
+    supervisor.stop()

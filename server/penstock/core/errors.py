@@ -58,6 +58,10 @@ class ModelLoadError(StartError):
     """A model cannot be read, loaded or warmed up."""
 
 
+class LoadStalledError(ModelLoadError):
+    """A model was not ready in time, or no process could be started for it: on a less busy machine it may be."""
+
+
 class LoadError(PenstockError):
     """A load could not be generated, or its figures mean nothing."""
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.core.config import LogFormat, ServerConfig
-from penstock.core.errors import ConfigError
+from penstock.core.errors import ConfigError, WorkerError
 from penstock.core.log_lines import FORMAT_VARIABLE
 from penstock.core.status import ModelStatus
 from penstock.registry.places import data_folder
@@ -99,7 +99,7 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
     bridge.start()
     cleanup.callback(bridge.stop)
     registry, why_not = open_registry(config, bridge, cleanup)
-    supervisor = Supervisor(engine, with_content(config), scheduling=config.scheduling, hold=True)
+    supervisor = Supervisor(engine, with_content(config), scheduling=config.scheduling, hold=True, on_crash=stop.set)
     registered = follow_registry(config, port, registry, supervisor, engine) if registry is not None else None
     # Before anybody can connect: until then nothing needs a key.
     if registered is not None:
@@ -134,6 +134,8 @@ def _run(config: ServerConfig, folder: Path, writer: LogWriter, ready_fd: int | 
         stop.wait()
     bridge.drain()
     _drain(engine, config.drain_timeout_s)
+    if supervisor.crash is not None:
+        raise WorkerError(f"{supervisor.crash}; the log has where, and whoever keeps this server alive starts it again")
 
 
 def _make_engine(config: ServerConfig, control_socket: Path) -> Engine:

@@ -11,13 +11,13 @@ import logging
 import selectors
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ModelConfig, Scheduling
-from penstock.core.errors import ModelLoadError, StartError
+from penstock.core.errors import LoadStalledError, ModelLoadError, StartError
 from penstock.core.status import ModelStatus
 from penstock.serve.commands import Commands
 from penstock.serve.quarantine import Quarantine
@@ -45,7 +45,8 @@ class Supervisor:
     """Starts, watches and stops the workers of models.
 
     start(), wait_ready() and stop() are called by one thread; models(), add(), remove() and route() by any, between
-    start() and stop(). With `hold` the server is not ready before release().
+    start() and stop(). With `hold` the server is not ready before release(). Should the thread fail, `crash` says how,
+    and then `on_crash` is called there: nothing can be served any more.
     """
 
     def __init__(
@@ -56,8 +57,11 @@ class Supervisor:
         scheduling: Scheduling = Scheduling.DEADLINE,
         *,
         hold: bool = False,
+        on_crash: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
+        self._on_crash = on_crash
+        self.crash: str | None = None
         self._policy = policy or RestartPolicy()
         self._scheduling = scheduling
         self._groups = make_groups(models)
@@ -161,10 +165,10 @@ class Supervisor:
                 return group
         return None
 
-    def _fail_loading(self, group: WorkerGroup, why: str) -> None:
+    def _fail_loading(self, group: WorkerGroup, why: str, *, stalled: bool = False) -> None:
         done = self._loading.pop(group, None)
         if done is not None:
-            done.set_exception(ModelLoadError(why))
+            done.set_exception(LoadStalledError(why) if stalled else ModelLoadError(why))
 
     def _retire(self, group: WorkerGroup, done: Future[None] | None = None) -> None:
         self._retirement.begin(group, done)
@@ -197,7 +201,9 @@ class Supervisor:
             logger.exception("the supervisor failed")
             self._engine.set_ready(False)
             self._abandon_workers()
-            self._fail_start(ModelLoadError(f"the supervisor failed: {type(error).__name__}"))
+            self.crash = f"the supervisor failed: {type(error).__name__}"
+            self._fail_start(ModelLoadError(self.crash))
+            self._on_crash()
         finally:
             self._settled.set()
             self._commands.close("the server stops")
@@ -273,6 +279,7 @@ class Supervisor:
                 self._mind(group)
             else:
                 instance.last_words = instance.lateness
+                instance.stalled = instance.phase in (Phase.LOADING, Phase.WARMING_UP)
                 instance.process.kill()
 
     # --- what follows from a worker's life ----------------------------------------------------------------------------
@@ -305,7 +312,7 @@ class Supervisor:
         elif group in self._loading or (group.retiring and not group.served):
             # It has no traffic yet, and will have none: whoever asked for it hears why.
             instance.phase, instance.due = Phase.STOPPED, None
-            self._fail_loading(group, _for_clients(group, instance))
+            self._fail_loading(group, _for_clients(group, instance), stalled=instance.stalled)
             if not group.retiring:
                 self._retire(group)
         elif not instance.was_ready and not self._settled.is_set():

@@ -69,6 +69,7 @@ class Instance:
     restarts: int = 0
     was_ready: bool = False
     last_words: str | None = None  # why it ends, when that is known before it has
+    stalled: bool = False  # it ends for want of time or room, of which there may be more later
     batches_at_ready: int = 0
 
     @property

@@ -77,11 +77,13 @@ class WorkerLife:
         except (OSError, ConfigError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             instance.last_words = f"no worker process can be started: {reason}"
+            instance.stalled = isinstance(error, OSError)
             logger.error("no worker started", extra=instance.facts(reason=instance.last_words))
             self._decisions.on_death(group, instance, completed_a_batch=False)
             return
         instance.process = process
         instance.last_words = None
+        instance.stalled = False
         instance.phase = Phase.LOADING
         instance.due = time.monotonic() + instance.load_timeout_s
         instance.lateness = f"it was not ready within {instance.load_timeout_s:g} s (load_timeout_s) and was killed"

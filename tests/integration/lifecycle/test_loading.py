@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.status import ModelState, Origin
+from penstock.registry.records import WantedMode
 from penstock.serve.lifecycle import loading
 from tests.integration.numbered import ROW, times
 from tests.integration.registered import BY, Node, kinds, refusal, state_of
@@ -167,4 +168,37 @@ def test_artefacts_that_were_away_are_loaded_when_they_are_back(
     assert server.answering(ROW) in ("model_unavailable", "model_not_found")
     shutil.rmtree(artefacts, ignore_errors=True)
     (tmp_path / "away").rename(artefacts)
+    server.until_answering(ROW, "1.0.0")
+
+
+HELD = """
+import signal
+from pathlib import Path
+from penstock.worker import Tensor
+
+class Model:
+    inputs = {{"x": Tensor("float32", (4,))}}
+    outputs = {{"y": Tensor("float32", (4,))}}
+
+    def load(self):
+        if Path({held!r}).exists():
+            signal.pause()
+
+    def predict(self, batch):
+        return batch["x"]
+"""
+
+
+def test_what_a_busy_machine_could_not_load_is_tried_again(
+    node: Callable[..., Node], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A champion that was killed while it loaded after a reboot is there when the machine has time for it."""
+    monkeypatch.setattr(loading, "RETRY_SECONDS", 0.0)
+    (folder / "held").touch()
+    (folder / "held.py").write_text(HELD.format(held=str(folder / "held")))
+    server = node()
+    server.register(folder / "held.py", "1.0.0", settings={"load_timeout_s": 3})
+    assert refusal(server, server.lifecycle.load("m", "1.0.0", lazy=False, by=BY)).code == "load_failed"
+    server.call(server.registry.set_wanted("m", "1.0.0", WantedMode.LOADED, by=BY))
+    (folder / "held").unlink()
     server.until_answering(ROW, "1.0.0")

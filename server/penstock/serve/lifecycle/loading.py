@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.config import ModelConfig
-from penstock.core.errors import ConfigError, ModelLoadError, RegistryUnavailableError, RequestError, StartError
+from penstock.core.errors import (
+    ConfigError,
+    LoadStalledError,
+    ModelLoadError,
+    RegistryUnavailableError,
+    RequestError,
+    StartError,
+)
 from penstock.core.settings import format_size
 from penstock.core.sources import registered_model
 from penstock.core.status import ModelState, ModelStatus
@@ -30,26 +37,30 @@ _log = logging.getLogger("penstock.lifecycle")
 
 # What a version is thought to take that was never loaded: its files in memory, and the interpreter with its libraries.
 _PROCESS_BYTES = 64 << 20
-# How long a version that could not be loaded is left alone, unless somebody asks for it.
+# How long a version that could not be loaded is left alone, unless somebody asks for it; each further time twice as
+# long.
 RETRY_SECONDS = 60.0
+RETRY_SECONDS_MAX = 3600.0
+_PASSING = (RegistryUnavailableError, LoadStalledError)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a version is not in memory though it should be.
 
-    It may be `passing`: the store of the artefacts was away. A model that is broken stays so, and is not tried again
-    unless something changes.
+    It may be `passing`: the store of the artefacts was away, or the machine too busy. A model that is broken stays so,
+    and is not tried again unless something changes.
     """
 
     status: ModelStatus
     at: float
-    passing: bool = False
+    passing: bool
+    retry_s: float
 
     @property
     def is_fresh(self) -> bool:
         """Whether another try is not due yet."""
-        return time.monotonic() - self.at < RETRY_SECONDS
+        return time.monotonic() - self.at < self.retry_s
 
 
 class Loader:
@@ -90,7 +101,7 @@ class Loader:
                 # Only the log may say where an artefact was: anybody may ask what became of a model.
                 reason = error.detail if isinstance(error, RequestError) else str(error)
                 _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": str(error)})
-                await self._fail(record, reason, by, passing=isinstance(error, RegistryUnavailableError))
+                await self._fail(record, reason, by, passing=isinstance(error, _PASSING))
                 where = f"model {record.model!r} version {record.version!r}"
                 raise RequestError("load_failed", f"{where} cannot be served: {reason}") from error
 
@@ -135,7 +146,10 @@ class Loader:
     async def _fail(self, record: VersionRecord, reason: str, by: str, *, passing: bool) -> None:
         config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
         status = ModelStatus(config=config, state=ModelState.FAILED, latest=False, detail=reason)
-        self.failures[record.model, record.version] = Failure(status, time.monotonic(), passing)
+        key = (record.model, record.version)
+        before = self.failures.get(key)
+        retry_s = RETRY_SECONDS if before is None else min(2 * before.retry_s, RETRY_SECONDS_MAX)
+        self.failures[key] = Failure(status, time.monotonic(), passing, retry_s)
         await self._journal.note(record, EventKind.FAILED, by, reason)
 
     async def let_go(self, resident: Resident, by: str, why: str = "") -> None:
