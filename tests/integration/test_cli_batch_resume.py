@@ -372,7 +372,9 @@ def test_memory_is_bounded(server: Server, tmp_path: Path) -> None:
             file.write('{"age":41,"income":52000}\n' * 20_000)
     # Asked by a small process: the largest memory that a process had counts what it was forked from, too.
     asked = [sys.executable, "-c", MEMORY, *command(server.url, tmp_path, "a.ndjson")]
-    status, memory = map(int, subprocess.run(asked, capture_output=True, check=True, timeout=SECONDS).stdout.split())
+    status, memory = map(
+        int, subprocess.run(asked, capture_output=True, check=True, timeout=3 * SECONDS).stdout.split()
+    )
     assert status == 0
     assert size(tmp_path / "a.ndjson") > 90_000_000
     assert memory < 120_000  # KiB; Python with the SDK has 40,000
