@@ -238,10 +238,6 @@ void Engine::set_ready(bool ready) {
 void Engine::drain() {
   state_.ready.store(false, std::memory_order_relaxed);
   state_.draining.store(true, std::memory_order_relaxed);
-  // The kernel refuses new connections from here on, without a descriptor being closed under a loop.
-  for (const int fd : listeners_) {
-    if (fd != state_.private_listener) ::shutdown(fd, SHUT_RD);
-  }
   state_.wake_loops();
 }
 

@@ -226,12 +226,7 @@ void EventLoop::adopt_changes() {
     loop_.table_version = engine.table_version.load(std::memory_order_relaxed);
     predict_.adopt_table();
   }
-  if (accepting_ && engine.draining.load(std::memory_order_relaxed)) {
-    accepting_ = false;
-    for (const Watch& listener : listeners_) {
-      if (listener.kind == WatchKind::kListener) ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
-    }
-  }
+  if (accepting_ && engine.draining.load(std::memory_order_relaxed)) end_accepting();
   // A load first: it is in every pass, and an exchange is a locked instruction.
   if (inbox_filled_.load(std::memory_order_relaxed) &&
       inbox_filled_.exchange(false, std::memory_order_acquire)) {  // pairs with post()
@@ -253,7 +248,21 @@ void EventLoop::adopt_changes() {
   }
 }
 
-void EventLoop::accept_all(Watch& listener) {
+// Whoever is in a listener's queue has been told by the kernel that there is a server, and may have sent a request. The
+// kernel refuses connections from then on, without a descriptor being closed under a loop.
+void EventLoop::end_accepting() {
+  accepting_ = false;
+  for (const Watch& listener : listeners_) {
+    if (listener.kind != WatchKind::kListener) continue;
+    for (int left = SOMAXCONN; left > 0 && accept_all(listener); left -= kAcceptsMax) {
+    }
+    ::epoll_ctl(loop_.epoll, EPOLL_CTL_DEL, listener.fd, nullptr);
+    ::shutdown(listener.fd, SHUT_RD);
+  }
+}
+
+// False when there was nobody left.
+bool EventLoop::accept_all(const Watch& listener) {
   const EngineOptions& options = loop_.engine.options;
   for (int i = 0; i < kAcceptsMax; ++i) {
     const int fd = ::accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -267,7 +276,7 @@ void EventLoop::accept_all(Watch& listener) {
         spare_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (refused >= 0) continue;
       }
-      return;
+      return false;
     }
     if (listener.kind == WatchKind::kPrivateListener) {
       loops_[next_internal_++ % loops_.size()]->give(fd, {.internal = true});
@@ -284,6 +293,7 @@ void EventLoop::accept_all(Watch& listener) {
     });
     chosen->give(fd, {.reserved = open >= options.max_connections});
   }
+  return true;
 }
 
 void EventLoop::give(int fd, Admission admission) {

@@ -80,7 +80,8 @@ class EventLoop final : private RequestHandler, public JobInbox {
   void send_refusals(std::uint64_t read_ns);
   void dispatch(const epoll_event& event);
   void adopt_changes();
-  void accept_all(Watch& listener);
+  void end_accepting();
+  bool accept_all(const Watch& listener);
   struct Admission {
     bool reserved = false;
     bool internal = false;

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +39,11 @@ bool tune_socket(int fd) noexcept {
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (loopback) ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
   return true;
+}
+
+bool is_readable(int fd) noexcept {
+  int bytes = 0;
+  return ::ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 }  // namespace
@@ -326,7 +332,9 @@ void HttpSession::drain() {
       continue;  // it is closed when what it owes is out
     }
     const bool reading = !connection->in.empty() || connection->phase != Connection::Phase::kHead;
-    if (!connection->has_pending() && connection->out.empty() && !reading) close(*connection);
+    // What the kernel holds is a request that was sent to a server which answered: closing would reset it.
+    if (!connection->has_pending() && connection->out.empty() && !reading && !is_readable(connection->fd))
+      close(*connection);
   }
 }
 
