@@ -75,6 +75,15 @@ def test_who_cannot_come_back_does_not_go() -> None:
     assert in_a_process(program) == ["False", "True"]
 
 
+def test_root_of_a_rootless_container_does_not_go() -> None:
+    inside = ["unshare", "--user", "--map-root-user", sys.executable, "-c"]
+    if subprocess.run([*inside, ""], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    program = "from penstock.worker.priority import become_idle; print(become_idle())"
+    done = subprocess.run([*inside, program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_time_that_a_thread_waits_by_itself_counts() -> None:
     now, event = clock_without_preemption(), threading.Event()
     real, before = time.perf_counter(), now()

@@ -332,7 +332,7 @@ void HttpSession::drain() {
       continue;  // it is closed when what it owes is out
     }
     const bool reading = !connection->in.empty() || connection->phase != Connection::Phase::kHead;
-    // What the kernel holds is a request that was sent to a server which answered: closing would reset it.
+    // What the kernel holds was sent while there was a server: closing now would reset the connection.
     if (!connection->has_pending() && connection->out.empty() && !reading && !is_readable(connection->fd))
       close(*connection);
   }

@@ -66,9 +66,9 @@ class ModelToLoad:
 class Load:
     """Load these models. `worker` is the slot (0..63) under which the worker will attach their rings.
 
-    `memory_bytes` is the most that the process may allocate, 0 for what the machine has. With `idle` it
-    loads and warms up at the idle priority that the supervisor has given it, where the system lets it come back from
-    there, so that what is served beside it does not slow down.
+    `memory_bytes` is the most that the process may allocate, 0 for what the machine has. With `idle` it loads and warms
+    up at the idle priority that the supervisor has given it, where the system lets it come back from there, so that
+    what is served beside it does not slow down.
     """
 
     worker: int

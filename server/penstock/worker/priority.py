@@ -18,6 +18,8 @@ logger = logging.getLogger("penstock.worker")
 # RLIMIT_NICE counts 20 - nice: with 20 a thread may be given nice 0, which is what leaving SCHED_IDLE is to the kernel.
 _NICE_LIMIT_FOR_ZERO = 20
 _CAP_SYS_NICE = 23
+# user_namespaces(7): what /proc/self/uid_map says in the namespace that has not been made.
+_ALL_USERS = ["0", "0", "4294967295"]
 
 
 def become_idle(process: int = 0) -> bool:
@@ -68,7 +70,18 @@ def _raise_threads(tasks: str) -> bool:
 def _may_come_back() -> bool:
     """Tell whether this process may leave SCHED_IDLE, before it enters it (sched(7), "SCHED_IDLE")."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NICE)
-    return limit == resource.RLIM_INFINITY or limit >= _NICE_LIMIT_FOR_ZERO or _has_capability(_CAP_SYS_NICE)
+    if limit == resource.RLIM_INFINITY or limit >= _NICE_LIMIT_FOR_ZERO:
+        return True
+    return _has_capability(_CAP_SYS_NICE) and _in_first_user_namespace()
+
+
+def _in_first_user_namespace() -> bool:
+    """Tell whether this process has its capabilities where the kernel asks: root of a rootless container has not."""
+    try:
+        with open("/proc/self/uid_map") as uid_map:
+            return uid_map.read().split() == _ALL_USERS
+    except OSError:  # a kernel without user namespaces
+        return True
 
 
 def _has_capability(number: int) -> bool:
