@@ -200,5 +200,7 @@ def test_what_a_busy_machine_could_not_load_is_tried_again(
     server.register(folder / "held.py", "1.0.0", settings={"load_timeout_s": 3})
     assert refusal(server, server.lifecycle.load("m", "1.0.0", lazy=False, by=BY)).code == "load_failed"
     server.call(server.registry.set_wanted("m", "1.0.0", WantedMode.LOADED, by=BY))
+    # Once since it was asked for, once since it is wanted, and then since it was too late before.
+    until(lambda: kinds(server).count(("loading", "1.0.0")) > 2, "it is tried again")
     (folder / "held").unlink()
     server.until_answering(ROW, "1.0.0")

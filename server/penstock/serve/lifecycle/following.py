@@ -64,6 +64,7 @@ class Following:
             await self._look_into_repository()
         asyncio.get_running_loop().add_reader(self._engine.miss_fd(), self._on_miss)
         self._repeat(self._follow, LOOK_SECONDS)
+        self._repeat(self._lifecycle.retry_failures, LOOK_SECONDS)  # one that hangs again holds up nobody else
         self._repeat(self._follow_keys, LOOK_SECONDS)  # a key that is revoked waits for no model that loads
         if self._repository is not None:
             self._repeat(self._look_into_repository, self._repository_poll_s)
@@ -102,7 +103,6 @@ class Following:
         self._lifecycle.note_use({(ring["model"], ring["version"]): ring["rows_claimed"] for ring in stats["rings"]})
         await self._lifecycle.flush()
         await self._lifecycle.expire_standbys()
-        await self._lifecycle.retry_failures()
         revision = await self._registry.revision()
         if revision != self._revision:
             await self._lifecycle.settle_all(self._node)

@@ -311,8 +311,8 @@ class RegistryLifecycle:
     async def retry_failures(self) -> None:
         """Try to load again what could not be for a reason that may have passed."""
         due = [key for key, failure in self._loader.failures.items() if failure.passing and not failure.is_fresh]
-        for name in {name for name, _ in due}:
-            await self._settle_one(name, self._options.node)
+        names = sorted({name for name, _ in due})
+        await asyncio.gather(*(self._settle_one(name, self._options.node) for name in names))
 
     async def expire_standbys(self) -> None:
         """Let go of versions that nobody rolled back to."""

@@ -37,11 +37,10 @@ _log = logging.getLogger("penstock.lifecycle")
 
 # What a version is thought to take that was never loaded: its files in memory, and the interpreter with its libraries.
 _PROCESS_BYTES = 64 << 20
-# How long a version that could not be loaded is left alone, unless somebody asks for it; each further time twice as
-# long.
+# How long a version that could not be loaded is left alone, unless somebody asks for it; for want of time or room each
+# further time twice as long.
 RETRY_SECONDS = 60.0
 RETRY_SECONDS_MAX = 3600.0
-_PASSING = (RegistryUnavailableError, LoadStalledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Loader:
                 # Only the log may say where an artefact was: anybody may ask what became of a model.
                 reason = error.detail if isinstance(error, RequestError) else str(error)
                 _log.error("not loaded", extra={"model": record.model, "version": record.version, "reason": str(error)})
-                await self._fail(record, reason, by, passing=isinstance(error, _PASSING))
+                await self._fail(record, reason, by, error)
                 where = f"model {record.model!r} version {record.version!r}"
                 raise RequestError("load_failed", f"{where} cannot be served: {reason}") from error
 
@@ -143,12 +142,16 @@ class Loader:
             # One by one: while it answers what it has, another one may become what is needed.
             await self.let_go(leaving[0], by, "it made room")
 
-    async def _fail(self, record: VersionRecord, reason: str, by: str, *, passing: bool) -> None:
+    async def _fail(self, record: VersionRecord, reason: str, by: str, error: Exception) -> None:
+        stalled = isinstance(error, LoadStalledError)
+        passing = stalled or isinstance(error, RegistryUnavailableError)
         config = ModelConfig(name=record.model, version=record.version, path=Path(record.model))
         status = ModelStatus(config=config, state=ModelState.FAILED, latest=False, detail=reason)
         key = (record.model, record.version)
         before = self.failures.get(key)
-        retry_s = RETRY_SECONDS if before is None else min(2 * before.retry_s, RETRY_SECONDS_MAX)
+        retry_s = RETRY_SECONDS
+        if stalled and before is not None:  # people who are impatient make it no longer
+            retry_s = before.retry_s if before.is_fresh else min(2 * before.retry_s, RETRY_SECONDS_MAX)
         self.failures[key] = Failure(status, time.monotonic(), passing, retry_s)
         await self._journal.note(record, EventKind.FAILED, by, reason)
 

@@ -69,6 +69,9 @@ class Settler:
         self._renew_facts(view)
 
     async def _load_wanted(self, view: ModelView, by: str) -> None:
+        for key, failed in list(self._loader.failures.items()):
+            if key[0] == view.name and key[1] not in view.to_load:  # whoever asks for it has it tried again
+                self._loader.failures[key] = replace(failed, passing=False)
         for version in sorted(view.to_load):
             key = (view.name, version)
             failure = self._loader.failures.get(key)
