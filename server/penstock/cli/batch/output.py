@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import time
@@ -22,7 +21,6 @@ __all__ = ["FileOutput", "Output", "PipeOutput"]
 # How much is run again after a crash at most, against what a sync of the disk costs.
 _SYNC_S = 0.5
 _SYNC_BYTES = 32 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Output(Protocol):
@@ -148,16 +146,20 @@ class FileOutput:
         try:
             for file in self._files:
                 file.flush()
-                os.fsync(file.fileno())
+            try:
+                for file in self._files:
+                    os.fsync(file.fileno())
+            except OSError as error:
+                # What could not be synced is gone, and is said to be once: a second sync would succeed.
+                raise self._full(error, keep=False) from error
             self.journal.note(self.mark)
         except OSError as error:
             raise self._full(error) from error
         self._synced = time.monotonic()
 
-    def _full(self, error: OSError) -> PenstockError:
+    def _full(self, error: OSError, *, keep: bool = True) -> PenstockError:
         self._full_told = True
-        # What a disk has failed to write is gone, and it says so once: a second sync would succeed.
-        if error.errno in _NO_ROOM:
+        if keep:
             with contextlib.suppress(OSError):
                 self._keep()
         kept = f"{self.journal.mark.rows:,} rows are kept, and the same command goes on behind them"
