@@ -140,6 +140,7 @@ def _woken(client: penstock_client.Client, name: str, asleep: Mapping[str, Any])
                 raise
             # The SDK has waited as long as the server said, but for what is longer than it waits at all.
             time.sleep(_LOOK_S)
+            asleep = client.models.version(name, version)
             continue
         except (ModelNotFoundError, VersionNotFoundError):
             break
