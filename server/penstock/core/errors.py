@@ -6,9 +6,10 @@ PenstockError
 │   ├── ListenError      the public address cannot be used
 │   │   └── PortInUseError
 │   └── ModelLoadError   a model cannot be read, loaded or warmed up
+│       └── LoadStalledError   it was not ready in time, or no process could be started for it
 ├── LoadError            a load could not be generated, or its figures mean nothing
 │   └── UnreachableError nothing answers where the load was to go
-├── WorkerError          a worker process broke the protocol or could not be started
+├── WorkerError          a worker process broke the protocol or could not be started, or nobody watches them any more
 └── RequestError         a request is refused with an entry of the problem catalogue
     └── RegistryUnavailableError   the registry's database or artefacts cannot be read or written
 """
@@ -19,6 +20,7 @@ __all__ = [
     "ConfigError",
     "ListenError",
     "LoadError",
+    "LoadStalledError",
     "ModelLoadError",
     "PenstockError",
     "PortInUseError",
@@ -73,7 +75,7 @@ class UnreachableError(LoadError):
 
 
 class WorkerError(PenstockError):
-    """A worker process broke the protocol or could not be started."""
+    """A worker process broke the protocol or could not be started, or nobody watches them any more."""
 
 
 class RequestError(PenstockError):

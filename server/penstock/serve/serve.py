@@ -264,11 +264,15 @@ def _stop_signals(stop: HubEvent, folder: Path) -> Iterator[HubEvent]:
     """Let the first signal set `stop`, and the second one end the process, whose workers the kernel then kills."""
     from penstock.control.hub import heard_signals
 
+    heard = False
+
     def on_signal(number: int, _: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal heard
+        if heard:
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(128 + number)
         # Nothing else: a handler runs anywhere, also while this thread holds the log's lock.
+        heard = True
         stop.set()
 
     with heard_signals():

@@ -200,10 +200,10 @@ class Supervisor:
             # A fault of ours. This thread's end kills the workers, so nobody may believe that they are served.
             logger.exception("the supervisor failed")
             self._engine.set_ready(False)
-            self._abandon_workers()
             self.crash = f"the supervisor failed: {type(error).__name__}"
             self._fail_start(ModelLoadError(self.crash))
             self._on_crash()
+            self._abandon_workers()
         finally:
             self._settled.set()
             self._commands.close("the server stops")

@@ -18,6 +18,7 @@ logger = logging.getLogger("penstock.worker")
 # RLIMIT_NICE counts 20 - nice: with 20 a thread may be given nice 0, which is what leaving SCHED_IDLE is to the kernel.
 _NICE_LIMIT_FOR_ZERO = 20
 _CAP_SYS_NICE = 23
+_PASSES_MAX = 100
 # user_namespaces(7): what /proc/self/uid_map says in the namespace that has not been made.
 _ALL_USERS = ["0", "0", "4294967295"]
 
@@ -50,10 +51,11 @@ def is_idle() -> bool:
 def back_to_normal(process: int | None = None) -> None:
     """Put every thread of this process, or of a child that is not reaped, under SCHED_OTHER."""
     # A thread that is started meanwhile inherits the policy of the one that starts it, which may be idle still: only a
-    # pass that finds nothing to do was the last.
+    # pass that finds nothing to do was the last. A model may go on for ever making threads idle; it is not waited for.
     tasks = f"/proc/{'self' if process is None else process}/task"
-    while _raise_threads(tasks):
-        pass
+    for _ in range(_PASSES_MAX):
+        if not _raise_threads(tasks):
+            return
 
 
 def _raise_threads(tasks: str) -> bool:
