@@ -21,6 +21,7 @@ import penstock_client
 from penstock import __version__
 from penstock.cli.watch.watching import Gone, Watch
 from tests.integration.gate import Gate
+from tests.integration.supervised import until
 from tests.serving import Server
 from tests.terminal import Terminal
 
@@ -223,10 +224,14 @@ def test_shares_of_versions(serve, model_folder: Path, tmp_path: Path) -> None:
     config.write_text("".join(entries))
     server = serve("--config", str(config))
     shares = [0.0, 0.0]
+
+    def both_have_one() -> bool:
+        document = json.loads(watch("--json", "--once", "--url", server.url).stdout)
+        shares[:] = [model["share"] or 0.0 for model in document["models"]]
+        return min(shares) > 0.05
+
     with load(server, "m", "1"), load(server, "m", "2"):
-        while min(shares) <= 0.05:
-            document = json.loads(watch("--json", "--once", "--url", server.url).stdout)
-            shares = [model["share"] or 0.0 for model in document["models"]]
+        until(both_have_one, "both versions answer")
     assert sum(shares) == pytest.approx(1)
 
 
