@@ -1,6 +1,7 @@
 """Aliases and rollbacks of the registry, over both databases."""
 
 from penstock.registry import Registry
+from penstock.registry.records import Wanted, WantedMode
 from tests.registries import Place, refused, three, with_place
 
 
@@ -80,3 +81,21 @@ async def test_a_rollback_may_be_conditional_and_needs_what_it_goes_to(place: Pl
     await registry.remove("m", "1", by="me")
     assert "1 before, which is removed" in await refused("conflict", registry.rollback("m", alias="staging", by="me"))
     await refused("model_not_found", registry.rollback("n", by="me"))
+
+
+@with_place
+async def test_what_is_wanted_in_memory_moves_with_the_alias_or_not_at_all(place: Place, registry: Registry) -> None:
+    await three(place, registry)
+    await registry.set_wanted("m", "3", WantedMode.LAZY, by="me")
+    lazily = Wanted("m", "3", WantedMode.LAZY)
+    await registry.set_alias("m", "champion", "1", by="me", loaded=True)
+    assert await registry.wanted() == [Wanted("m", "1", WantedMode.LOADED), lazily]
+    await registry.set_alias("m", "champion", "2", by="me", loaded=True)
+    assert await registry.wanted() == [Wanted("m", "2", WantedMode.LOADED), lazily]
+    revision = await registry.revision()
+    await refused("conflict", registry.set_alias("m", "champion", "1", by="me", expected="3", loaded=True))
+    await refused("conflict", registry.rollback("m", by="me", expected="3", loaded=True))
+    assert await registry.revision() == revision
+    assert await registry.wanted() == [Wanted("m", "2", WantedMode.LOADED), lazily]
+    await registry.rollback("m", by="me", loaded=True)
+    assert await registry.wanted() == [Wanted("m", "1", WantedMode.LOADED), lazily]
